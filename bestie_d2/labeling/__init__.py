@@ -1,0 +1,1 @@
+"""Making instance labels: semantic knowledge transfer, grouping, self-refinement."""

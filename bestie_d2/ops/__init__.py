@@ -1,0 +1,1 @@
+"""Pure functions on tensors and arrays: heat maps, offsets, connected components."""

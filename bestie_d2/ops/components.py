@@ -1,0 +1,88 @@
+"""Connected components of index maps: the only place that labels components.
+
+Arrays live on the host. A component carries the crop that bounds it, so that whatever is done with
+it costs what its own area costs, not what the map's does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from bestie_d2.structures import wsss_index
+
+
+@dataclass(frozen=True)
+class Component:
+    """One connected region of one class.
+
+    Attributes:
+        class_id: class ``0..C-1``.
+        top, left: pixel of the map at which ``mask`` begins.
+        mask: (h, w) bool, the region inside its bounding box.
+        area: number of pixels.
+        centroid: mean (y, x) of its pixels, in pixels of the map.
+    """
+
+    class_id: int
+    top: int
+    left: int
+    mask: np.ndarray
+    area: int
+    centroid: tuple[float, float]
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """The bounding box as an index into (..., H, W) arrays."""
+        height, width = self.mask.shape
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+    def pixels(self) -> tuple[np.ndarray, np.ndarray]:
+        """(rows, columns) of its pixels in the map, each (area,) int."""
+        rows, columns = np.nonzero(self.mask)
+        return rows + self.top, columns + self.left
+
+    def contains(self, y: int, x: int) -> bool:
+        row, column = y - self.top, x - self.left
+        height, width = self.mask.shape
+        return 0 <= row < height and 0 <= column < width and bool(self.mask[row, column])
+
+
+def connected_components(
+    mask: np.ndarray, connectivity: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels of the true regions of a (H, W) bool mask, numbered from 1 in raster order.
+
+    Returns:
+        labels (H, W) int32 with 0 outside; boxes (N, 5) int of left, top, width, height and area;
+        centroids (N, 2) float (y, x). Row ``i`` belongs to label ``i + 1``.
+    """
+    _, labels, stats, centroids = cv2.connectedComponentsWithStats(
+        mask.view(np.uint8), connectivity=connectivity
+    )
+    return labels, stats[1:], centroids[1:, ::-1]
+
+
+def class_components(
+    index_map: np.ndarray, classes: Iterable[int], min_area: int
+) -> list[Component]:
+    """8-connected components of each class that cover at least ``min_area`` pixels.
+
+    Args:
+        index_map: (H, W) WSSS indices.
+        classes: the class ids ``0..C-1`` to look for; other indices are passed over.
+        min_area: smaller components are dropped.
+    """
+    found = []
+    for class_id in classes:
+        mask = index_map == wsss_index(class_id)
+        labels, boxes, centroids = connected_components(mask, connectivity=8)
+        for label in np.flatnonzero(boxes[:, cv2.CC_STAT_AREA] >= min_area):
+            left, top, width, height, area = boxes[label].tolist()
+            crop = labels[top : top + height, left : left + width] == label + 1
+            centroid = (float(centroids[label, 0]), float(centroids[label, 1]))
+            found.append(Component(class_id, top, left, crop, area, centroid))
+    return found
