@@ -1,0 +1,42 @@
+# make help lists what there is.
+#   PYTHON=/path/to/python   an interpreter, 3.10 to 3.12 (default: the first suitable one on PATH)
+#   VENV=/path/to/folder     where the environment goes (default: .venv)
+#   ARGS="..."               passed on to tools/run_demo.py or pytest
+
+VENV ?= .venv
+PYTHON ?=
+ARGS ?=
+
+RUN := $(VENV)/bin/python
+CANDIDATES := $(or $(PYTHON),python3 python python3.12 python3.11 python3.10)
+SUITABLE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean
+
+help: ## list the targets
+	@awk -F ': .*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## prepare the environment in $(VENV); quick when it is up to date
+	@for python in $(CANDIDATES); do \
+	    if "$$python" -c '$(SUITABLE)' >/dev/null 2>&1; then \
+	        exec "$$python" -B tools/setup_env.py "$(VENV)" $(if $(PYTHON),--strict-python); \
+	    fi; \
+	done; \
+	echo "bestie_d2 needs Python 3.10 to 3.12, found none in: $(CANDIDATES);" \
+	    "try make PYTHON=/path/to/python" >&2; exit 1
+
+demo: setup ## run the demonstration (ARGS=... for tools/run_demo.py)
+	@"$(RUN)" tools/run_demo.py $(ARGS)
+
+test: setup lint ## lint, then the test suite (ARGS=... for pytest)
+	@"$(RUN)" -m pytest $(ARGS)
+
+lint: setup ## ruff: rules and formatting
+	@"$(RUN)" -m ruff check .
+	@"$(RUN)" -m ruff format --check .
+
+clean: ## remove the environment, caches and build left-overs
+	@if [ -e "$(VENV)/bestie_d2_setup.json" ]; then rm -rf "$(VENV)"; fi
+	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@find bestie_d2 tests tools third_party -name __pycache__ -type d -prune -exec rm -rf {} +

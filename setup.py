@@ -1,0 +1,31 @@
+"""Package metadata of bestie_d2."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="bestie_d2",
+    version="0.1.0",
+    description="Weakly-supervised instance segmentation (BESTIE) as a Detectron2 extension.",
+    author="bestie_d2 contributors",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.13",
+    packages=find_packages(include=("bestie_d2", "bestie_d2.*")),
+    # Detectron2 itself is missing here because the package index does not hold it under its name:
+    # install a compiled one, or the pure-Python build in third_party/detectron2 (`make setup`).
+    install_requires=[
+        "fvcore",
+        "iopath",
+        "matplotlib",
+        "numpy",
+        "opencv-python-headless",
+        "Pillow",
+        "pycocotools",
+        "scikit-image",
+        "scipy",
+        "timm",
+        "torch>=2.4",
+        "torchvision",
+        "tqdm",
+    ],
+    extras_require={"test": ["hypothesis", "pytest", "pytest-timeout", "ruff"]},
+)
