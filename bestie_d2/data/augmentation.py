@@ -1,0 +1,142 @@
+"""The released training augmentation as Detectron2 augmentations: image and map move together."""
+
+from __future__ import annotations
+
+import random
+
+import cv2
+import numpy as np
+from detectron2.data import transforms as T
+from fvcore.transforms.transform import CropTransform, PadTransform, Transform
+
+from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
+
+BRIGHTNESS = 16.0  # added to every value of 0..255, at most
+CONTRAST = (0.5, 1.5)  # factor on every value
+HUE = 36.0  # degrees, at most
+SIDE_STEP = 32  # resized sides are a multiple of it, plus 1
+
+
+class PhotometricTransform(Transform):
+    """Brightness, contrast and hue of an RGB image; maps and coordinates stay."""
+
+    def __init__(
+        self, brightness: float, contrast: float, hue: float, contrast_first: bool
+    ) -> None:
+        super().__init__()
+        self.brightness = brightness
+        self.contrast = contrast
+        self.hue = hue
+        self.contrast_first = contrast_first
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 RGB -> the same, distorted in float and rounded at the end."""
+        x = img.astype(np.float32) + np.float32(self.brightness)
+        if self.contrast_first:
+            x *= np.float32(self.contrast)
+        if self.hue:
+            hsv = cv2.cvtColor(x, cv2.COLOR_RGB2HSV)  # hue in degrees
+            hsv[..., 0] = (hsv[..., 0] + self.hue) % 360
+            x = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+        if not self.contrast_first:
+            x *= np.float32(self.contrast)
+        return np.clip(np.rint(x), 0, 255).astype(np.uint8)
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        return segmentation
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        return coords
+
+
+class RandomPhotometric(T.Augmentation):
+    """Each of brightness, contrast and hue with chance 1/2; contrast before or after the hue."""
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        def chance() -> bool:
+            return random.random() < 0.5
+
+        return PhotometricTransform(
+            brightness=random.uniform(-BRIGHTNESS, BRIGHTNESS) if chance() else 0.0,
+            contrast=random.uniform(*CONTRAST) if chance() else 1.0,
+            hue=random.uniform(-HUE, HUE) if chance() else 0.0,
+            contrast_first=chance(),
+        )
+
+
+class ResizeLongSide(T.Augmentation):
+    """Resize so that the longer side has ``long_side`` pixels times a random scale."""
+
+    def __init__(self, long_side: int, scale_range: list[float], scale_step: float) -> None:
+        super().__init__()
+        low, high = scale_range
+        steps = round((high - low) / scale_step) if scale_step else 0
+        self.long_side = long_side
+        self.scales = [low + (high - low) * i / max(steps, 1) for i in range(steps + 1)]
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        height, width = image.shape[:2]
+        scale = random.choice(self.scales)
+
+        def resized(side: int) -> int:
+            base = side * self.long_side / max(height, width)
+            on_grid = max(round((base - 1) / SIDE_STEP), 1) * SIDE_STEP + 1
+            return max(round(on_grid * scale), 1)
+
+        return T.ResizeTransform(height, width, resized(height), resized(width))
+
+
+class RandomPadCrop(T.Augmentation):
+    """Pad to a square of ``size`` at a random place, then crop one at random."""
+
+    def __init__(self, size: int, image_value: float, map_value: int) -> None:
+        """
+        Args:
+            size: side of the crop in pixels.
+            image_value: what the image is padded with.
+            map_value: what the weak map is padded with.
+        """
+        super().__init__()
+        self.size = size
+        self.image_value = image_value
+        self.map_value = map_value
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        height, width = image.shape[:2]
+        missing_y, missing_x = max(self.size - height, 0), max(self.size - width, 0)
+        top, left = random.randint(0, missing_y), random.randint(0, missing_x)
+        pad = PadTransform(
+            left,
+            top,
+            missing_x - left,
+            missing_y - top,
+            orig_w=width,
+            orig_h=height,
+            pad_value=self.image_value,
+            seg_pad_value=self.map_value,
+        )
+        y = random.randint(0, max(height - self.size, 0))
+        x = random.randint(0, max(width - self.size, 0))
+        crop = CropTransform(
+            x, y, self.size, self.size, orig_w=width + missing_x, orig_h=height + missing_y
+        )
+        return T.TransformList([pad, crop])
+
+
+def build_training_augmentations(cfg) -> list[T.Augmentation]:
+    """The augmentations that ``INPUT.BESTIE`` describes, in order."""
+    node = cfg.INPUT.BESTIE
+    augmentations = [RandomPhotometric()] if node.PHOTOMETRIC else []
+    augmentations += [
+        ResizeLongSide(node.LONG_SIDE, node.SCALE_RANGE, node.SCALE_STEP),
+        RandomPadCrop(
+            node.CROP_SIZE,
+            image_value=float(np.mean(cfg.MODEL.PIXEL_MEAN)),
+            map_value=IGNORE_INDEX if node.IGNORE_PADDING else BACKGROUND_INDEX,
+        ),
+    ]
+    if node.HORIZONTAL_FLIP:
+        augmentations.append(T.RandomFlip(horizontal=True, vertical=False))
+    if node.VERTICAL_FLIP:
+        augmentations.append(T.RandomFlip(horizontal=False, vertical=True))
+    return augmentations

@@ -1,0 +1,200 @@
+"""Registration of weakly labelled data sets from the file formats that the stages share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+from PIL import Image
+from pycocotools import mask as mask_api
+
+from bestie_d2.data.paths import expand_path
+from bestie_d2.data.readers import IMAGE_LISTS, load_json
+from bestie_d2.data.tags import TaggedImages, read_tags, tags_from_coco
+from bestie_d2.errors import InputError
+
+EVALUATOR_TYPE = "bestie"
+TRUTH_LISTS = {**IMAGE_LISTS, "annotations": ("image_id", "category_id", "bbox", "segmentation")}
+PATH_KEYS = ("images", "points", "tags", "cues", "weak_maps", "annotations")
+
+
+@dataclass(frozen=True)
+class WeakDataset:
+    """Where a data set's files are; the arguments of :func:`register_weak_dataset`."""
+
+    name: str
+    images: str
+    points: str | None = None
+    tags: str | None = None
+    cues: str | None = None
+    weak_maps: str | None = None
+    annotations: str | None = None
+    classes: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.points or self.tags or self.annotations):
+            raise InputError(
+                f"data set {self.name!r}: give 'tags' or 'points' (or 'annotations', to evaluate)"
+            )
+        if self.annotations and self.tags and self.tags.lower().endswith(".csv"):
+            raise InputError(
+                f"data set {self.name!r}: tags in a CSV have no image and category ids to compare "
+                "with 'annotations'; give the tags as COCO-style JSON"
+            )
+
+
+_registered: dict[str, WeakDataset] = {}
+
+
+def register_weak_dataset(
+    name: str,
+    *,
+    images: str,
+    points: str | None = None,
+    tags: str | None = None,
+    cues: str | None = None,
+    weak_maps: str | None = None,
+    annotations: str | None = None,
+    classes: Sequence[str] | None = None,
+    prepare: Callable[[], None] | None = None,
+) -> None:
+    """Register a data set with Detectron2; no file is opened before its first use.
+
+    Images, tags and class ids come from the first given of ``tags``, ``points``, ``annotations``.
+    Only in the last case is the annotation file opened and are its ``annotations`` in the records;
+    in the other two it is noted for the evaluator, and training never sees a mask.
+
+    Args:
+        images: the image folder.
+        points: COCO-like JSON of given points; the cues of the set unless ``cues`` is given.
+        tags: COCO-style JSON or CSV.
+        cues: cue JSON or folder of text files.
+        weak_maps: folder of index PNGs.
+        annotations: COCO instance JSON, the truth of an evaluation set.
+        classes: names in contiguous order; else the order of the category ids.
+        prepare: called before the files are first read (to draw or unpack them).
+
+    Raises:
+        InputError: the name is taken by another data set, or the arguments don't go together.
+    """
+    classes = tuple(classes) if classes else None
+    dataset = WeakDataset(name, images, points, tags, cues, weak_maps, annotations, classes)
+    if _registered.get(name) == dataset:
+        return
+    if name in DatasetCatalog:
+        raise InputError(f"data set {name!r} is already registered with other arguments")
+    _registered[name] = dataset
+
+    def load() -> list[dict]:
+        if prepare is not None:
+            prepare()
+        return load_weak_dataset(dataset)
+
+    DatasetCatalog.register(name, load)
+    known = {
+        "json_file": annotations,
+        "weak_maps": weak_maps,
+        "cues": cues or points,
+        "thing_classes": list(classes) if classes else None,
+    }
+    MetadataCatalog.get(name).set(
+        image_root=images,
+        evaluator_type=EVALUATOR_TYPE,
+        **{key: value for key, value in known.items() if value is not None},
+    )
+
+
+def register_custom_datasets(datasets: Sequence[Mapping]) -> None:
+    """Register the data sets of the config key ``DATASETS.CUSTOM``.
+
+    Args:
+        datasets: dicts with ``name`` and the arguments of :func:`register_weak_dataset`. In paths
+            ``~`` and ``$VAR`` are expanded.
+
+    Raises:
+        InputError: an unknown or missing key, an unset variable, or a name that is taken.
+    """
+    known = [field.name for field in fields(WeakDataset)]
+    for number, entry in enumerate(datasets):
+        where = f"DATASETS.CUSTOM[{number}]"
+        if not isinstance(entry, Mapping):
+            raise InputError(f"{where}: expected keys and values ({', '.join(known)})")
+        unknown = sorted(set(entry) - set(known))
+        if unknown:
+            raise InputError(f"{where}: unknown key {unknown[0]!r}, known are {', '.join(known)}")
+        missing = [key for key in ("name", "images") if not entry.get(key)]
+        if missing:
+            raise InputError(f"{where}: {missing[0]!r} is missing")
+        paths = {key: expand_path(entry[key]) for key in PATH_KEYS if entry.get(key)}
+        register_weak_dataset(entry["name"], classes=entry.get("classes"), **paths)
+
+
+def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
+    """The data set's records, in Detectron2's format; completes its metadata.
+
+    Returns:
+        A dict an image: ``file_name``, ``image_id``, ``height``, ``width``, ``image_classes``
+        (sorted contiguous class ids) and, where the truth is all that is given, ``annotations``.
+
+    Raises:
+        InputError: unreadable files, two images of one name, or an unknown category.
+    """
+    source = dataset.tags or dataset.points
+    if source:
+        tagged = read_tags(source, dataset.classes)
+    else:
+        data = load_json(dataset.annotations, TRUTH_LISTS)
+        tagged = tags_from_coco(dataset.annotations, data, dataset.classes)
+        _add_annotations(tagged, data["annotations"])
+    stems: dict[str, str] = {}
+    for record in tagged.records:
+        stem = Path(record["file_name"]).stem
+        if stem in stems:
+            raise InputError(
+                f"{source or dataset.annotations}: images {stems[stem]} and {record['file_name']} "
+                "have the same name, by which weak labels are found; rename one"
+            )
+        stems[stem] = record["file_name"]
+        record["file_name"] = os.path.join(dataset.images, record["file_name"])
+        if "height" not in record or "width" not in record:
+            record["width"], record["height"] = _image_size(record["file_name"])
+    contiguous = {category_id: index for index, category_id in enumerate(tagged.category_ids)}
+    MetadataCatalog.get(dataset.name).set(
+        thing_classes=tagged.classes, thing_dataset_id_to_contiguous_id=contiguous
+    )
+    return tagged.records
+
+
+def _image_size(path: str) -> tuple[int, int]:
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except FileNotFoundError:
+        raise InputError(f"image {path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"image {path}: not a readable image ({error})") from None
+
+
+def _add_annotations(tagged: TaggedImages, annotations: list[dict]) -> None:
+    contiguous = {category_id: index for index, category_id in enumerate(tagged.category_ids)}
+    by_image = {record["image_id"]: record for record in tagged.records}
+    for record in tagged.records:
+        record["annotations"] = []
+    for annotation in annotations:
+        record = by_image[annotation["image_id"]]
+        segmentation = annotation["segmentation"]
+        if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
+            segmentation = mask_api.frPyObjects(segmentation, *segmentation["size"])
+        record["annotations"].append(
+            {
+                "bbox": annotation["bbox"],
+                "bbox_mode": BoxMode.XYWH_ABS,
+                "category_id": contiguous[annotation["category_id"]],
+                "segmentation": segmentation,
+                "iscrowd": annotation.get("iscrowd", 0),
+            }
+        )

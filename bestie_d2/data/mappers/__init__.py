@@ -1,0 +1,6 @@
+"""Mappers: from a data set's record to a network's input."""
+
+from .registry import MAPPER_REGISTRY
+from .weak_instance import WeakInstanceMapper
+
+__all__ = ["MAPPER_REGISTRY", "WeakInstanceMapper"]

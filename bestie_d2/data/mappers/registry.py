@@ -1,0 +1,10 @@
+"""The registry of mappers; ``INPUT.MAPPER`` names one."""
+
+from __future__ import annotations
+
+from detectron2.utils.registry import Registry
+
+MAPPER_REGISTRY = Registry("MAPPER")
+MAPPER_REGISTRY.__doc__ = """
+Dataset mappers for weak labels: built by ``mapper(cfg)``, called with one record at a time.
+"""

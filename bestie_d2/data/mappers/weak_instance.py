@@ -1,0 +1,131 @@
+"""Weak labels -> BESTIE's training input."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import detection_utils
+from detectron2.data import transforms as T
+from PIL import UnidentifiedImageError
+
+from bestie_d2.data.augmentation import build_training_augmentations
+from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
+from bestie_d2.data.readers import read_weak_sem_seg
+from bestie_d2.errors import InputError
+from bestie_d2.labeling.pseudo_labels import transfer_semantic_knowledge
+from bestie_d2.structures import PointCues
+
+PIXEL_CENTER = 0.5  # a pixel's index lies so far inside its corner, which transforms speak of
+
+
+def read_image(file_name: str, image_format: str) -> np.ndarray:
+    """(H, W, 3) uint8.
+
+    Raises:
+        InputError: the file is missing or no readable image; the line names it.
+    """
+    try:
+        return detection_utils.read_image(file_name, format=image_format)
+    except FileNotFoundError:
+        raise InputError(f"image {file_name}: no such file") from None
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise InputError(f"image {file_name}: not a readable image ({error})") from None
+
+
+def transform_cues(cues: PointCues, transforms: T.TransformList) -> PointCues:
+    """Cues moved with their image. Those that leave the image are kept, outside of it: an object
+    that is cut by the crop still has its center there."""
+    xy = cues.yx.flip(1).numpy() + PIXEL_CENTER
+    moved = transforms.apply_coords(xy.astype(np.float64)) - PIXEL_CENTER
+    yx = torch.from_numpy(moved).float().reshape(-1, 2).flip(1)
+    return PointCues(yx, cues.classes, cues.scores)
+
+
+@MAPPER_REGISTRY.register()
+class WeakInstanceMapper:
+    """Reads and augments an image with its weak map and cues, and makes the pseudo targets.
+
+    The targets are made after augmentation, so that components and centers are those of the crop.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        augmentations: list[T.Augmentation],
+        image_format: str,
+        num_classes: int,
+        supervision: str,
+        sigma: float,
+        min_area: int,
+        whole_pixel_centers: bool,
+    ) -> None:
+        """
+        Args:
+            augmentations: applied to image and map together.
+            image_format: of the image's channels, such as "RGB".
+            num_classes: C.
+            supervision: "tags" puts centers at the instances' centroids, "points" at the cues.
+            sigma, min_area, whole_pixel_centers: as in ``transfer_semantic_knowledge``.
+        """
+        self.augmentations = T.AugmentationList(augmentations)
+        self.image_format = image_format
+        self.num_classes = num_classes
+        self.transfer = {
+            "sigma": sigma,
+            "min_area": min_area,
+            "centers": "cue" if supervision == "points" else "component",
+            "whole_pixel_centers": whole_pixel_centers,
+        }
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        node = cfg.MODEL.BESTIE
+        return {
+            "augmentations": build_training_augmentations(cfg),
+            "image_format": cfg.INPUT.FORMAT,
+            "num_classes": node.NUM_CLASSES,
+            "supervision": node.SUPERVISION,
+            "sigma": node.SIGMA,
+            "min_area": node.MIN_AREA,
+            "whole_pixel_centers": node.WHOLE_PIXEL_CENTERS,
+        }
+
+    def __call__(self, record: dict) -> dict:
+        """A record with ``sem_seg_file_name``, ``cues`` and ``image_classes`` -> model input.
+
+        Returns:
+            The record's other entries, and ``image`` (3, h, w) uint8, ``sem_seg`` (h, w) int64
+            WSSS indices, ``image_classes`` (C,) bool, ``cues`` in pixels of the crop,
+            ``pseudo_targets``.
+
+        Raises:
+            InputError: an unreadable file, or an image whose size is not the record's.
+        """
+        record = copy.copy(record)
+        image = read_image(record["file_name"], self.image_format)
+        size = (record["height"], record["width"])
+        if image.shape[:2] != size:
+            raise InputError(
+                f"image {record['file_name']}: {image.shape[0]}x{image.shape[1]} pixels "
+                f"(height x width), but its annotation says {size[0]}x{size[1]}"
+            )
+        weak_map = read_weak_sem_seg(record.pop("sem_seg_file_name"), self.num_classes, size)
+        augmented = T.AugInput(image, sem_seg=weak_map)
+        transforms = self.augmentations(augmented)
+
+        image_classes = torch.zeros(self.num_classes, dtype=torch.bool)
+        image_classes[record["image_classes"]] = True
+        record["image"] = torch.from_numpy(
+            np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
+        )
+        record["sem_seg"] = torch.from_numpy(augmented.sem_seg.astype(np.int64))
+        record["image_classes"] = image_classes
+        record["cues"] = transform_cues(record["cues"], transforms)
+        record["pseudo_targets"] = transfer_semantic_knowledge(
+            record["sem_seg"], record["cues"], image_classes, **self.transfer
+        )
+        return record

@@ -1,0 +1,150 @@
+"""Weak labels for the records of a data set: the semantic map and the cues of each image."""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from bestie_d2.data.paths import expand_path
+from bestie_d2.data.readers import Size, read_cues
+from bestie_d2.errors import InputError
+from bestie_d2.structures import PointCues
+
+WEAK_MAP_SUFFIX = ".png"
+CUE_SCORE_THRESHOLD = 0.7  # the released recipe's: cues above it are used in training
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_SIZE = struct.Struct(">8x8xII")  # signature, length and name of the first chunk; width, height
+
+logger = logging.getLogger(__name__)
+
+
+def load_weak_records(
+    name: str,
+    *,
+    num_classes: int,
+    weak_maps: str = "",
+    cues: str = "",
+    score_threshold: float = CUE_SCORE_THRESHOLD,
+) -> list[dict]:
+    """The records of a registered data set with their weak labels attached.
+
+    Args:
+        name: a registered data set.
+        num_classes: C of the model.
+        weak_maps, cues: paths that replace the registered ones unless empty; ``~`` and ``$VAR``
+            are expanded.
+        score_threshold: only cues that score above it are kept.
+
+    Raises:
+        InputError: an unknown name, no path of weak maps or cues, or what
+            :func:`attach_weak_labels` raises.
+    """
+    if name not in DatasetCatalog:
+        raise InputError(f"data set {name!r} is not registered; see DATASETS.CUSTOM")
+    records = DatasetCatalog.get(name)
+    metadata = MetadataCatalog.get(name)
+    paths = {
+        "WEAK_MAPS": expand_path(weak_maps) or metadata.get("weak_maps"),
+        "CUES": expand_path(cues) or metadata.get("cues"),
+    }
+    for key, path in paths.items():
+        if not path:
+            raise InputError(f"data set {name!r} is registered without them: set DATASETS.{key}")
+    return attach_weak_labels(
+        records,
+        weak_maps=paths["WEAK_MAPS"],
+        cues=paths["CUES"],
+        classes=metadata.thing_classes,
+        num_classes=num_classes,
+        score_threshold=score_threshold,
+    )
+
+
+def attach_weak_labels(
+    records: list[dict],
+    *,
+    weak_maps: str,
+    cues: str,
+    classes: Sequence[str],
+    num_classes: int,
+    score_threshold: float = CUE_SCORE_THRESHOLD,
+) -> list[dict]:
+    """Copies of the records with ``sem_seg_file_name`` and ``cues`` (:class:`PointCues`).
+
+    Everything that needs no pixel to be read is checked here, before training starts.
+
+    Args:
+        weak_maps: folder of ``<image stem>.png``.
+        cues: cue or point file, or the folder of text files; given points score 1.
+        classes: names of the data set's classes, in contiguous order.
+        num_classes: C of the model.
+        score_threshold: only cues that score above it are kept.
+
+    Raises:
+        InputError: no image, another number of classes, a missing image or map, a map of another
+            size than its image, or cues that can't be read or are of none of the images.
+    """
+    if not records:
+        raise InputError("the data set has no images")
+    if len(classes) != num_classes:
+        raise InputError(
+            f"the model has {num_classes} classes, the data set {len(classes)} "
+            f"({', '.join(classes)}): set the model's number of classes to {len(classes)}"
+        )
+    if not os.path.isdir(weak_maps):
+        raise InputError(f"weak maps {weak_maps}: no such folder")
+    stems = [Path(record["file_name"]).stem for record in records]
+    maps = [os.path.join(weak_maps, stem + WEAK_MAP_SUFFIX) for stem in stems]
+    _check_present("image", [record["file_name"] for record in records])
+    _check_present("weak map", maps)
+    sizes = [(record["height"], record["width"]) for record in records]
+    for path, size in zip(maps, sizes, strict=True):
+        _check_map_size(path, size)
+    by_stem = _read_cues_of(cues, classes, dict(zip(stems, sizes, strict=True)))
+    labelled = []
+    for record, stem, path in zip(records, stems, maps, strict=True):
+        points = by_stem.get(stem, PointCues.empty())
+        points = points[points.scores > score_threshold]
+        labelled.append({**record, "sem_seg_file_name": path, "cues": points})
+    return labelled
+
+
+def _check_present(what: str, paths: list[str]) -> None:
+    missing = [path for path in paths if not os.path.isfile(path)]
+    if missing:
+        others = f" ({len(missing)} of {len(paths)} are missing)" if len(paths) > 1 else ""
+        raise InputError(f"{what} {missing[0]}: no such file{others}")
+
+
+def _check_map_size(path: str, size: Size) -> None:
+    with open(path, "rb") as file:
+        header = file.read(PNG_SIZE.size)
+    if len(header) < PNG_SIZE.size or not header.startswith(PNG_SIGNATURE):
+        raise InputError(f"weak map {path}: not a PNG file")
+    width, height = PNG_SIZE.unpack(header)
+    if (height, width) != size:
+        raise InputError(
+            f"weak map {path}: {height}x{width} pixels (height x width), but its image has "
+            f"{size[0]}x{size[1]}"
+        )
+
+
+def _read_cues_of(path: str, classes: Sequence[str], sizes: dict[str, Size]) -> dict:
+    by_stem = read_cues(path, classes=classes, sizes=sizes)
+    without = [stem for stem in sizes if stem not in by_stem]
+    if len(without) == len(sizes):
+        raise InputError(
+            f"cues {path}: none of the data set's {len(sizes)} images is in it; the first is "
+            f"{without[0]}"
+        )
+    if without:
+        logger.warning(
+            "cues %s: %d of %d images are not in it and give no pseudo label, first %s",
+            path, len(without), len(sizes), without[0],
+        )  # fmt: skip
+    return by_stem

@@ -1,0 +1,152 @@
+"""Registration: what a record holds, what is never opened, and every refusal."""
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+
+from bestie_d2.data import register_custom_datasets, register_weak_dataset
+from bestie_d2.errors import InputError
+
+IMAGES = [
+    {"id": 7, "file_name": "a.png", "height": 2, "width": 3},
+    {"id": 9, "file_name": "b.png", "height": 2, "width": 3},
+]
+CATEGORIES = [{"id": 30, "name": "dog"}, {"id": 18, "name": "cat"}]
+POINT = {"image_id": 7, "category_id": 30, "point": [2, 0]}
+OBJECT = {
+    "id": 1,
+    "image_id": 9,
+    "category_id": 18,
+    "bbox": [1, 0, 1, 2],
+    "area": 2,
+    "iscrowd": 1,
+    "segmentation": {"size": [2, 3], "counts": [2, 2, 2]},
+}
+
+
+@pytest.fixture
+def points(tmp_path, write_json) -> str:
+    content = {"images": IMAGES, "categories": CATEGORIES, "points": [POINT]}
+    return write_json(tmp_path / "points.json", content)
+
+
+@pytest.fixture
+def truth(tmp_path, write_json) -> str:
+    content = {"images": IMAGES, "categories": CATEGORIES, "annotations": [OBJECT]}
+    return write_json(tmp_path / "truth.json", content)
+
+
+def test_records_and_metadata_from_points(name, points):
+    register_weak_dataset(name, images="pictures", points=points, weak_maps="maps")
+    assert DatasetCatalog.get(name) == [
+        {"file_name": "pictures/a.png", "image_id": 7, "height": 2, "width": 3}
+        | {"image_classes": [1]},
+        {"file_name": "pictures/b.png", "image_id": 9, "height": 2, "width": 3}
+        | {"image_classes": []},
+    ]
+    metadata = MetadataCatalog.get(name)
+    assert metadata.thing_classes == ["cat", "dog"]
+    assert metadata.thing_dataset_id_to_contiguous_id == {18: 0, 30: 1}
+    assert metadata.image_root == "pictures"
+    assert metadata.weak_maps == "maps"
+    assert metadata.cues == points
+    assert metadata.evaluator_type == "bestie"
+    assert "json_file" not in metadata.as_dict()
+
+
+def test_training_set_never_opens_the_truth(name, points, tmp_path):
+    missing = str(tmp_path / "masks.json")
+    register_weak_dataset(name, images="pictures", points=points, annotations=missing)
+    assert all("annotations" not in record for record in DatasetCatalog.get(name))
+    assert MetadataCatalog.get(name).json_file == missing
+
+
+def test_evaluation_set_carries_the_truth(name, truth):
+    register_weak_dataset(name, images="pictures", annotations=truth)
+    first, second = DatasetCatalog.get(name)
+    assert first["annotations"] == []
+    assert second["image_classes"] == [0]
+    (annotation,) = second["annotations"]
+    assert annotation["category_id"] == 0
+    assert (annotation["bbox"], annotation["bbox_mode"]) == ([1, 0, 1, 2], BoxMode.XYWH_ABS)
+    assert annotation["iscrowd"] == 1
+    assert annotation["segmentation"]["counts"] == b"222"  # an uncompressed RLE gets compressed
+    assert MetadataCatalog.get(name).json_file == truth
+
+
+def test_csv_takes_sizes_from_the_images(name, tmp_path, write_png):
+    write_png(tmp_path / "a.png", np.zeros((4, 6)))
+    (tmp_path / "tags.csv").write_text("a.png,dog\n")
+    tags = str(tmp_path / "tags.csv")
+    register_weak_dataset(name, images=str(tmp_path), tags=tags, classes=["dog", "cat"])
+    (record,) = DatasetCatalog.get(name)
+    assert (record["height"], record["width"], record["image_classes"]) == (4, 6, [0])
+    assert MetadataCatalog.get(name).thing_dataset_id_to_contiguous_id == {1: 0, 2: 1}
+
+
+def test_nothing_is_opened_before_first_use(name):
+    register_weak_dataset(name, images="nowhere", tags="nowhere.json", classes=["dog"])
+    assert MetadataCatalog.get(name).thing_classes == ["dog"]
+    with pytest.raises(InputError, match=r"nowhere\.json: cannot be read"):
+        DatasetCatalog.get(name)
+
+
+def test_prepare_comes_before_the_files_are_read(name, points):
+    calls = []
+    register_weak_dataset(name, images="x", points=points, prepare=lambda: calls.append(1))
+    assert calls == []
+    DatasetCatalog.get(name)
+    assert calls == [1]
+
+
+def test_registering_again(name, points):
+    register_weak_dataset(name, images="pictures", points=points, classes=["cat", "dog"])
+    register_weak_dataset(name, images="pictures", points=points, classes=["cat", "dog"])
+    with pytest.raises(InputError, match="already registered with other arguments"):
+        register_weak_dataset(name, images="others", points=points)
+
+
+def test_custom_datasets(name, points, tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    entry = {"name": name, "images": "$DETECTRON2_DATASETS/x", "points": "${DETECTRON2_DATASETS}"}
+    entry["points"] += "/points.json"
+    register_custom_datasets([entry])
+    register_custom_datasets([entry])
+    assert DatasetCatalog.get(name)[0]["file_name"] == f"{tmp_path}/x/a.png"
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"name": "n", "images": "i", "point": "p"}, r"CUSTOM\[0\]: unknown key 'point', known"),
+        ({"images": "i", "points": "p"}, r"CUSTOM\[0\]: 'name' is missing"),
+        ({"name": "n", "points": "p"}, r"CUSTOM\[0\]: 'images' is missing"),
+        ({"name": "n", "images": "i"}, "'n': give 'tags' or 'points'"),
+        ({"name": "n", "images": "$NOT_THERE", "points": "p"}, "NOT_THERE is not set"),
+        ("n", r"CUSTOM\[0\]: expected keys"),
+        (
+            {"name": "n", "images": "i", "tags": "t.csv", "annotations": "a"},
+            "'n': tags in a CSV have no image and category ids",
+        ),
+    ],
+)
+def test_custom_refusals(entry, message):
+    with pytest.raises(InputError, match=message):
+        register_custom_datasets([entry])
+
+
+def test_load_refusals(name, tmp_path, write_json):
+    images = [*IMAGES, {"id": 11, "file_name": "other/a.png", "height": 2, "width": 3}]
+    content = {"images": images, "categories": CATEGORIES, "points": []}
+    path = write_json(tmp_path / "points.json", content)
+    register_weak_dataset(name, images=str(tmp_path), points=path)
+    with pytest.raises(InputError, match=r"points\.json: images a\.png and other/a\.png have"):
+        DatasetCatalog.get(name)
+    content["images"] = [{"id": 1, "file_name": "c.png"}]
+    write_json(tmp_path / "points.json", content)
+    with pytest.raises(InputError, match=r"image .*c\.png: no such file"):
+        DatasetCatalog.get(name)
+    (tmp_path / "c.png").write_text("text")
+    with pytest.raises(InputError, match=r"image .*c\.png: not a readable image"):
+        DatasetCatalog.get(name)
