@@ -7,6 +7,7 @@ background.
 
 from __future__ import annotations
 
+from math import floor
 from typing import Literal
 
 import numpy as np
@@ -46,12 +47,12 @@ class TargetCanvas:
 
     def draw_center(self, class_id: int, center: tuple[float, float], sigma: float) -> None:
         """Draw the Gaussian of a center at its pixel."""
-        draw_gaussians(self.center[class_id], [(int(center[0]), int(center[1]))], sigma)
+        draw_gaussians(self.center[class_id], [(floor(center[0]), floor(center[1]))], sigma)
 
 
 def single_cue_components(components: list[Component], cues: PointCues) -> list[Component]:
     """The components that hold exactly one cue of their class, one instance each."""
-    pixels = cues.yx.int().tolist()
+    pixels = cues.yx.floor().int().tolist()
     classes = cues.classes.tolist()
     return [
         component

@@ -1,0 +1,152 @@
+"""Weights from elsewhere, by their own keys.
+
+What a checkpoint is, is told by its keys: this project's own, the authors' released BESTIE, or a
+bare ImageNet backbone (HRNet as its authors or timm name it, torchvision's ResNet).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pickle import UnpicklingError
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from torch import Tensor, nn
+
+import bestie_d2.timm_weights  # noqa: F401 (teaches Detectron2 the timm:// prefix)
+from bestie_d2.errors import InputError
+
+BACKBONE = "backbone.body."
+HEAD = "head."
+CLASSIFIER_PARTS = ("fc.", "classifier.", "incre_modules.", "downsamp_modules.", "final_layer.")
+RESNET_HEAD_NAMES = (
+    (re.compile(r"^decoder\.(semantic|instance)_decoder\.fuse\.(\d)\.0\."), r"\1_decoder.fuse.\2."),
+    (re.compile(r"^decoder\.(semantic|instance)_decoder\."), r"\1_decoder."),
+    (re.compile(r"^decoder\.\w+_head\.classifier\.(\w+)\.0\.0\."), r"\1.0."),
+    (re.compile(r"^decoder\.\w+_head\.classifier\.(\w+)\.1\."), r"\1.1."),
+)
+LISTED = 5  # keys that an error names before it only counts
+
+
+def rename_released_bestie(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A released BESTIE state dict (HRNet or ResNet) under this project's names."""
+    renamed = {}
+    for key, value in state.items():
+        if key.startswith("backbone."):
+            key = BACKBONE + key.removeprefix("backbone.")
+        elif key.startswith("decoder."):
+            for pattern, replacement in RESNET_HEAD_NAMES:
+                if pattern.match(key):
+                    key = HEAD + pattern.sub(replacement, key)
+                    break
+        elif key.split(".")[0] in ("seg", "center", "offset"):
+            key = HEAD + key
+        else:
+            key = BACKBONE + key
+        renamed[key] = value
+    return renamed
+
+
+def recognize(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Any known state dict under this project's names."""
+    if any(key.startswith((BACKBONE, HEAD)) for key in state):
+        return dict(state)
+    if any(key.startswith(("decoder.", "seg.0.")) for key in state):
+        return rename_released_bestie(state)
+    if "conv1.weight" in state and "layer1.0.conv1.weight" in state:
+        return {
+            BACKBONE + key: value
+            for key, value in state.items()
+            if not key.startswith(CLASSIFIER_PARTS)
+        }
+    return dict(state)
+
+
+def _load_file(path: str) -> object:
+    """What ``torch.save`` wrote, tensors and plain values only."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"checkpoint {path}: no such file") from None
+    except (UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"checkpoint {path}: not readable as PyTorch weights ({reason})") from None
+
+
+def _state_dict_of(content: object, path: str) -> dict[str, Tensor]:
+    """The state dict that a file holds bare or under ``model`` or ``state_dict``."""
+    for key in ("model", "state_dict"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise InputError(f"checkpoint {path}: holds no state dict")
+    return {key.removeprefix("module."): value for key, value in content.items()}
+
+
+def _listed(keys: list[str]) -> str:
+    more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
+    return ", ".join(keys[:LISTED]) + more
+
+
+def _load_strictly(model: nn.Module, state: Mapping[str, Tensor], path: str) -> None:
+    """Copy a state dict that has to fit to the last tensor."""
+    own = model.state_dict()
+    problems = []
+    missing = [key for key in own if key not in state]
+    left_over = [key for key in state if key not in own]
+    misfit = [key for key in own if key in state and own[key].shape != state[key].shape]
+    if missing:
+        problems.append(f"missing {_listed(missing)}")
+    if left_over:
+        problems.append(f"left over {_listed(left_over)}")
+    if misfit:
+        shapes = [f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}" for k in misfit]
+        problems.append(f"of another shape {_listed(shapes)}")
+    if problems:
+        raise InputError(f"checkpoint {path} does not fit the model: {'; '.join(problems)}")
+    model.load_state_dict(dict(state))
+
+
+def load_released_bestie(model: nn.Module, path: str) -> None:
+    """Load one of the authors' released BESTIE checkpoints, to the last tensor.
+
+    Args:
+        model: a ``BESTIE`` with the checkpoint's backbone, head and number of classes.
+        path: ``.pt`` file with the state dict under ``model``.
+
+    Raises:
+        InputError: names what is missing, left over or of another shape.
+    """
+    _load_strictly(model, rename_released_bestie(_state_dict_of(_load_file(path), path)), path)
+
+
+class BestieCheckpointer(DetectionCheckpointer):
+    """Detectron2's checkpointer that also reads foreign weights through ``MODEL.WEIGHTS``."""
+
+    def _load_file(self, filename: str) -> dict[str, object]:
+        if filename.endswith(".pkl"):  # Detectron2's model zoo
+            return super()._load_file(filename)
+        content = _load_file(filename)
+        state = recognize(_state_dict_of(content, filename))
+        if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
+            return {**content, "model": state}  # iteration, optimizer and scheduler come along
+        return {"model": state}
+
+    def _load_model(self, checkpoint: dict[str, object]) -> object:
+        """Load, after making sure that the backbone gets everything it has."""
+        own = {k: v for k, v in self.model.state_dict().items() if k.startswith(BACKBONE)}
+        given = checkpoint["model"]
+        empty = [
+            key
+            for key, value in own.items()
+            if value.dtype.is_floating_point
+            and (key not in given or given[key].shape != value.shape)
+        ]
+        if empty:
+            raise InputError(
+                f"MODEL.WEIGHTS leaves {len(empty)} of {len(own)} tensors of the backbone without "
+                f"weights ({_listed(empty)}): check MODEL.BACKBONE, MODEL.HRNET and MODEL.RESNETS "
+                "against the file"
+            )
+        return super()._load_model(checkpoint)

@@ -1,0 +1,135 @@
+"""Every key that BESTIE adds to Detectron2's configuration, with its default: the released recipe.
+
+Where the paper's text says otherwise, the comment gives the value that reproduces it.
+"""
+
+from __future__ import annotations
+
+import torch
+from detectron2.config import CfgNode
+
+
+def add_bestie_config(cfg: CfgNode) -> None:
+    """Add the keys of this package to a Detectron2 configuration, in place."""
+    cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+    _add_dataset_keys(cfg)
+    _add_input_keys(cfg)
+    _add_network_keys(cfg)
+    _add_label_keys(cfg)
+    _add_solver_keys(cfg)
+
+
+def _add_dataset_keys(cfg: CfgNode) -> None:
+    # Data sets of one's own: a list of {name: ..., images: ..., points: ...}, the arguments of
+    # bestie_d2.data.register_weak_dataset. $DETECTRON2_DATASETS and ~ are expanded in paths.
+    cfg.DATASETS.CUSTOM = []
+    # Folder of index PNGs to use in place of the training set's registered weak maps ("" = those).
+    cfg.DATASETS.WEAK_MAPS = ""
+    # Cue or point file (or folder) to use in place of the registered one ("" = that).
+    cfg.DATASETS.CUES = ""
+    # Cues with a higher score are used. Paper: 0.5.
+    cfg.DATASETS.CUE_THRESHOLD = 0.7
+
+
+def _add_input_keys(cfg: CfgNode) -> None:
+    # Who makes training examples: a name in bestie_d2.data.MAPPER_REGISTRY, or "" for Detectron2.
+    cfg.INPUT.MAPPER = ""
+    cfg.INPUT.BESTIE = CfgNode()
+    # Training images are resized until their longer side is so many pixels (sides 32 k + 1) ...
+    cfg.INPUT.BESTIE.LONG_SIDE = 449
+    # ... times a random scale from, to, in steps of ...
+    cfg.INPUT.BESTIE.SCALE_RANGE = [0.7, 1.3]
+    cfg.INPUT.BESTIE.SCALE_STEP = 0.1
+    # ... and cropped at random (padded where smaller) to this side in pixels.
+    cfg.INPUT.BESTIE.CROP_SIZE = 416
+    # Padding of the weak map: 255 (nothing known) if true, else 0 (background, released recipe).
+    cfg.INPUT.BESTIE.IGNORE_PADDING = False
+    # Random brightness, contrast and hue.
+    cfg.INPUT.BESTIE.PHOTOMETRIC = True
+    # Random flips: left-right (released recipe), and for images that have no "up", also top-bottom.
+    cfg.INPUT.BESTIE.HORIZONTAL_FLIP = True
+    cfg.INPUT.BESTIE.VERTICAL_FLIP = False
+
+
+def _add_network_keys(cfg: CfgNode) -> None:
+    # HRNet over timm: hrnet_w18_small, hrnet_w18, hrnet_w32 or hrnet_w48.
+    cfg.MODEL.HRNET = CfgNode()
+    cfg.MODEL.HRNET.ARCHITECTURE = "hrnet_w48"
+    cfg.MODEL.HRNET.OUT_FEATURES = ["res2"]
+
+    cfg.MODEL.BESTIE = CfgNode()
+    cfg.MODEL.BESTIE.NUM_CLASSES = 20  # C
+    # ConvInstanceHead (HRNet) or DualDecoderInstanceHead (ResNet).
+    cfg.MODEL.BESTIE.HEAD = "ConvInstanceHead"
+    # Channels between the two convolutions of each branch of ConvInstanceHead.
+    cfg.MODEL.BESTIE.HEAD_CHANNELS = 256
+    # PyTorch's momentum of every batch norm: 0.1 with HRNet, 0.01 with ResNet.
+    cfg.MODEL.BESTIE.BATCH_NORM_MOMENTUM = 0.1
+    # Both sides of a test image are resized up to a multiple of this.
+    cfg.MODEL.BESTIE.SIZE_DIVISIBILITY = 32
+
+
+def _add_label_keys(cfg: CfgNode) -> None:
+    node = cfg.MODEL.BESTIE
+    # "tags": cues found by a classifier. "points": one given point for each object; centers are
+    # Gaussians at them, and refinement sends every pixel to one of them.
+    node.SUPERVISION = "tags"
+
+    # Semantic knowledge transfer. Lengths in pixels of the training crop: choose them by the size
+    # of the objects there.
+    node.SIGMA = 6.0  # sigma of the Gaussian around a center
+    node.MIN_AREA = 50  # smaller components of the weak map are dropped; paper: 1
+    node.WHOLE_PIXEL_CENTERS = True  # centroids cut to whole pixels; paper: False
+
+    # Instance-aware guidance (IAG): center and offset losses on labeled instances only.
+    node.IAG = True
+
+    node.LOSS = CfgNode()
+    node.LOSS.SEM_SEG_WEIGHT = 1.0  # lambda_sem
+    node.LOSS.CENTER_WEIGHT = 200.0  # lambda_center
+    node.LOSS.OFFSET_WEIGHT = 0.01  # lambda_offset
+    # Share of the hardest pixels in the semantic loss. Paper: 1.0, plain cross entropy.
+    node.LOSS.SEM_SEG_TOP_K = 0.2
+    # Shares of the pseudo and the refined part of the center and offset losses while both are
+    # there (Eq. 3, 4). Paper: 1.0 and 1.0. The pseudo part alone counts 1.
+    node.LOSS.PSEUDO_SHARE = 0.5
+    node.LOSS.REFINED_SHARE = 0.5
+
+    # Online self-refinement.
+    node.REFINEMENT = CfgNode()
+    node.REFINEMENT.ENABLED = True
+    node.REFINEMENT.START_ITER = 0  # the first iteration with refined labels
+    node.REFINEMENT.CENTER_THRESHOLD = 0.3
+    node.REFINEMENT.KERNEL = 41  # odd side of the window in which a center is the largest
+    node.REFINEMENT.MAX_INSTANCES = 5  # components that give more are left out
+    # W: "center_times_class", or "center" (paper: Eq. 2).
+    node.REFINEMENT.WEIGHTING = "center_times_class"
+    # Whose foreground is grouped: the "weak" map's or the "predicted" one's (a reading of Eq. 1).
+    node.REFINEMENT.FOREGROUND = "weak"
+
+    # Center clustering, in refinement and, unless TEST.CLUSTERING is off, at inference.
+    node.CLUSTERING = CfgNode()
+    node.CLUSTERING.ENABLED = True
+    node.CLUSTERING.MAGNITUDE = 2.5  # offsets shorter than this ...
+    node.CLUSTERING.AREA = 21  # ... over so many pixels ...
+    node.CLUSTERING.AREA_TOLERANCE = 3  # epsilon: ... give or take fewer than this ...
+    node.CLUSTERING.MIN_CENTER = 0.05  # ... where the center map is above this ...
+    node.CLUSTERING.MIN_DISTANCE = 100.0  # ... so far from every local maximum are a center
+
+    # Grouping at inference. Lengths in pixels of the test image.
+    node.TEST = CfgNode()
+    node.TEST.CENTER_THRESHOLD = 0.1
+    node.TEST.KERNEL = 41
+    node.TEST.CLUSTERING = True
+    node.TEST.MIN_AREA = 50
+    node.TEST.KEEP_CENTERLESS = True  # a component without a center is one instance
+    node.TEST.FLIP = False  # average with the mirrored image
+
+
+def _add_solver_keys(cfg: CfgNode) -> None:
+    # Adam in place of Detectron2's SGD.
+    cfg.SOLVER.ADAM = False
+    # Power of the polynomial decay of SOLVER.LR_SCHEDULER_NAME "WarmupPolynomialLR".
+    cfg.SOLVER.POLY_POWER = 0.9
+    # Detections an image that COCO AP counts; pycocotools' own number is 100.
+    cfg.TEST.MAX_DETECTIONS_PER_IMAGE = 100

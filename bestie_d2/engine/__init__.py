@@ -1,0 +1,1 @@
+"""Trainer, command lines, and the seam to Detectron2's versions."""

@@ -1,0 +1,50 @@
+"""How every tool ends: one clear line for bad input, a hint for Ctrl-C, the rest as it comes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+
+from torch.multiprocessing import ProcessRaisedException
+
+from bestie_d2.errors import InputError
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+RAISED = f"{InputError.__module__}.{InputError.__name__}: "
+
+
+def input_error_line(error: BaseException) -> str | None:
+    """The one line of an ``InputError``, also of one that a worker or child process raised.
+
+    PyTorch hands those on with their whole traceback as the message, the line itself at the end.
+    """
+    text = str(error)
+    if RAISED in text and isinstance(error, (InputError, ProcessRaisedException)):
+        return text.rsplit(RAISED, 1)[1].strip().splitlines()[0]
+    return text if isinstance(error, InputError) else None
+
+
+class _NoTracebackOfBadInput(logging.Filter):
+    """Keeps Detectron2's training loop from logging a traceback for what is told in one line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return error is None or input_error_line(error) is None
+
+
+def run_tool(main: Callable[[], None]) -> None:
+    """Run a tool's main function and leave the process with the right exit code."""
+    logging.getLogger("detectron2.engine.train_loop").addFilter(_NoTracebackOfBadInput())
+    try:
+        main()
+    except (InputError, ProcessRaisedException) as error:
+        line = input_error_line(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        print("interrupted; what was written so far is kept", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,58 @@
+"""From command line to configuration."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+import yaml
+from detectron2.config import CfgNode, get_cfg
+
+import bestie_d2.modeling  # noqa: F401 (registers the architectures that a configuration names)
+from bestie_d2.config import add_bestie_config
+from bestie_d2.data import register_custom_datasets
+from bestie_d2.errors import InputError
+
+
+def load_config(config_file: str = "", overrides: Sequence[str] = ()) -> CfgNode:
+    """Defaults, then a yaml file with its ``_BASE_``, then ``KEY VALUE`` pairs; frozen.
+
+    Data sets of ``DATASETS.CUSTOM`` are registered.
+
+    Raises:
+        InputError: names the file or key that is wrong.
+    """
+    cfg = get_cfg()
+    add_bestie_config(cfg)
+    if config_file:
+        if not os.path.isfile(config_file):
+            raise InputError(f"--config-file {config_file}: no such file")
+        try:
+            cfg.merge_from_file(config_file)
+        except (KeyError, AssertionError, ValueError, OSError, yaml.YAMLError) as error:
+            raise InputError(f"--config-file {config_file}: {_reason(error)}") from None
+    if len(overrides) % 2:
+        raise InputError(f"overrides come as KEY VALUE pairs, got {' '.join(overrides)!r}")
+    try:
+        cfg.merge_from_list(list(overrides))
+    except (KeyError, AssertionError, ValueError) as error:
+        raise InputError(f"override on the command line: {_reason(error)}") from None
+    register_custom_datasets(cfg.DATASETS.CUSTOM)
+    cfg.freeze()
+    return cfg
+
+
+def _reason(error: Exception) -> str:
+    """An exception's text on one line, without the quotes that KeyError adds."""
+    text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+    return " ".join(text.split())
+
+
+def setup_run(args: argparse.Namespace) -> CfgNode:
+    """Configuration of a command line, with output folder, logging and seed set up."""
+    from detectron2.engine import default_setup  # pulls in the whole engine: only when a run starts
+
+    cfg = load_config(args.config_file, args.opts)
+    default_setup(cfg, args)
+    return cfg

@@ -1,0 +1,135 @@
+"""Detectron2's trainer with weak labels in, and both evaluation protocols out."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import weakref
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import build_detection_train_loader
+from detectron2.data.samplers import TrainingSampler
+from detectron2.engine import DefaultTrainer
+from detectron2.evaluation import DatasetEvaluators
+from detectron2.evaluation.testing import flatten_results_dict
+from detectron2.utils import comm
+from torch import nn
+
+from bestie_d2.checkpoint import BestieCheckpointer
+from bestie_d2.data import MAPPER_REGISTRY, load_weak_records
+from bestie_d2.engine.detectron2_seam import build_coco_evaluator
+from bestie_d2.engine.solver import build_adam, build_polynomial_schedule
+from bestie_d2.errors import InputError
+from bestie_d2.evaluation import VOCInstanceEvaluator
+
+POLYNOMIAL = "WarmupPolynomialLR"  # SOLVER.LR_SCHEDULER_NAME of the schedule that we add
+METRICS_FILE = "metrics.json"
+
+
+class Trainer(DefaultTrainer):
+    """Trains and evaluates what a configuration describes: BESTIE, or a stock Detectron2 model.
+
+    A configuration that names an ``INPUT.MAPPER`` is trained on weak labels; any other one goes
+    through Detectron2's own loader. Both are evaluated by COCO AP and VOC instance AP.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        super().__init__(cfg)
+        self.checkpointer = BestieCheckpointer(
+            self.model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+        )
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        model = super().build_model(cfg)
+        if comm.get_world_size() > 1 and next(model.parameters()).is_cuda:
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return model
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode):
+        if not cfg.INPUT.MAPPER:
+            return super().build_train_loader(cfg)
+        records = list(
+            itertools.chain.from_iterable(
+                load_weak_records(
+                    name,
+                    num_classes=cfg.MODEL.BESTIE.NUM_CLASSES,
+                    weak_maps=cfg.DATASETS.WEAK_MAPS,
+                    cues=cfg.DATASETS.CUES,
+                    score_threshold=cfg.DATASETS.CUE_THRESHOLD,
+                )
+                for name in cfg.DATASETS.TRAIN
+            )
+        )
+        if not records:
+            raise InputError("DATASETS.TRAIN is empty: name a data set to train on")
+        return build_detection_train_loader(
+            records,
+            mapper=MAPPER_REGISTRY.get(cfg.INPUT.MAPPER)(cfg),
+            sampler=TrainingSampler(len(records)),
+            total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
+            aspect_ratio_grouping=False,
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+        )
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        return build_adam(cfg, model) if cfg.SOLVER.ADAM else super().build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer):
+        if cfg.SOLVER.LR_SCHEDULER_NAME == POLYNOMIAL:
+            return build_polynomial_schedule(cfg, optimizer)
+        return super().build_lr_scheduler(cfg, optimizer)
+
+    @classmethod
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+    ) -> DatasetEvaluators:
+        folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
+        return DatasetEvaluators(
+            [
+                build_coco_evaluator(
+                    dataset_name,
+                    output_dir=folder,
+                    max_dets_per_image=cfg.TEST.MAX_DETECTIONS_PER_IMAGE,
+                ),
+                VOCInstanceEvaluator(dataset_name),
+            ]
+        )
+
+
+def evaluate(cfg: CfgNode, *, resume: bool) -> dict:
+    """Evaluate a checkpoint on ``DATASETS.TEST`` and add the figures to ``metrics.json``.
+
+    Args:
+        resume: take the last checkpoint of ``OUTPUT_DIR``; else ``MODEL.WEIGHTS``, or that same
+            checkpoint where no weights are named.
+
+    Raises:
+        InputError: there is nothing to evaluate.
+    """
+    model = Trainer.build_model(cfg)
+    checkpointer = BestieCheckpointer(model, cfg.OUTPUT_DIR)
+    use_last = (resume or not cfg.MODEL.WEIGHTS) and checkpointer.has_checkpoint()
+    if not use_last and not cfg.MODEL.WEIGHTS:
+        raise InputError(
+            f"nothing to evaluate: set MODEL.WEIGHTS, or OUTPUT_DIR to a folder that was trained "
+            f"into ({cfg.OUTPUT_DIR} has no checkpoint)"
+        )
+    path = checkpointer.get_checkpoint_file() if use_last else cfg.MODEL.WEIGHTS
+    state = checkpointer.load(path, checkpointables=[])
+    results = Trainer.test(cfg, model)
+    if comm.is_main_process():
+        append_metrics(cfg.OUTPUT_DIR, results, iteration=state.get("iteration"))
+    return results
+
+
+def append_metrics(output_dir: str, results: dict, *, iteration: int | None = None) -> None:
+    """Add one line with the flattened results to ``metrics.json`` of a run."""
+    line = {} if iteration is None else {"iteration": iteration}
+    with open(os.path.join(output_dir, METRICS_FILE), "a") as file:
+        file.write(json.dumps(line | flatten_results_dict(results), sort_keys=True) + "\n")

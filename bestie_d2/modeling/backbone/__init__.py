@@ -1,0 +1,11 @@
+"""Backbones in Detectron2's registry."""
+
+from .hrnet import HRNet, build_hrnet_backbone
+from .resnet import TorchvisionResNet, build_torchvision_resnet_backbone
+
+__all__ = [
+    "HRNet",
+    "TorchvisionResNet",
+    "build_hrnet_backbone",
+    "build_torchvision_resnet_backbone",
+]

@@ -1,0 +1,228 @@
+"""The training objective: losses under instance-aware guidance, with online self-refinement.
+
+Paper: Section 3.4, 3.5, Eq. 2 to 6, Listing 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.utils.events import get_event_storage
+from torch import Tensor, nn
+
+from bestie_d2.errors import InputError
+from bestie_d2.labeling.grouping import CenterClustering
+from bestie_d2.labeling.refinement import (
+    RefinedWeight,
+    refine_labels,
+    refine_labels_from_points,
+)
+from bestie_d2.modeling.heads import InstanceMaps
+from bestie_d2.modeling.losses import top_k_cross_entropy, weighted_l1, weighted_mse
+from bestie_d2.structures import InstanceTargets, PointCues
+
+SUPERVISIONS = ("tags", "points")
+FOREGROUNDS = ("weak", "predicted")
+WEIGHTINGS = ("center_times_class", "center")
+
+
+def check_choice(key: str, value: str, choices: tuple[str, ...]) -> str:
+    """The value of a configuration key, which has to be one of the choices."""
+    if value not in choices:
+        raise InputError(f"{key} is {value!r}; choose from {choices}")
+    return value
+
+
+def clustering_from_config(cfg: CfgNode, enabled: bool) -> CenterClustering | bool:
+    """``MODEL.BESTIE.CLUSTERING`` as the value that grouping takes."""
+    node = cfg.MODEL.BESTIE.CLUSTERING
+    return enabled and CenterClustering(
+        node.MAGNITUDE, node.AREA, node.AREA_TOLERANCE, node.MIN_CENTER, node.MIN_DISTANCE
+    )
+
+
+@dataclass
+class WeakLabels:
+    """What a batch is taught with.
+
+    Attributes:
+        sem_seg: (B, H, W) int64 WSSS indices.
+        image_classes: (B, C) bool tags.
+        pseudo: targets from semantic knowledge transfer.
+        cues: the points of each image, in pixels of the crop.
+    """
+
+    sem_seg: Tensor
+    image_classes: Tensor
+    pseudo: InstanceTargets
+    cues: list[PointCues]
+
+
+class SelfRefinement:
+    """Turns a batch's own predictions into refined targets (paper: Section 3.5)."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        supervision: str,
+        foreground: str,
+        center_threshold: float,
+        kernel: int,
+        clustering: bool | CenterClustering,
+        sigma: float,
+        min_area: int,
+        max_instances: int,
+        weighting: RefinedWeight,
+    ) -> None:
+        """
+        Args:
+            supervision: "tags" or "points".
+            foreground: components of the "weak" or of the "predicted" semantic map are grouped.
+            others: as in ``labeling.refinement.refine_labels``.
+        """
+        self.supervision = supervision
+        self.foreground = foreground
+        self.grouping = {
+            "center_threshold": center_threshold,
+            "kernel": kernel,
+            "clustering": clustering,
+            "sigma": sigma,
+            "min_area": min_area,
+            "max_instances": max_instances,
+            "weighting": weighting,
+        }
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        node = cfg.MODEL.BESTIE
+        return {
+            "supervision": node.SUPERVISION,
+            "foreground": check_choice(
+                "MODEL.BESTIE.REFINEMENT.FOREGROUND", node.REFINEMENT.FOREGROUND, FOREGROUNDS
+            ),
+            "center_threshold": node.REFINEMENT.CENTER_THRESHOLD,
+            "kernel": node.REFINEMENT.KERNEL,
+            "clustering": clustering_from_config(cfg, node.CLUSTERING.ENABLED),
+            "sigma": node.SIGMA,
+            "min_area": node.MIN_AREA,
+            "max_instances": node.REFINEMENT.MAX_INSTANCES,
+            "weighting": check_choice(
+                "MODEL.BESTIE.REFINEMENT.WEIGHTING", node.REFINEMENT.WEIGHTING, WEIGHTINGS
+            ),
+        }
+
+    def __call__(self, maps: InstanceMaps, labels: WeakLabels) -> InstanceTargets:
+        """Refined targets; with points, their center map is the given points' (Section 4.3)."""
+        foreground = (
+            labels.sem_seg if self.foreground == "weak" else maps.sem_seg.detach().argmax(dim=1)
+        )
+        if self.supervision == "points":
+            refined = refine_labels_from_points(
+                maps.offset, foreground, labels.cues, labels.image_classes
+            )
+            return InstanceTargets(labels.pseudo.center, refined.offset, refined.weight)
+        return refine_labels(
+            maps.sem_seg,
+            maps.center,
+            maps.offset,
+            foreground,
+            labels.image_classes,
+            **self.grouping,
+        )
+
+
+class BestieCriterion(nn.Module):
+    """Semantic, center and offset losses (paper: Eq. 6)."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        sem_seg_weight: float,
+        center_weight: float,
+        offset_weight: float,
+        sem_seg_top_k: float,
+        pseudo_share: float,
+        refined_share: float,
+        guidance: bool,
+        refinement: SelfRefinement | None,
+        refinement_start: int,
+    ) -> None:
+        """
+        Args:
+            sem_seg_weight, center_weight, offset_weight: the lambdas.
+            sem_seg_top_k: share of the hardest pixels in the semantic loss.
+            pseudo_share, refined_share: of the two parts of the center and offset losses.
+            guidance: instance-aware guidance; off, every pixel counts and unlabeled ones are
+                taught center 0 and offset 0 (Table 3, second row).
+            refinement: makes refined targets; None trains on pseudo targets alone.
+            refinement_start: the first iteration that refines.
+        """
+        super().__init__()
+        self.sem_seg_weight = sem_seg_weight
+        self.center_weight = center_weight
+        self.offset_weight = offset_weight
+        self.sem_seg_top_k = sem_seg_top_k
+        self.pseudo_share = pseudo_share
+        self.refined_share = refined_share
+        self.guidance = guidance
+        self.refinement = refinement
+        self.refinement_start = refinement_start
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        node = cfg.MODEL.BESTIE
+        return {
+            "sem_seg_weight": node.LOSS.SEM_SEG_WEIGHT,
+            "center_weight": node.LOSS.CENTER_WEIGHT,
+            "offset_weight": node.LOSS.OFFSET_WEIGHT,
+            "sem_seg_top_k": node.LOSS.SEM_SEG_TOP_K,
+            "pseudo_share": node.LOSS.PSEUDO_SHARE,
+            "refined_share": node.LOSS.REFINED_SHARE,
+            "guidance": node.IAG,
+            "refinement": SelfRefinement(cfg) if node.REFINEMENT.ENABLED else None,
+            "refinement_start": node.REFINEMENT.START_ITER,
+        }
+
+    def forward(self, maps: InstanceMaps, labels: WeakLabels) -> dict[str, Tensor]:
+        """Losses by name, weighted; the same names at every iteration.
+
+        Args:
+            maps: predictions at the size of the labels.
+        """
+        losses = {
+            "loss_sem_seg": self.sem_seg_weight
+            * top_k_cross_entropy(maps.sem_seg, labels.sem_seg, self.sem_seg_top_k)
+        }
+        if self.refinement is None:
+            return losses | self._guided(maps, labels.pseudo, 1.0, "pseudo")
+        if get_event_storage().iter < self.refinement_start:
+            waiting = (maps.center.sum() + maps.offset.sum()) * 0
+            return (
+                losses
+                | self._guided(maps, labels.pseudo, 1.0, "pseudo")
+                | {"loss_center_refined": waiting, "loss_offset_refined": waiting}
+            )
+        refined = self.refinement(maps, labels)
+        return (
+            losses
+            | self._guided(maps, labels.pseudo, self.pseudo_share, "pseudo")
+            | self._guided(maps, refined, self.refined_share, "refined")
+        )
+
+    def _guided(
+        self, maps: InstanceMaps, targets: InstanceTargets, share: float, name: str
+    ) -> dict[str, Tensor]:
+        """Center and offset loss against one kind of targets."""
+        weight = targets.weight
+        if not self.guidance:
+            weight = torch.where(weight > 0, weight, 1.0)
+        center = weighted_mse(maps.center, targets.center, weight)
+        offset = weighted_l1(maps.offset, targets.offset, weight)
+        return {
+            f"loss_center_{name}": self.center_weight * share * center,
+            f"loss_offset_{name}": self.offset_weight * share * offset,
+        }

@@ -1,0 +1,17 @@
+"""Heads: from backbone features to semantic, center and offset maps."""
+
+from .instance import (
+    INSTANCE_HEAD_REGISTRY,
+    ConvInstanceHead,
+    DualDecoderInstanceHead,
+    InstanceMaps,
+    build_instance_head,
+)
+
+__all__ = [
+    "INSTANCE_HEAD_REGISTRY",
+    "ConvInstanceHead",
+    "DualDecoderInstanceHead",
+    "InstanceMaps",
+    "build_instance_head",
+]

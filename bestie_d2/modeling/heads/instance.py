@@ -1,0 +1,157 @@
+"""The three output branches: semantic map, class-wise center map, offset map.
+
+``C`` classes; ``h, w`` the stride-4 map, ``H, W`` the input image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.utils.registry import Registry
+from torch import Tensor, nn
+
+from bestie_d2.modeling.heads.aspp import PyramidDecoder, separable_fuse
+from bestie_d2.modeling.layers import set_batch_norm_momentum, upsample
+
+LAST_LAYER_STD = 0.001  # as in Panoptic-DeepLab
+
+INSTANCE_HEAD_REGISTRY = Registry("INSTANCE_HEAD")
+INSTANCE_HEAD_REGISTRY.__doc__ = """
+Heads of BESTIE: called with the backbone's features and the size (H, W) of the output, they return
+``InstanceMaps``. A head is built by ``head(cfg, backbone.output_shape())``.
+"""
+
+
+@dataclass
+class InstanceMaps:
+    """What the network says of a batch.
+
+    Attributes:
+        sem_seg: (B, C+1, H, W) logits, channel 0 the background.
+        center: (B, C, H, W), meant to lie in [0, 1].
+        offset: (B, 2, H, W) from each pixel to its center, (y, x) pixels of this map.
+    """
+
+    sem_seg: Tensor
+    center: Tensor
+    offset: Tensor
+
+
+class _Head(nn.Module):
+    """Three branches over features, upsampled to the asked size."""
+
+    align_corners: bool
+
+    def _start_near_zero(self) -> None:
+        """Small weights in the last layers: no class, no center, no offset to begin with."""
+        for branch in (self.seg, self.center, self.offset):
+            nn.init.normal_(branch[-1].weight, std=LAST_LAYER_STD)
+            nn.init.zeros_(branch[-1].bias)
+
+    def branches(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, C+1, h, w), (B, C, h, w) and (B, 2, h, w)."""
+        raise NotImplementedError(type(self).__name__)
+
+    def forward(self, features: dict[str, Tensor], size: tuple[int, int]) -> InstanceMaps:
+        """Maps of ``size``; values of the offset map are in its pixels already."""
+        maps = self.branches(features)
+        return InstanceMaps(*(upsample(m.float(), size, self.align_corners) for m in maps))
+
+
+@INSTANCE_HEAD_REGISTRY.register()
+class ConvInstanceHead(_Head):
+    """3x3 convolution + ReLU + 1x1 convolution for each branch, on ``res2`` (HRNet)."""
+
+    align_corners = False
+
+    @configurable
+    def __init__(self, *, in_channels: int, num_classes: int, hidden_channels: int) -> None:
+        """
+        Args:
+            in_channels: of ``res2``.
+            num_classes: C.
+            hidden_channels: between the two convolutions (released recipe: 256).
+        """
+        super().__init__()
+
+        def branch(out_channels: int) -> nn.Sequential:
+            return nn.Sequential(
+                nn.Conv2d(in_channels, hidden_channels, 3, padding=1),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(hidden_channels, out_channels, 1),
+            )
+
+        self.seg = branch(num_classes + 1)
+        self.center = branch(num_classes)
+        self.offset = branch(2)
+        self._start_near_zero()
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        return {
+            "in_channels": input_shape["res2"].channels,
+            "num_classes": cfg.MODEL.BESTIE.NUM_CLASSES,
+            "hidden_channels": cfg.MODEL.BESTIE.HEAD_CHANNELS,
+        }
+
+    def branches(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        x = features["res2"]
+        return self.seg(x), self.center(x), self.offset(x)
+
+
+@INSTANCE_HEAD_REGISTRY.register()
+class DualDecoderInstanceHead(_Head):
+    """Panoptic-DeepLab's two decoders with class-wise centers, on ``res2`` to ``res5`` (ResNet)."""
+
+    align_corners = True
+    SEMANTIC_DECODER = {"projected_channels": (128, 64, 32), "out_channels": 256}
+    INSTANCE_DECODER = {"projected_channels": (64, 32, 16), "out_channels": 128}
+    SEG_CHANNELS, CENTER_CHANNELS, OFFSET_CHANNELS = 256, 128, 32
+
+    @configurable
+    def __init__(
+        self, *, in_channels: dict[str, int], num_classes: int, batch_norm_momentum: float
+    ) -> None:
+        """
+        Args:
+            in_channels: of ``res2`` to ``res5``.
+            num_classes: C.
+            batch_norm_momentum: PyTorch's momentum of every batch norm (released recipe: 0.01).
+        """
+        super().__init__()
+        self.semantic_decoder = PyramidDecoder(in_channels, **self.SEMANTIC_DECODER)
+        self.instance_decoder = PyramidDecoder(in_channels, **self.INSTANCE_DECODER)
+
+        def branch(in_channels: int, hidden: int, out_channels: int) -> nn.Sequential:
+            return nn.Sequential(
+                separable_fuse(in_channels, hidden), nn.Conv2d(hidden, out_channels, 1)
+            )
+
+        instance_channels = self.INSTANCE_DECODER["out_channels"]
+        self.seg = branch(
+            self.SEMANTIC_DECODER["out_channels"], self.SEG_CHANNELS, num_classes + 1
+        )
+        self.center = branch(instance_channels, self.CENTER_CHANNELS, num_classes)
+        self.offset = branch(instance_channels, self.OFFSET_CHANNELS, 2)
+        self._start_near_zero()
+        set_batch_norm_momentum(self, batch_norm_momentum)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        return {
+            "in_channels": {name: shape.channels for name, shape in input_shape.items()},
+            "num_classes": cfg.MODEL.BESTIE.NUM_CLASSES,
+            "batch_norm_momentum": cfg.MODEL.BESTIE.BATCH_NORM_MOMENTUM,
+        }
+
+    def branches(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        semantic = self.semantic_decoder(features)
+        instance = self.instance_decoder(features)
+        return self.seg(semantic), self.center(instance), self.offset(instance)
+
+
+def build_instance_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Module:
+    """The head that ``MODEL.BESTIE.HEAD`` names."""
+    return INSTANCE_HEAD_REGISTRY.get(cfg.MODEL.BESTIE.HEAD)(cfg, input_shape)

@@ -1,0 +1,152 @@
+"""BESTIE: semantic, class-wise center and offset maps, trained on weak labels, grouped to masks."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from torch import Tensor, nn
+
+from bestie_d2.labeling.grouping import group_instances
+from bestie_d2.modeling.criterion import (
+    SUPERVISIONS,
+    BestieCriterion,
+    WeakLabels,
+    check_choice,
+    clustering_from_config,
+)
+from bestie_d2.modeling.heads import InstanceMaps, build_instance_head
+from bestie_d2.modeling.layers import upsample
+from bestie_d2.modeling.postprocessing import masks_to_instances
+from bestie_d2.ops.offsets import rescale_offsets
+from bestie_d2.structures import InstanceTargets
+
+
+@META_ARCH_REGISTRY.register()
+class BESTIE(nn.Module):
+    """Weakly-supervised instance segmentation network (paper: Section 3)."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        head: nn.Module,
+        criterion: nn.Module,
+        pixel_mean: list[float],
+        pixel_std: list[float],
+        size_divisibility: int,
+        flip: bool,
+        grouping: dict[str, object],
+    ) -> None:
+        """
+        Args:
+            backbone: images -> features by name.
+            head: features and a size -> ``InstanceMaps``.
+            criterion: maps and ``WeakLabels`` -> losses.
+            pixel_mean, pixel_std: of each channel of the image, in 0..255.
+            size_divisibility: both sides of a test image are resized up to a multiple of it.
+            flip: average a test image's maps with those of its mirror image.
+            grouping: keyword arguments of ``labeling.grouping.group_instances``.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.criterion = criterion
+        self.size_divisibility = size_divisibility
+        self.flip = flip
+        self.grouping = grouping
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        node = cfg.MODEL.BESTIE
+        check_choice("MODEL.BESTIE.SUPERVISION", node.SUPERVISION, SUPERVISIONS)
+        backbone = build_backbone(cfg)
+        return {
+            "backbone": backbone,
+            "head": build_instance_head(cfg, backbone.output_shape()),
+            "criterion": BestieCriterion(cfg),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "size_divisibility": node.SIZE_DIVISIBILITY,
+            "flip": node.TEST.FLIP,
+            "grouping": {
+                "center_threshold": node.TEST.CENTER_THRESHOLD,
+                "kernel": node.TEST.KERNEL,
+                "clustering": clustering_from_config(cfg, node.TEST.CLUSTERING),
+                "min_area": node.TEST.MIN_AREA,
+                "keep_centerless": node.TEST.KEEP_CENTERLESS,
+            },
+        }
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+        """Losses while training, else ``[{"instances": Instances}]``, one for each input.
+
+        Args:
+            batched_inputs: dicts with ``image`` (3, H, W) in 0..255; for training, all of one size,
+                with what ``data.mappers.WeakInstanceMapper`` adds; for inference, with the
+                original ``height`` and ``width`` where they differ from the image's.
+        """
+        if not self.training:
+            return [self._segment(item) for item in batched_inputs]
+        images = self._normalize(torch.stack([item["image"] for item in batched_inputs]))
+        maps = self.head(self.backbone(images), tuple(images.shape[-2:]))
+        labels = WeakLabels(
+            torch.stack([item["sem_seg"] for item in batched_inputs]).to(self.device),
+            torch.stack([item["image_classes"] for item in batched_inputs]).to(self.device),
+            InstanceTargets.stack([item["pseudo_targets"] for item in batched_inputs]).to(
+                self.device
+            ),
+            [item["cues"] for item in batched_inputs],
+        )
+        return self.criterion(maps, labels)
+
+    def _normalize(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in 0..255 -> zero mean, unit deviation, on the model's device."""
+        return (images.to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
+
+    @torch.no_grad()
+    def predict_maps(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the network says of one (3, H, W) image in 0..255, whatever its size.
+
+        Returns:
+            (C+1, H, W) class probabilities, (C, H, W) centers and (2, H, W) offsets in its pixels.
+        """
+        images = self._normalize(image[None])
+        maps = self._resized_maps(images)
+        probability, center, offset = maps.sem_seg.softmax(dim=1), maps.center, maps.offset
+        if self.flip:
+            mirrored = self._resized_maps(images.flip(-1))
+            negate_x = offset.new_tensor([1.0, -1.0])[:, None, None]
+            probability = (probability + mirrored.sem_seg.softmax(dim=1).flip(-1)) / 2
+            center = (center + mirrored.center.flip(-1)) / 2
+            offset = (offset + mirrored.offset.flip(-1) * negate_x) / 2
+        return probability[0], center[0], offset[0]
+
+    def _resized_maps(self, images: Tensor) -> InstanceMaps:
+        """Maps at the images' size from images whose sides are rounded up to a multiple."""
+        height, width = images.shape[-2:]
+        step = self.size_divisibility
+        padded = (math.ceil(height / step) * step, math.ceil(width / step) * step)
+        if padded != (height, width):
+            images = upsample(images, padded, align_corners=False)
+        maps = self.head(self.backbone(images), (height, width))
+        # The network speaks of pixels of the image that it was given.
+        offset = rescale_offsets(maps.offset, height / padded[0], width / padded[1])
+        return InstanceMaps(maps.sem_seg, maps.center, offset)
+
+    def _segment(self, item: dict) -> dict:
+        """Instances of one image at its original size."""
+        image = item["image"]
+        grouped = group_instances(*self.predict_maps(image), **self.grouping)
+        height, width = image.shape[-2:]
+        size = (item.get("height", height), item.get("width", width))
+        return {"instances": masks_to_instances(*grouped, size)}

@@ -1,0 +1,81 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bestie_d2.ops.heatmap import draw_gaussians, find_peaks, gaussian_window, local_maxima
+
+
+def test_gaussian_window_is_cut_at_three_sigma_plus_one():
+    window = gaussian_window(6)
+    assert window.shape == (39, 39)
+    assert window[19, 19] == 1.0
+    assert window[19, 25] == pytest.approx(math.exp(-0.5))
+
+
+def test_overlapping_gaussians_keep_the_larger_value():
+    heatmap = np.zeros((9, 12), np.float32)
+    draw_gaussians(heatmap, [(4, 3), (4, 8)], sigma=1.0)
+    assert heatmap[4].tolist() == pytest.approx(
+        [0.011109, 0.135335, 0.606531, 1, 0.606531, 0.135335, 0.135335, 0.606531, 1, 0.606531]
+        + [0.135335, 0.011109],
+        abs=1e-6,
+    )
+
+
+@pytest.mark.parametrize("center", [(0, 0), (8, 11), (-2, 5), (4, 13), (-30, -30), (50, 4)])
+def test_gaussian_at_or_beyond_the_border_equals_a_crop_of_a_larger_map(center):
+    small = np.zeros((9, 12), np.float32)
+    draw_gaussians(small, [center], sigma=1.5)
+    large = np.zeros((129, 132), np.float32)
+    draw_gaussians(large, [(center[0] + 60, center[1] + 60)], sigma=1.5)
+    np.testing.assert_array_equal(small, large[60:69, 60:72])
+
+
+def test_local_maxima_of_a_hand_drawn_map():
+    heatmap = np.array(
+        [
+            [0.0, 0.0, 0.0, 0.0, 0.0],
+            [0.9, 0.2, 0.0, 0.5, 0.5],
+            [0.0, 0.8, 0.0, 0.0, 0.0],
+        ],
+        np.float32,
+    )
+    assert local_maxima(heatmap, 3).tolist() == [[1, 0], [1, 3], [1, 4]]
+    assert local_maxima(heatmap, 9).tolist() == [[1, 0]]
+    assert local_maxima(np.zeros((3, 4), np.float32), 3).shape == (0, 2)
+
+
+def test_find_peaks_orders_by_class_then_value_and_keeps_the_highest():
+    heatmap = torch.zeros(3, 6, 20)
+    heatmap[2, 1, 1], heatmap[2, 4, 10], heatmap[2, 1, 18] = 0.4, 0.9, 0.3
+    heatmap[0, 0, 0] = 0.5
+    heatmap[1, 3, 3] = 0.29
+    peaks = find_peaks(heatmap, kernel=3, threshold=0.3)
+    assert peaks.classes.tolist() == [0, 2, 2, 2]
+    assert peaks.yx.tolist() == [[0, 0], [4, 10], [1, 1], [1, 18]]
+    assert peaks.scores.tolist() == pytest.approx([0.5, 0.9, 0.4, 0.3])
+    assert find_peaks(heatmap, kernel=3, threshold=0.3, max_per_class=1).yx.tolist() == [
+        [0, 0],
+        [4, 10],
+    ]
+    assert len(find_peaks(torch.zeros(3, 6, 20))) == 0
+
+
+def test_find_peaks_refuses_a_threshold_that_everything_reaches():
+    with pytest.raises(ValueError, match="above 0"):
+        find_peaks(torch.zeros(1, 4, 4), threshold=0.0)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([3, 5, 15, 41]), st.floats(0.05, 0.95))
+def test_find_peaks_equals_a_max_pool_over_the_full_maps(seed, kernel, threshold):
+    random = torch.Generator().manual_seed(seed)
+    heatmap = (torch.rand(2, 23, 31, generator=random) * 20).round() / 20  # plateaus on purpose
+    pooled = torch.nn.functional.max_pool2d(heatmap, kernel, 1, kernel // 2)
+    expected = torch.nonzero((heatmap == pooled) & (heatmap >= threshold))
+    found = find_peaks(heatmap, kernel=kernel, threshold=threshold, max_per_class=10_000)
+    rows = torch.cat([found.classes[:, None], found.yx.long()], dim=1)
+    assert sorted(rows.tolist()) == sorted(expected.tolist())
