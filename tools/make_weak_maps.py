@@ -10,10 +10,16 @@ where it stopped. With --points or --truth it also says how good the maps are.
 
 from __future__ import annotations
 
+# ruff: noqa: E402
+from bestie_d2.engine.quiet import quiet_third_party_warnings
+
+quiet_third_party_warnings()
+
 import argparse
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
@@ -21,10 +27,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_api
-from skimage.color import gray2rgb, rgb2gray, rgba2rgb
+from skimage.color import rgb2gray, rgba2rgb
 from skimage.io import imread
 from tqdm import tqdm
 
+from bestie_d2.contact_sheet import contact_sheet
 from bestie_d2.data.datasets.weak import WeakDataset, load_weak_dataset
 from bestie_d2.data.readers import read_cues, read_weak_sem_seg
 from bestie_d2.data.tags import read_tags
@@ -38,43 +45,48 @@ from bestie_d2.evaluation.weak_map_quality import (
 )
 from bestie_d2.labeling.thresholds import METHODS, POLARITIES, ForegroundRecipe, weak_foreground
 from bestie_d2.structures import IGNORE_INDEX
-from bestie_d2.visualization import contact_sheet, draw_image, draw_weak_map, index_palette
+from bestie_d2.visualization import brighten, draw_image, draw_weak_map, index_palette
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 RGB, RGBA = 3, 4  # channels
 
 
+def add_recipe_options(parser: argparse.ArgumentParser) -> None:
+    """An option for each field of ``ForegroundRecipe``, of the same name."""
+    defaults = ForegroundRecipe()
+    options: dict[str, dict] = {
+        "method": {"choices": METHODS, "help": "threshold"},
+        "polarity": {"choices": POLARITIES, "help": "objects are brighter or darker"},
+        "smooth": {"type": float, "metavar": "SIGMA", "help": "blur first, in pixels"},
+        "block_size": {"type": int, "metavar": "PX", "help": "window, about two objects wide, odd"},
+        "floor": {"type": float, "help": "global level of otsu_local: 0 background, 1 Otsu"},
+        "min_area": {"type": int, "metavar": "PX", "help": "drop smaller components"},
+        "fill_holes": {"action": argparse.BooleanOptionalAction, "help": "fill enclosed holes"},
+    }
+    for name, options_of_it in options.items():
+        options_of_it["help"] += " (default: %(default)s)"
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, default=getattr(defaults, name), **options_of_it)
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    defaults = ForegroundRecipe()
-    parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="image folder")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="map folder")
-    parser.add_argument("--method", default=defaults.method, choices=METHODS, help="%(default)s")
-    parser.add_argument("--polarity", default=defaults.polarity, choices=POLARITIES)
-    parser.add_argument("--smooth", default=defaults.smooth, type=float, metavar="SIGMA",
-                        help="blur before the threshold, pixels (%(default)s)")  # fmt: skip
-    parser.add_argument("--block-size", default=defaults.block_size, type=int, metavar="PX",
-                        help="odd window of the local mean, about twice an object (%(default)s)")  # fmt: skip
-    parser.add_argument("--floor", default=defaults.floor, type=float,
-                        help="global level of otsu_local: 0 background, 1 Otsu (%(default)s)")  # fmt: skip
-    parser.add_argument("--min-area", default=defaults.min_area, type=int, metavar="PX",
-                        help="drop smaller components (%(default)s)")  # fmt: skip
-    parser.add_argument("--fill-holes", default=defaults.fill_holes,
-                        action=argparse.BooleanOptionalAction)  # fmt: skip
-    parser.add_argument("--class-index", default=1, type=int, metavar="K",
-                        help="index of the foreground in the maps, the class + 1 (%(default)s)")  # fmt: skip
-    parser.add_argument("--jobs", default=1, type=int, metavar="N", help="processes")
-    parser.add_argument("--overwrite", action="store_true", help="make all maps anew")
-    parser.add_argument("--skip-bad", action="store_true", help="go on after unreadable images")
-    parser.add_argument("--draw", default=0, type=int, metavar="N",
-                        help="draw the first N images and maps to <output>-preview.png")  # fmt: skip
-    parser.add_argument("--truth", metavar="JSON", help="COCO instances: say the foreground IoU")
-    parser.add_argument("--points", metavar="JSON", help="points: say how many each component has")
+    add = parser.add_argument
+    add("--images", required=True, type=Path, metavar="DIR", help="image folder")
+    add("--output", required=True, type=Path, metavar="DIR", help="map folder")
+    add_recipe_options(parser)
+    add("--class-index", default=1, type=int, metavar="K", help="foreground's index, class + 1")
+    add("--jobs", default=1, type=int, metavar="N", help="processes (default: 1)")
+    add("--overwrite", action="store_true", help="make all maps anew")
+    add("--skip-bad", action="store_true", help="go on after unreadable images")
+    add("--draw", default=0, type=int, metavar="N", help="draw N images to <output>-preview.png")
+    add("--truth", metavar="JSON", help="COCO instances: say the foreground IoU")
+    add("--points", metavar="JSON", help="points: say how many the components hold")
     arguments = parser.parse_args()
     if not 0 < arguments.class_index < IGNORE_INDEX:
         raise InputError(f"--class-index {arguments.class_index}: expected 1..{IGNORE_INDEX - 1}")
-    if arguments.jobs < 1 or arguments.draw < 0:
-        raise InputError("--jobs: expected 1 or more; --draw: expected 0 or more")
+    if arguments.jobs < 1:
+        raise InputError(f"--jobs {arguments.jobs}: expected 1 or more")
     return arguments
 
 
@@ -97,27 +109,26 @@ def find_images(folder: Path, output: Path) -> list[Path]:
     return images
 
 
-def read_image(path: Path) -> np.ndarray:
-    """(H, W) or (H, W, 3), 8 or 16 bits a channel; transparency goes on white."""
+def read_grey(path: Path) -> np.ndarray:
+    """(H, W) luminance of an 8- or 16-bit grey or RGB image; transparency goes on white."""
     try:
         image = imread(path)
     except Exception as error:  # every reader behind skimage has errors of its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"image {path}: cannot be read ({reason})") from None
-    if image.ndim == RGB and image.shape[-1] == RGBA:
-        image = rgba2rgb(image)
-    if image.ndim not in (2, 3) or (image.ndim == RGB and image.shape[-1] != RGB):
+    if image.ndim == 2:
+        return image
+    if image.ndim != 3 or image.shape[-1] not in (RGB, RGBA):
         raise InputError(f"image {path}: shape {image.shape}, expected one grey or RGB image")
-    return image
+    return rgb2gray(rgba2rgb(image) if image.shape[-1] == RGBA else image)
 
 
 def make_map(path: Path, output: Path, class_index: int, recipe: ForegroundRecipe) -> str | None:
     """Write the map of one image, whole or not at all; what is wrong with the image if it can't."""
     try:
-        image = read_image(path)
+        mask = weak_foreground(read_grey(path), recipe)
     except InputError as error:
         return str(error)
-    mask = weak_foreground(rgb2gray(image) if image.ndim == RGB else image, recipe)
     index_map = Image.fromarray(mask.astype(np.uint8) * np.uint8(class_index))
     index_map.putpalette(index_palette())
     scratch = output / f".{path.stem}.part"
@@ -161,7 +172,8 @@ def make_maps(images: list[Path], arguments: argparse.Namespace, recipe: Foregro
             if error:
                 bad += 1
                 tqdm.write(f"left out: {error}")
-    print(f"{len(pending) - bad} maps written to {arguments.output}" + (f", {bad} left out" * (bad > 0)))
+    left_out = f", {bad} left out" if bad else ""
+    print(f"{len(pending) - bad} maps written to {arguments.output}{left_out}")
 
 
 def measure(images: list[Path], arguments: argparse.Namespace) -> WeakMapCounts:
@@ -176,7 +188,9 @@ def measure(images: list[Path], arguments: argparse.Namespace) -> WeakMapCounts:
             stem, size = Path(record["file_name"]).stem, (record["height"], record["width"])
             if stem in maps:
                 index_map = read_weak_sem_seg(maps[stem], arguments.class_index, size)
-                counts += count_against_truth(index_map, true_foreground(record, class_id), class_id)
+                counts += count_against_truth(
+                    index_map, true_foreground(record, class_id), class_id
+                )
     if arguments.points:
         cues = read_cues(arguments.points, classes=read_tags(arguments.points).classes)
         for stem in cues.keys() & maps.keys():
@@ -201,10 +215,9 @@ def draw_preview(images: list[Path], arguments: argparse.Namespace) -> Path:
     rows = []
     for path in images[: arguments.draw]:
         if map_path(arguments.output, path).exists():
-            image = read_image(path)
-            rgb = draw_image(image if image.ndim == RGB else gray2rgb(image))
+            image = brighten(draw_image(read_grey(path)))
             found = read_weak_sem_seg(str(map_path(arguments.output, path)), arguments.class_index)
-            rows.append([rgb, draw_weak_map(rgb, found)])
+            rows.append([image, draw_weak_map(image, found)])
     preview = arguments.output.with_name(f"{arguments.output.name}-preview.png")
     Image.fromarray(contact_sheet(rows, ["image", "weak map"])).save(preview)
     return preview
@@ -212,14 +225,15 @@ def draw_preview(images: list[Path], arguments: argparse.Namespace) -> Path:
 
 def main() -> None:
     arguments = parse_arguments()
-    fields = ForegroundRecipe.__dataclass_fields__
-    recipe = ForegroundRecipe(**{name: getattr(arguments, name) for name in fields})
+    recipe = ForegroundRecipe(
+        **{f.name: getattr(arguments, f.name) for f in fields(ForegroundRecipe)}
+    )
     images = find_images(arguments.images, arguments.output)
     make_maps(images, arguments, recipe)
     if arguments.truth or arguments.points:
         for line in measure(images, arguments).describe() or ["no map of an image named there"]:
             print(line)
-    if arguments.draw:
+    if arguments.draw > 0:
         print(f"drawn: {draw_preview(images, arguments)}")
 
 

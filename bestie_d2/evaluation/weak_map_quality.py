@@ -56,9 +56,7 @@ class WeakMapCounts:
 def count_against_truth(index_map: np.ndarray, truth: np.ndarray, class_id: int) -> WeakMapCounts:
     """Overlap of a class in (H, W) WSSS indices with the (H, W) bool union of its true masks."""
     found = index_map == wsss_index(class_id)
-    return WeakMapCounts(
-        intersection=int((found & truth).sum()), union=int((found | truth).sum())
-    )
+    return WeakMapCounts(intersection=int((found & truth).sum()), union=int((found | truth).sum()))
 
 
 def count_against_points(index_map: np.ndarray, cues: PointCues, class_id: int) -> WeakMapCounts:

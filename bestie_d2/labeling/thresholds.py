@@ -1,4 +1,4 @@
-"""Weak foreground by thresholds, for sets of one class where a classifier has nothing to tell apart.
+"""Weak foreground by thresholds, for sets of one class, where a classifier has nothing to learn.
 
 ``otsu_local`` asks of a pixel to be brighter than its surroundings, which parts objects that touch,
 and than a global level, which keeps the noise of the background out.

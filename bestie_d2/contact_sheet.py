@@ -1,0 +1,175 @@
+"""Pictures side by side: one row an image, one titled column for each thing shown of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from bestie_d2.structures import PointCues
+from bestie_d2.visualization import (
+    BLACK,
+    Array,
+    brighten,
+    draw_center_map,
+    draw_cues,
+    draw_image,
+    draw_instances,
+    draw_offsets,
+    draw_weak_map,
+    to_numpy,
+)
+
+GAP = 8  # pixels between pictures
+TITLE_SIZE = 22  # pixels
+SMALLEST_TITLE = 9  # pixels
+TITLE_HEIGHT = 34  # pixels
+COMFORTABLE_SIDE = 384  # pixels; images are enlarged to about this
+LARGEST_SIDE = 512  # pixels; finished pictures are shrunk to it
+COLUMNS = ("image", "weak map", "cues", "center map", "offsets", "prediction", "truth")
+
+
+@dataclass
+class MaskSet:
+    """Instances to draw: masks (N, H, W) bool, classes (N,) 0..C-1, scores (N,) or None."""
+
+    masks: Array
+    classes: Array
+    scores: Array | None = None
+
+
+@dataclass
+class SheetSample:
+    """Everything known of one image, in its pixels; None for what is not.
+
+    Attributes:
+        image: as ``draw_image`` takes it.
+        weak_map: (H, W) WSSS indices.
+        cues: (y, x) points.
+        center: (C, H, W) in [0, 1].
+        offset: (2, H, W); shown on the predicted instances, or else on the weak foreground.
+        prediction, truth: instances.
+    """
+
+    image: Array
+    weak_map: Array | None = None
+    cues: PointCues | None = None
+    center: Array | None = None
+    offset: Array | None = None
+    prediction: MaskSet | None = None
+    truth: MaskSet | None = None
+
+
+def contact_sheet(rows: Sequence[Sequence[np.ndarray | None]], titles: Sequence[str]) -> np.ndarray:
+    """Pictures in rows under the titles of their columns, on white.
+
+    Args:
+        rows: (h, w, 3) uint8 RGB pictures of any sizes; None leaves a place empty.
+        titles: one for each column.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    widths = [
+        max((row[column].shape[1] for row in rows if row[column] is not None), default=0)
+        for column in range(len(titles))
+    ]
+    font = ImageFont.load_default(TITLE_SIZE)
+    if not any(widths):
+        widths = [round(font.getlength(title)) for title in titles]
+    heights = [max((p.shape[0] for p in row if p is not None), default=0) for row in rows]
+    lefts = np.cumsum([GAP, *(width + GAP for width in widths)])
+    tops = np.cumsum([TITLE_HEIGHT, *(height + GAP for height in heights)])
+    sheet = Image.new("RGB", (int(lefts[-1]), int(tops[-1])), "white")
+    draw = ImageDraw.Draw(sheet)
+    for left, width, title in zip(lefts, widths, titles, strict=False):
+        draw.text(
+            (left + width / 2, TITLE_HEIGHT / 2), title, BLACK, _fitting(title, width), anchor="mm"
+        )
+    for top, row in zip(tops, rows, strict=False):
+        for left, picture in zip(lefts, row, strict=False):
+            if picture is not None:
+                sheet.paste(Image.fromarray(picture), (int(left), int(top)))
+    return np.array(sheet)
+
+
+def _fitting(title: str, width: int) -> ImageFont.FreeTypeFont:
+    """The largest font in which a title is no wider than its column."""
+    for size in range(TITLE_SIZE, SMALLEST_TITLE, -1):
+        font = ImageFont.load_default(size)
+        if font.getlength(title) <= width:
+            return font
+    return ImageFont.load_default(SMALLEST_TITLE)
+
+
+def draw_prediction_sheet(
+    samples: Sequence[SheetSample], class_names: Sequence[str] | None = None
+) -> np.ndarray:
+    """A row for each sample: image, weak map, cues, center map, offsets, prediction, truth.
+
+    Columns that no sample has anything for are left out. Small images are enlarged by a whole
+    factor first, so that dots, outlines and text are legible.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    drawn = [_draw_sample(sample, class_names) for sample in samples]
+    titles = [title for title in COLUMNS if any(title in pictures for pictures in drawn)]
+    return contact_sheet([[p.get(title) for title in titles] for p in drawn], titles)
+
+
+def _draw_sample(sample: SheetSample, class_names: Sequence[str] | None) -> dict[str, np.ndarray]:
+    """Pictures by column."""
+    image = brighten(draw_image(sample.image))
+    factor = max(1, round(COMFORTABLE_SIDE / max(image.shape[:2])))
+    image = np.ascontiguousarray(_enlarge(image.transpose(2, 0, 1), factor).transpose(1, 2, 0))
+    pictures = {"image": image}
+    if sample.weak_map is not None:
+        pictures["weak map"] = draw_weak_map(image, _enlarge(sample.weak_map, factor))
+    if sample.cues is not None:
+        pictures["cues"] = draw_cues(image, _enlarge_cues(sample.cues, factor))
+    if sample.center is not None:
+        pictures["center map"] = draw_center_map(image, _enlarge(sample.center, factor))
+    if sample.offset is not None:
+        shown = _foreground(sample)
+        pictures["offsets"] = draw_offsets(
+            _enlarge(sample.offset, factor), None if shown is None else _enlarge(shown, factor)
+        )
+    for title in ("prediction", "truth"):
+        found: MaskSet | None = getattr(sample, title)
+        if found is not None:
+            masks = _enlarge(found.masks, factor)
+            pictures[title] = draw_instances(image, masks, found.classes, found.scores, class_names)
+    return {title: _shrink(picture) for title, picture in pictures.items()}
+
+
+def _foreground(sample: SheetSample) -> np.ndarray | None:
+    """(H, W) bool where offsets mean something."""
+    if sample.prediction is not None and len(sample.prediction.masks):
+        return to_numpy(sample.prediction.masks).astype(bool).any(axis=0)
+    if sample.weak_map is not None:
+        return to_numpy(sample.weak_map) > 0
+    return None
+
+
+def _enlarge(maps: Array, factor: int) -> np.ndarray:
+    """(..., H, W) with every pixel ``factor`` times as wide and high."""
+    return to_numpy(maps).repeat(factor, axis=-2).repeat(factor, axis=-1)
+
+
+def _enlarge_cues(cues: PointCues, factor: int) -> PointCues:
+    middle = (factor - 1) / 2  # an index is a pixel's middle
+    return PointCues(cues.yx * factor + middle, cues.classes, cues.scores)
+
+
+def _shrink(picture: np.ndarray) -> np.ndarray:
+    """A picture of at most ``LARGEST_SIDE`` pixels a side."""
+    height, width = picture.shape[:2]
+    share = LARGEST_SIDE / max(height, width)
+    if share >= 1:
+        return picture
+    size = (max(1, round(width * share)), max(1, round(height * share)))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
