@@ -6,6 +6,7 @@ bare ImageNet backbone (HRNet as its authors or timm name it, torchvision's ResN
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pickle import UnpicklingError
@@ -123,6 +124,11 @@ def load_released_bestie(model: nn.Module, path: str) -> None:
 
 class BestieCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer that also reads foreign weights through ``MODEL.WEIGHTS``."""
+
+    def load(self, path: str, *args: object, **kwargs: object) -> dict[str, object]:
+        if path and "://" not in path and not os.path.isfile(path):
+            raise InputError(f"checkpoint {path}: no such file")
+        return super().load(path, *args, **kwargs)
 
     def _load_file(self, filename: str) -> dict[str, object]:
         if filename.endswith(".pkl"):  # Detectron2's model zoo

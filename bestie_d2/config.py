@@ -116,7 +116,7 @@ def _add_label_keys(cfg: CfgNode) -> None:
     node.CLUSTERING.MIN_CENTER = 0.05  # ... where the center map is above this ...
     node.CLUSTERING.MIN_DISTANCE = 100.0  # ... so far from every local maximum are a center
 
-    # Grouping at inference. Lengths in pixels of the test image.
+    # Grouping at inference. Lengths in pixels of the original test image.
     node.TEST = CfgNode()
     node.TEST.CENTER_THRESHOLD = 0.1
     node.TEST.KERNEL = 41

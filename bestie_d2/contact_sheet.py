@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from bestie_d2.colors import BLACK
 from bestie_d2.structures import PointCues
 from bestie_d2.visualization import (
-    BLACK,
     Array,
     brighten,
     draw_center_map,

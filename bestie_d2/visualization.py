@@ -7,8 +7,6 @@ array of its size. Maps and masks are those of the image, points are (y, x) in i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from math import sqrt
 
 import cv2
 import numpy as np
@@ -16,13 +14,20 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage.color import hsv2rgb
 from torch import Tensor
 
-from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, PointCues, wsss_index
+from bestie_d2.colors import (
+    BLACK,
+    GREY,
+    HIGHEST,
+    WHITE,
+    class_color,
+    from_unit,
+    instance_color,
+    weak_map_colors,
+)
+from bestie_d2.structures import BACKGROUND_INDEX, PointCues
 
 Array = np.ndarray | Tensor
 
-WHITE, BLACK, GREY = (255, 255, 255), (0, 0, 0), (128, 128, 128)
-HIGHEST = 255  # of a color channel
-COLOR_BITS = 8
 NEARLY_ALL = 0.995  # share of the values that are at most an image's white
 MAP_OPACITY = 0.5
 MASK_OPACITY = 0.5
@@ -32,11 +37,6 @@ LEGEND_RADIUS = 1 / 14  # of the image's shorter side
 LEGEND_SMALLEST = 10  # pixels; a smaller wheel can't be read and is left out
 TEXT_SIZE = 13  # pixels
 TEXT_MARGIN = 2  # pixels
-GOLDEN_RATIO = (sqrt(5) - 1) / 2  # steps of it leave any number of hues well apart
-FIRST_HUE = 0.08
-INSTANCE_SATURATION = (0.9, 0.6)  # alternating
-FIRST_CLASS_HUE = 0.38  # green stands out on most things
-CLASS_SATURATION = 0.85
 
 
 def to_numpy(array: Array) -> np.ndarray:
@@ -57,7 +57,7 @@ def draw_image(image: Array) -> np.ndarray:
         array = array.astype(np.float64)
         low, high = (array.min(), array.max()) if array.size else (0, 0)
         if not (low >= 0 and 1 < high <= HIGHEST):
-            array = (array - low) * (HIGHEST / max(high - low, np.finfo(float).tiny))
+            array = (array - low) * (HIGHEST / ((high - low) or 1))
         array = array.round().astype(np.uint8)
     return np.stack([array] * 3, axis=-1) if array.ndim == 2 else array.copy()
 
@@ -70,50 +70,11 @@ def brighten(image: np.ndarray) -> np.ndarray:
     return np.rint((image * (HIGHEST / white)).clip(0, HIGHEST)).astype(np.uint8)
 
 
-@lru_cache(maxsize=1)
-def index_colors() -> np.ndarray:
-    """(256, 3) uint8 PASCAL VOC's color of each index, with 1 for class 0; 255 is grey."""
-    indices = np.arange(IGNORE_INDEX + 1)
-    colors = np.zeros((len(indices), 3), dtype=np.uint8)
-    for place in range(COLOR_BITS):
-        for channel in range(3):
-            bit = (indices >> (3 * place + channel)) & 1
-            colors[:, channel] |= (bit << (COLOR_BITS - 1 - place)).astype(np.uint8)
-    colors[IGNORE_INDEX] = GREY
-    colors.setflags(write=False)
-    return colors
-
-
-def index_palette() -> list[int]:
-    """The same colors as Pillow's flat palette, for index PNGs."""
-    return index_colors().ravel().tolist()
-
-
-def instance_color(number: int) -> np.ndarray:
-    """(3,) uint8 color of the n-th instance, far from that of its neighbors in number."""
-    saturation = INSTANCE_SATURATION[number % len(INSTANCE_SATURATION)]
-    return _color(FIRST_HUE + number * GOLDEN_RATIO, saturation)
-
-
-def class_color(class_id: int) -> np.ndarray:
-    """(3,) uint8 color of class ``0..C-1`` in pictures, brighter than that of index PNGs."""
-    return _color(FIRST_CLASS_HUE + class_id * GOLDEN_RATIO, CLASS_SATURATION)
-
-
-@lru_cache(maxsize=1)
-def _weak_map_colors() -> np.ndarray:
-    """(256, 3) uint8 color of each WSSS index."""
-    classes = range(IGNORE_INDEX - wsss_index(0))
-    colors = np.array([BLACK, *map(class_color, classes), GREY], dtype=np.uint8)
-    colors.setflags(write=False)
-    return colors
-
-
 def draw_weak_map(image: Array, index_map: Array) -> np.ndarray:
     """The classes of (H, W) WSSS indices laid over the image; ignored pixels are grey."""
     canvas, indices = draw_image(image), to_numpy(index_map)
     shown = indices != BACKGROUND_INDEX
-    return _blend(canvas, _weak_map_colors()[indices.astype(np.int64)], MAP_OPACITY * shown)
+    return _blend(canvas, weak_map_colors()[indices.astype(np.int64)], MAP_OPACITY * shown)
 
 
 def draw_cues(image: Array, cues: PointCues) -> np.ndarray:
@@ -137,7 +98,7 @@ def draw_center_map(image: Array, center: Array) -> np.ndarray:
     if values.ndim == 3:
         values = values.max(axis=0, initial=0)
     values = values.clip(0, 1)
-    heat = cv2.applyColorMap(_from_unit(values), cv2.COLORMAP_INFERNO)[..., ::-1]
+    heat = cv2.applyColorMap(from_unit(values), cv2.COLORMAP_INFERNO)[..., ::-1]
     dimmed = draw_image(image) * DIMMED
     return _blend(dimmed, heat, np.sqrt(values))
 
@@ -149,7 +110,7 @@ def offset_colors(dy: np.ndarray, dx: np.ndarray, longest: float) -> np.ndarray:
     """
     hue = (np.arctan2(dy, dx) / (2 * np.pi)) % 1
     saturation = np.clip(np.hypot(dy, dx) / longest, 0, 1)
-    return _from_unit(hsv2rgb(np.stack([hue, saturation, np.ones_like(hue)], axis=-1)))
+    return from_unit(hsv2rgb(np.stack([hue, saturation, np.ones_like(hue)], axis=-1)))
 
 
 def draw_offsets(
@@ -253,15 +214,6 @@ class _Writer:
 
     def canvas(self) -> np.ndarray:
         return np.array(self._picture)
-
-
-def _color(hue: float, saturation: float) -> np.ndarray:
-    return _from_unit(hsv2rgb(np.array([hue % 1, saturation, 1.0])))
-
-
-def _from_unit(values: np.ndarray) -> np.ndarray:
-    """[0, 1] to uint8."""
-    return np.rint(values * HIGHEST).astype(np.uint8)
 
 
 def _blend(below: np.ndarray, above: np.ndarray, opacity: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ quiet_third_party_warnings()
 
 import argparse
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -31,6 +32,7 @@ from skimage.color import rgb2gray, rgba2rgb
 from skimage.io import imread
 from tqdm import tqdm
 
+from bestie_d2.colors import index_palette
 from bestie_d2.contact_sheet import contact_sheet
 from bestie_d2.data.datasets.weak import WeakDataset, load_weak_dataset
 from bestie_d2.data.readers import read_cues, read_weak_sem_seg
@@ -45,7 +47,7 @@ from bestie_d2.evaluation.weak_map_quality import (
 )
 from bestie_d2.labeling.thresholds import METHODS, POLARITIES, ForegroundRecipe, weak_foreground
 from bestie_d2.structures import IGNORE_INDEX
-from bestie_d2.visualization import brighten, draw_image, draw_weak_map, index_palette
+from bestie_d2.visualization import brighten, draw_image, draw_weak_map
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 RGB, RGBA = 3, 4  # channels
@@ -59,7 +61,7 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
         "polarity": {"choices": POLARITIES, "help": "objects are brighter or darker"},
         "smooth": {"type": float, "metavar": "SIGMA", "help": "blur first, in pixels"},
         "block_size": {"type": int, "metavar": "PX", "help": "window, about two objects wide, odd"},
-        "floor": {"type": float, "help": "global level of otsu_local: 0 background, 1 Otsu"},
+        "floor": {"type": float, "help": "otsu_local's level: 0 background, 1 objects"},
         "min_area": {"type": int, "metavar": "PX", "help": "drop smaller components"},
         "fill_holes": {"action": argparse.BooleanOptionalAction, "help": "fill enclosed holes"},
     }
@@ -147,7 +149,8 @@ def mapper(jobs: int) -> Iterator[Callable]:
     if jobs == 1:
         yield map
         return
-    with Pool(jobs) as pool:
+    # Ctrl-C is the main process's to handle.
+    with Pool(jobs, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         yield pool.imap
 
 

@@ -1,7 +1,7 @@
 """Train or evaluate what a configuration file describes.
 
-    python tools/train_net.py --config-file configs/bestie_voc.yaml [--eval-only] [--resume]
-        [--num-gpus N] [KEY VALUE ...]
+python tools/train_net.py --config-file configs/bestie_voc.yaml [--eval-only] [--resume]
+    [--num-gpus N] [KEY VALUE ...]
 """
 
 from bestie_d2.engine.quiet import quiet_third_party_warnings
@@ -16,7 +16,8 @@ from bestie_d2.engine.trainer import Trainer, evaluate  # noqa: E402
 
 
 def train_or_evaluate(args) -> None:
-    """What each process does."""
+    """What each process does; one that was spawned starts without our filters."""
+    quiet_third_party_warnings()
     cfg = setup_run(args)
     if args.eval_only:
         evaluate(cfg, resume=args.resume)

@@ -7,12 +7,16 @@ import os
 from collections.abc import Sequence
 
 import yaml
+from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 
 import bestie_d2.modeling  # noqa: F401 (registers the architectures that a configuration names)
 from bestie_d2.config import add_bestie_config
 from bestie_d2.data import register_custom_datasets
 from bestie_d2.errors import InputError
+
+BASE = "_BASE_"
+MODEL_ZOO = "model_zoo://"  # a _BASE_ out of the installed Detectron2's own configurations
 
 
 def load_config(config_file: str = "", overrides: Sequence[str] = ()) -> CfgNode:
@@ -29,8 +33,15 @@ def load_config(config_file: str = "", overrides: Sequence[str] = ()) -> CfgNode
         if not os.path.isfile(config_file):
             raise InputError(f"--config-file {config_file}: no such file")
         try:
-            cfg.merge_from_file(config_file)
-        except (KeyError, AssertionError, ValueError, OSError, yaml.YAMLError) as error:
+            _merge_file(cfg, config_file)
+        except (
+            KeyError,
+            AssertionError,
+            ValueError,
+            RuntimeError,
+            OSError,
+            yaml.YAMLError,
+        ) as error:
             raise InputError(f"--config-file {config_file}: {_reason(error)}") from None
     if len(overrides) % 2:
         raise InputError(f"overrides come as KEY VALUE pairs, got {' '.join(overrides)!r}")
@@ -41,6 +52,18 @@ def load_config(config_file: str = "", overrides: Sequence[str] = ()) -> CfgNode
     register_custom_datasets(cfg.DATASETS.CUSTOM)
     cfg.freeze()
     return cfg
+
+
+def _merge_file(cfg: CfgNode, path: str) -> None:
+    """Merge a yaml file on top of its ``_BASE_``, which lies beside it or in the model zoo."""
+    with open(path) as file:
+        content = yaml.safe_load(file) or {}
+    base = content.pop(BASE, None)
+    if base and base.startswith(MODEL_ZOO):
+        cfg.merge_from_file(model_zoo.get_config_file(base.removeprefix(MODEL_ZOO)))
+    elif base:
+        _merge_file(cfg, os.path.join(os.path.dirname(path), os.path.expanduser(base)))
+    cfg.merge_from_other_cfg(CfgNode(content))
 
 
 def _reason(error: Exception) -> str:

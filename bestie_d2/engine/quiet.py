@@ -1,5 +1,6 @@
 """Silence the known start-up deprecations of Detectron2 0.6 and fvcore, and nothing else."""
 
+import logging
 import re
 import warnings
 from typing import NamedTuple
@@ -28,11 +29,18 @@ KNOWN_WARNINGS = (
 )
 
 
+# Loggers that speak at every start of what does not matter here: torch tells where a CUDA compiler
+# lies when there is no CUDA device.
+TALKATIVE_LOGGERS = ("torch.utils.cpp_extension",)
+
+
 def quiet_third_party_warnings() -> None:
-    """Ignore :data:`KNOWN_WARNINGS`; call it before Detectron2 is imported.
+    """Ignore :data:`KNOWN_WARNINGS` and loggers' hints; call it before Detectron2 is imported.
 
     Each process has its own filters: a process that is spawned needs a call of its own.
     """
+    for name in TALKATIVE_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
     for known in KNOWN_WARNINGS:
         warnings.filterwarnings(
             "ignore",

@@ -226,7 +226,9 @@ def group_instances(
         masks.numpy()[index, instance.rows, instance.columns] = True
         class_map = probability[instance.class_id + 1]
         likely = float(class_map[instance.rows, instance.columns].mean())
-        scores[index] = likely * max(_confidence(instance, host_center[instance.class_id], likely), 0)
+        scores[index] = likely * max(
+            _confidence(instance, host_center[instance.class_id], likely), 0
+        )
     classes = torch.tensor([instance.class_id for instance in instances], dtype=torch.int64)
     device = sem_seg_prob.device
     return masks.to(device), classes.to(device), scores.to(device)

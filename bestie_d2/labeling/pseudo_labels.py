@@ -106,9 +106,7 @@ def transfer_semantic_knowledge(
         if centers == "component":
             canvas.draw_center(component.class_id, center, sigma)
     if centers == "cue":
-        for (y, x), class_id in zip(
-            host_cues.yx.tolist(), host_cues.classes.tolist(), strict=True
-        ):
+        for (y, x), class_id in zip(host_cues.yx.tolist(), host_cues.classes.tolist(), strict=True):
             if class_id in tagged:
                 canvas.draw_center(class_id, (y, x), sigma)
     return canvas.targets.to(weak_sem_seg.device)

@@ -37,7 +37,8 @@ class ForegroundRecipe:
         smooth: sigma of a Gaussian blur before the threshold, 0 for none.
         block_size: odd side of the Gaussian window of the local mean (``local``, ``otsu_local``);
             about twice an object's diameter.
-        floor: global level of ``otsu_local``: 0 is the background's median, 1 is Otsu's threshold.
+        floor: global level of ``otsu_local``: 0 is the background's median, 1 the foreground's, as
+            Otsu's threshold parts them.
         min_area: smaller components are dropped.
         fill_holes: background that objects enclose becomes foreground.
     """
@@ -46,7 +47,7 @@ class ForegroundRecipe:
     polarity: Polarity = "auto"
     smooth: float = 0.0
     block_size: int = 31
-    floor: float = 0.5
+    floor: float = 0.25
     min_area: int = 15
     fill_holes: bool = True
 
@@ -110,8 +111,8 @@ def _above_threshold(grey: np.ndarray, recipe: ForegroundRecipe) -> np.ndarray:
     if recipe.method == "local":
         return above_surroundings
     otsu = _otsu(grey)
-    background = np.median(grey[grey <= otsu])
-    return above_surroundings & (grey > background + recipe.floor * (otsu - background))
+    background, objects = np.median(grey[grey <= otsu]), np.median(grey[grey > otsu])
+    return above_surroundings & (grey > background + recipe.floor * (objects - background))
 
 
 def _drop_small(mask: np.ndarray, min_area: int) -> np.ndarray:

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import torch
 from detectron2.structures import BitMasks, Instances
 from torch import Tensor
 
 
-def masks_to_instances(
-    masks: Tensor, classes: Tensor, scores: Tensor, output_size: tuple[int, int]
-) -> Instances:
-    """Instances at the original size of an image.
+def to_instances(masks: Tensor, classes: Tensor, scores: Tensor) -> Instances:
+    """Instances in the form that Detectron2's evaluators take.
 
     Args:
-        masks: (N, h, w) bool on the image as the network saw it.
+        masks: (N, H, W) bool at the original size of the image, none of them empty.
         classes: (N,) int64.
         scores: (N,) float.
-        output_size: (H, W) of the original image; masks are resized to it (nearest pixel).
 
     Returns:
-        ``pred_masks`` (n, H, W) bool, ``pred_boxes``, ``pred_classes`` and ``scores``, n <= N:
-        masks that vanish in the resize are dropped.
+        ``pred_masks`` (N, H, W) bool, ``pred_boxes``, ``pred_classes`` and ``scores``.
     """
-    if tuple(masks.shape[-2:]) != tuple(output_size):
-        if len(masks):
-            resized = torch.nn.functional.interpolate(
-                masks[None].to(torch.uint8), size=output_size, mode="nearest-exact"
-            )
-            masks = resized[0].bool()
-        else:
-            masks = masks.new_zeros(0, *output_size)
-    kept = masks.flatten(1).any(dim=1)
-    instances = Instances(tuple(output_size))
-    instances.pred_masks = masks[kept]
-    instances.pred_boxes = BitMasks(masks[kept]).get_bounding_boxes()
-    instances.pred_classes = classes[kept]
-    instances.scores = scores[kept]
+    instances = Instances(tuple(masks.shape[-2:]))
+    instances.pred_masks = masks
+    instances.pred_boxes = BitMasks(masks).get_bounding_boxes()
+    instances.pred_classes = classes
+    instances.scores = scores
     return instances

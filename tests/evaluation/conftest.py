@@ -87,3 +87,9 @@ def scene(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[.
         if name in catalog:
             catalog.remove(name)
     weak._registered.pop(name, None)
+
+
+@pytest.fixture
+def drawn_truth() -> dict:
+    """The content of the truth file, to be changed and given to ``scene``."""
+    return coco_file()

@@ -49,9 +49,7 @@ def test_hrnet_builds_only_what_its_outputs_need():
     one.load_state_dict(everything.state_dict(), strict=False)
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(
-            one.eval()(image)["res2"], everything.eval()(image)["res2"]
-        )
+        torch.testing.assert_close(one.eval()(image)["res2"], everything.eval()(image)["res2"])
     sum(f.sum() for f in one.train()(image).values()).backward()
     assert all(p.grad is not None for p in one.parameters())
 

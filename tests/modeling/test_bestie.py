@@ -26,9 +26,7 @@ LOSSES = {
 @pytest.mark.parametrize("supervision", ["tags", "points"])
 @pytest.mark.parametrize("guidance", ["True", "False"])
 def test_a_batch_without_any_instance_trains(tiny_config, weak_batch, supervision, guidance):
-    cfg = tiny_config(
-        SHAPES, "MODEL.BESTIE.SUPERVISION", supervision, "MODEL.BESTIE.IAG", guidance
-    )
+    cfg = tiny_config(SHAPES, "MODEL.BESTIE.SUPERVISION", supervision, "MODEL.BESTIE.IAG", guidance)
     model = build_model(cfg).train()
     with EventStorage(0):
         losses = model(weak_batch(cfg, objects=0))
@@ -119,8 +117,8 @@ def test_inference_returns_instances_at_the_original_size(tiny_config):
     (output,) = model([{"image": image, "height": 80, "width": 100}])
     instances = output["instances"]
     assert instances.pred_classes.tolist() == [1]
-    assert instances.pred_boxes.tensor.tolist() == [[16, 16, 84, 64]]
-    assert instances.pred_masks.sum().item() == 48 * 68
+    assert instances.pred_boxes.tensor.tolist() == [[8, 8, 92, 72]]
+    assert instances.pred_masks.sum().item() == 64 * 84
     assert 0.85 < instances.scores.item() < 0.9
     (same_size,) = model([{"image": image}])
     assert same_size["instances"].pred_boxes.tensor.tolist() == [[8, 8, 42, 32]]
@@ -132,6 +130,9 @@ def test_offsets_are_rescaled_when_the_input_was_resized(tiny_config):
     # the network sees 64x64 and speaks of its pixels
     _, _, offset = model.predict_maps(torch.zeros(3, 48, 40, dtype=torch.uint8))
     assert offset[:, 0, 0].tolist() == pytest.approx([3 * 48 / 64, 6 * 40 / 64])
+    _, _, offset = model.predict_maps(torch.zeros(3, 48, 40, dtype=torch.uint8), (24, 80))
+    assert offset.shape == (2, 24, 80)
+    assert offset[:, 0, 0].tolist() == pytest.approx([3 * 24 / 64, 6 * 80 / 64])
 
 
 def test_flip_averaging_mirrors_the_maps_back(tiny_config):

@@ -119,9 +119,7 @@ class WeakInstanceMapper:
 
         image_classes = torch.zeros(self.num_classes, dtype=torch.bool)
         image_classes[record["image_classes"]] = True
-        record["image"] = torch.from_numpy(
-            np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
-        )
+        record["image"] = torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
         record["sem_seg"] = torch.from_numpy(augmented.sem_seg.astype(np.int64))
         record["image_classes"] = image_classes
         record["cues"] = transform_cues(record["cues"], transforms)

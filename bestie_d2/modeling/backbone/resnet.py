@@ -16,7 +16,12 @@ from bestie_d2.errors import InputError
 from bestie_d2.modeling.layers import set_batch_norm_momentum
 
 DEPTHS = {50: torchvision.models.resnet50, 101: torchvision.models.resnet101}
-STAGES = {"res2": ("layer1", 4), "res3": ("layer2", 8), "res4": ("layer3", 16), "res5": ("layer4", 32)}
+STAGES = {
+    "res2": ("layer1", 4),
+    "res3": ("layer2", 8),
+    "res4": ("layer3", 16),
+    "res5": ("layer4", 32),
+}
 STAGE_2_CHANNELS = 256  # each later stage doubles them
 
 

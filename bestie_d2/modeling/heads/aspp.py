@@ -50,9 +50,7 @@ class ASPP(nn.Module):
             + [ImagePooling(in_channels, ASPP_CHANNELS)]
         )
         merged = ASPP_CHANNELS * len(self.convs)
-        self.project = nn.Sequential(
-            *conv_norm_relu(merged, ASPP_CHANNELS, 1), nn.Dropout(DROPOUT)
-        )
+        self.project = nn.Sequential(*conv_norm_relu(merged, ASPP_CHANNELS, 1), nn.Dropout(DROPOUT))
 
     def forward(self, features: Tensor) -> Tensor:
         return self.project(torch.cat([conv(features) for conv in self.convs], dim=1))

@@ -130,9 +130,7 @@ class DualDecoderInstanceHead(_Head):
             )
 
         instance_channels = self.INSTANCE_DECODER["out_channels"]
-        self.seg = branch(
-            self.SEMANTIC_DECODER["out_channels"], self.SEG_CHANNELS, num_classes + 1
-        )
+        self.seg = branch(self.SEMANTIC_DECODER["out_channels"], self.SEG_CHANNELS, num_classes + 1)
         self.center = branch(instance_channels, self.CENTER_CHANNELS, num_classes)
         self.offset = branch(instance_channels, self.OFFSET_CHANNELS, 2)
         self._start_near_zero()

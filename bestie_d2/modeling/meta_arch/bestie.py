@@ -19,7 +19,7 @@ from bestie_d2.modeling.criterion import (
 )
 from bestie_d2.modeling.heads import InstanceMaps, build_instance_head
 from bestie_d2.modeling.layers import upsample
-from bestie_d2.modeling.postprocessing import masks_to_instances
+from bestie_d2.modeling.postprocessing import to_instances
 from bestie_d2.ops.offsets import rescale_offsets
 from bestie_d2.structures import InstanceTargets
 
@@ -114,39 +114,44 @@ class BESTIE(nn.Module):
         return (images.to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
 
     @torch.no_grad()
-    def predict_maps(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the network says of one (3, H, W) image in 0..255, whatever its size.
+    def predict_maps(
+        self, image: Tensor, size: tuple[int, int] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the network says of one (3, h, w) image in 0..255, of any size.
+
+        Args:
+            size: (H, W) of the maps, the image's own by default.
 
         Returns:
-            (C+1, H, W) class probabilities, (C, H, W) centers and (2, H, W) offsets in its pixels.
+            (C+1, H, W) class probabilities, (C, H, W) centers and (2, H, W) offsets in pixels of
+            the returned maps.
         """
+        size = size or tuple(image.shape[-2:])
         images = self._normalize(image[None])
-        maps = self._resized_maps(images)
+        maps = self._maps_of_size(images, size)
         probability, center, offset = maps.sem_seg.softmax(dim=1), maps.center, maps.offset
         if self.flip:
-            mirrored = self._resized_maps(images.flip(-1))
+            mirrored = self._maps_of_size(images.flip(-1), size)
             negate_x = offset.new_tensor([1.0, -1.0])[:, None, None]
             probability = (probability + mirrored.sem_seg.softmax(dim=1).flip(-1)) / 2
             center = (center + mirrored.center.flip(-1)) / 2
             offset = (offset + mirrored.offset.flip(-1) * negate_x) / 2
         return probability[0], center[0], offset[0]
 
-    def _resized_maps(self, images: Tensor) -> InstanceMaps:
-        """Maps at the images' size from images whose sides are rounded up to a multiple."""
-        height, width = images.shape[-2:]
+    def _maps_of_size(self, images: Tensor, size: tuple[int, int]) -> InstanceMaps:
+        """Maps of a size from images whose sides are rounded up to a multiple for the network."""
         step = self.size_divisibility
-        padded = (math.ceil(height / step) * step, math.ceil(width / step) * step)
-        if padded != (height, width):
-            images = upsample(images, padded, align_corners=False)
-        maps = self.head(self.backbone(images), (height, width))
+        seen = tuple(math.ceil(side / step) * step for side in images.shape[-2:])
+        if seen != tuple(images.shape[-2:]):
+            images = upsample(images, seen, align_corners=False)
+        maps = self.head(self.backbone(images), size)
         # The network speaks of pixels of the image that it was given.
-        offset = rescale_offsets(maps.offset, height / padded[0], width / padded[1])
+        offset = rescale_offsets(maps.offset, size[0] / seen[0], size[1] / seen[1])
         return InstanceMaps(maps.sem_seg, maps.center, offset)
 
     def _segment(self, item: dict) -> dict:
-        """Instances of one image at its original size."""
-        image = item["image"]
-        grouped = group_instances(*self.predict_maps(image), **self.grouping)
-        height, width = image.shape[-2:]
+        """Instances of one image, grouped at its original size."""
+        height, width = item["image"].shape[-2:]
         size = (item.get("height", height), item.get("width", width))
-        return {"instances": masks_to_instances(*grouped, size)}
+        grouped = group_instances(*self.predict_maps(item["image"], size), **self.grouping)
+        return {"instances": to_instances(*grouped)}

@@ -1,0 +1,58 @@
+import logging
+
+import pytest
+from torch.multiprocessing import ProcessRaisedException
+
+from bestie_d2.engine.command_line import input_error_line, run_tool
+from bestie_d2.errors import InputError
+
+FROM_A_WORKER = (
+    "Caught InputError in DataLoader worker process 0.\nOriginal Traceback:\n  File ...\n"
+    "bestie_d2.errors.InputError: map a.png: no such file\n"
+)
+
+
+def test_the_line_is_found_in_what_workers_and_processes_hand_on():
+    assert input_error_line(InputError("map a.png: bad")) == "map a.png: bad"
+    assert input_error_line(InputError(FROM_A_WORKER)) == "map a.png: no such file"
+    process = ProcessRaisedException(FROM_A_WORKER, 0, 1)
+    assert input_error_line(process) == "map a.png: no such file"
+    assert input_error_line(ValueError(FROM_A_WORKER)) is None
+    assert input_error_line(ProcessRaisedException("ZeroDivisionError", 0, 1)) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "stderr"),
+    [
+        (InputError("map a.png: bad"), 2, "error: map a.png: bad\n"),
+        (ProcessRaisedException(FROM_A_WORKER, 0, 1), 2, "error: map a.png: no such file\n"),
+        (KeyboardInterrupt(), 130, "interrupted; what was written so far is kept\n"),
+    ],
+)
+def test_exit_codes(capsys, error, code, stderr):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as exit_info:
+        run_tool(main)
+    assert exit_info.value.code == code
+    assert capsys.readouterr().err == stderr
+
+
+def test_errors_of_the_program_keep_their_traceback():
+    def main():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_tool(main)
+
+
+def test_detectron2_logs_no_traceback_for_bad_input(caplog):
+    logger = logging.getLogger("detectron2.engine.train_loop")
+    run_tool(lambda: None)
+    for error in (InputError("a.png"), ValueError("a bug")):
+        try:
+            raise error
+        except ValueError:
+            logger.exception("Exception during training:")
+    assert [record.exc_info[1].args for record in caplog.records] == [("a bug",)]

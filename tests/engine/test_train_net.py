@@ -1,0 +1,143 @@
+"""The main command, run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+FINAL = "model_final.pth"
+
+
+def metrics(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def trained(project, request) -> Path:
+    """The output of a finished training, with evaluation at its end."""
+    tool = Path(__file__).resolve().parents[2] / "tools" / "train_net.py"
+    done = subprocess.run(
+        [sys.executable, str(tool), "--config-file", "tiny.yaml"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "eta" in done.stdout
+    assert done.stderr == ""  # nothing to bury the output
+    return project / "output"
+
+
+def test_training_leaves_a_model_and_both_protocols_figures(trained):
+    assert (trained / FINAL).is_file()
+    last_step, final = metrics(trained)[-2:]
+    assert (last_step["iteration"], final["iteration"]) == (39, 40)
+    assert {"segm/AP", "segm/AP50", "segm/AP75"} <= set(final)
+    assert {"voc_instance/mAP25", "voc_instance/mAP50", "voc_instance/mAP70"} <= set(final)
+    assert {"loss_sem_seg", "loss_center_pseudo", "loss_offset_refined", "lr"} <= set(last_step)
+    assert list(trained.glob("events.out.tfevents.*"))
+
+
+def test_eval_only_equals_pycocotools_by_hand(trained, project, run_tool):
+    folder = str(project / "evaluated")
+    done = run_tool(
+        "train_net.py", "--config-file", "tiny.yaml", "--eval-only",
+        "MODEL.WEIGHTS", str(trained / FINAL), "OUTPUT_DIR", folder,
+        "MODEL.BESTIE.TEST.CENTER_THRESHOLD", "0.01", "TEST.MAX_DETECTIONS_PER_IMAGE", "7",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    (figures,) = metrics(Path(folder))
+    (written,) = Path(folder).rglob("coco_instances_results.json")
+    truth = COCO(str(project / "annotations.json"))
+    predictions = json.loads(written.read_text())
+    assert predictions, "the model predicts nothing: the comparison would be empty"
+    by_hand = COCOeval(truth, truth.loadRes(predictions), "segm")
+    by_hand.params.maxDets = [1, 10, 7]
+    by_hand.evaluate()
+    by_hand.accumulate()
+    precision = by_hand.eval["precision"][:, :, :, 0, 2]
+    assert figures["segm/AP"] == pytest.approx(100 * precision[precision > -1].mean())
+    assert figures["segm/AP50"] == pytest.approx(100 * precision[0][precision[0] > -1].mean())
+    assert figures["voc_instance/mAP50"] >= 0
+
+
+def test_eval_only_takes_the_last_checkpoint_of_the_output_folder(trained, run_tool):
+    before = len(metrics(trained))
+    done = run_tool("train_net.py", "--config-file", "tiny.yaml", "--eval-only")
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = metrics(trained)
+    assert len(lines) == before + 1
+    assert lines[-1]["iteration"] == 39  # the last one that was trained
+    assert lines[-1]["segm/AP"] == pytest.approx(lines[before - 1]["segm/AP"])
+
+
+def test_resume_continues_where_training_stopped(trained, project, run_tool):
+    folder = project / "resumed"
+    folder.mkdir()
+    shutil.copy(trained / "model_0000019.pth", folder)
+    (folder / "last_checkpoint").write_text("model_0000019.pth")
+    done = run_tool(
+        "train_net.py", "--config-file", "tiny.yaml", "--resume", "OUTPUT_DIR", str(folder)
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Starting training from iteration 20" in done.stdout
+    assert metrics(folder)[-1]["iteration"] == 40
+
+
+def break_map(project: Path) -> list[str]:
+    folder = project / "broken_maps"
+    shutil.copytree(project / "maps", folder, dirs_exist_ok=True)
+    (folder / "3.png").unlink()
+    return ["DATASETS.WEAK_MAPS", str(folder)]
+
+
+def unreadable_map(project: Path) -> list[str]:
+    """A map that looks whole from its header, and is found out by a worker while training."""
+    folder = project / "cut_maps"
+    shutil.copytree(project / "maps", folder, dirs_exist_ok=True)
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[:60])
+    return ["DATASETS.WEAK_MAPS", str(folder), "DATALOADER.NUM_WORKERS", "1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (lambda p: ["MODEL.BESTIE.NUM_CLASSES", "3"], "the model has 3 classes, the data set 1"),
+        (break_map, "3.png: no such file"),
+        (unreadable_map, "not a readable PNG"),
+        (lambda p: ["MODEL.WEIGHTS", "absent.pth"], "checkpoint absent.pth: no such file"),
+        (lambda p: ["MODEL.NO_SUCH_KEY", "1"], "MODEL.NO_SUCH_KEY"),
+        (lambda p: ["MODEL.WEIGHTS"], "KEY VALUE"),
+        (lambda p: ["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty"),
+        (lambda p: ["--eval-only"], "nothing to evaluate"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_code_2(project, run_tool, arguments, line):
+    done = run_tool("train_net.py", "--config-file", "tiny.yaml", *_flags_first(arguments(project)))
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+    assert line in done.stderr
+    assert "Traceback" not in done.stdout
+
+
+def _flags_first(arguments: list[str]) -> list[str]:
+    flags = [a for a in arguments if a.startswith("--")]
+    options = [a for a in arguments if not a.startswith("--")]
+    odd = len(options) % 2
+    return flags + ([] if odd else ["OUTPUT_DIR", "bad_input"]) + options
+
+
+def test_a_missing_config_file_is_named(run_tool):
+    done = run_tool("train_net.py", "--config-file", "nowhere.yaml")
+    assert done.returncode == 2
+    assert done.stderr == "error: --config-file nowhere.yaml: no such file\n"

@@ -1,0 +1,173 @@
+"""tools/make_weak_maps.py: the files it writes and the one line it gives for bad input."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as mask_api
+
+from bestie_d2.data import read_weak_sem_seg
+from bestie_d2.engine.command_line import run_tool
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "make_weak_maps.py"
+SQUARES = {"a": (slice(4, 14), slice(6, 16)), "b": (slice(20, 30), slice(3, 13))}
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location(TOOL.stem, TOOL)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[TOOL.stem] = module  # its functions travel to other processes by this name
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    """a.png is grey with 16 bits, b.jpg is RGB; each has one bright square."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    grey = np.full((32, 40), 300, dtype=np.uint16)
+    grey[SQUARES["a"]] = 9000
+    Image.fromarray(grey).save(folder / "a.png")
+    rgb = np.full((32, 40, 3), 10, dtype=np.uint8)
+    rgb[SQUARES["b"]] = (250, 200, 150)
+    Image.fromarray(rgb).save(folder / "b.jpg", quality=95, subsampling=0)
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+@pytest.fixture
+def run(tool, images, tmp_path, monkeypatch):
+    """Runs the tool on the images; returns the map folder."""
+
+    def run(*arguments: str) -> Path:
+        output = tmp_path / "maps"
+        words = ["--images", str(images), "--output", str(output), *arguments]
+        monkeypatch.setattr(sys, "argv", [str(TOOL), *words])
+        run_tool(tool.main)
+        return output
+
+    return run
+
+
+@pytest.fixture
+def refused(run, capsys):
+    """Runs the tool, expects exit code 2 and returns the one line."""
+
+    def refused(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            run(*arguments)
+        assert stopped.value.code == 2
+        lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+        assert len(lines) == 1
+        return lines[0]
+
+    return refused
+
+
+def square(stem: str, index: int = 1) -> np.ndarray:
+    expected = np.zeros((32, 40), dtype=np.uint8)
+    expected[SQUARES[stem]] = index
+    return expected
+
+
+def test_maps_of_grey_and_rgb_images(run, capsys):
+    maps = run("--method", "otsu")
+    assert sorted(path.name for path in maps.iterdir()) == ["a.png", "b.png"]
+    for stem in SQUARES:
+        found = read_weak_sem_seg(str(maps / f"{stem}.png"), 1, (32, 40))
+        assert (found == square(stem)).all()
+    assert "2 maps written" in capsys.readouterr().out
+
+
+def test_class_index_and_processes(run):
+    maps = run("--method", "otsu", "--class-index", "3", "--jobs", "2")
+    assert (read_weak_sem_seg(str(maps / "b.png"), 3) == square("b", 3)).all()
+
+
+def test_an_interrupted_run_goes_on(run, tmp_path, capsys):
+    (tmp_path / "maps").mkdir()
+    Image.fromarray(square("a", 0)).save(tmp_path / "maps" / "a.png")
+    maps = run()
+    assert not read_weak_sem_seg(str(maps / "a.png"), 1).any()
+    assert "1 maps are there already" in capsys.readouterr().out
+    run("--overwrite")
+    assert read_weak_sem_seg(str(maps / "a.png"), 1).any()
+
+
+def test_unreadable_images(run, refused, images, capsys):
+    whole = (images / "a.png").read_bytes()
+    (images / "a.png").write_bytes(whole[: len(whole) // 2])
+    line = refused()
+    assert f"image {images / 'a.png'}: cannot be read" in line
+    assert "--skip-bad" in line
+    refused("--jobs", "2")
+    maps = run("--skip-bad", "--overwrite")
+    assert [path.name for path in maps.iterdir()] == ["b.png"]
+    out = capsys.readouterr().out
+    assert f"left out: image {images / 'a.png'}" in out
+    assert "1 maps written" in out
+
+
+def coco_files(folder: Path) -> tuple[str, str]:
+    """Truth and points: both squares, one point on the first, two beside the second."""
+    squares = {stem: mask_api.encode(np.asfortranarray(square(stem))) for stem in SQUARES}
+    shared = {
+        "images": [
+            {"id": 1, "file_name": "a.png", "height": 32, "width": 40},
+            {"id": 2, "file_name": "b.jpg", "height": 32, "width": 40},
+        ],
+        "categories": [{"id": 1, "name": "square"}],
+    }
+    annotations = [
+        {
+            "id": image_id,
+            "image_id": image_id,
+            "category_id": 1,
+            "bbox": mask_api.toBbox(rle).tolist(),
+            "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
+        }
+        for image_id, rle in enumerate(squares.values(), start=1)
+    ]
+    points = [
+        {"image_id": image_id, "category_id": 1, "point": point}
+        for image_id, point in ((1, [10, 8]), (2, [30, 4]), (2, [31, 5]))
+    ]
+    truth_file, point_file = folder / "truth.json", folder / "points.json"
+    truth_file.write_text(json.dumps({**shared, "annotations": annotations}))
+    point_file.write_text(json.dumps({**shared, "points": points}))
+    return str(truth_file), str(point_file)
+
+
+def test_quality_of_the_maps(run, tmp_path, capsys):
+    truth, points = coco_files(tmp_path)
+    run("--method", "otsu", "--truth", truth, "--points", points)
+    out = capsys.readouterr().out
+    assert "foreground IoU with the truth: 100.0 %" in out
+    assert "points on the foreground: 33.3 % of 3" in out
+    assert "no / exactly one / several points: 50.0 % / 50.0 % / 0.0 % of 2" in out
+
+
+def test_preview(run, tmp_path):
+    run("--draw", "5")
+    with Image.open(tmp_path / "maps-preview.png") as sheet:
+        assert sheet.mode == "RGB"
+        assert sheet.height > 2 * 32
+
+
+def test_refusals(refused, images, tmp_path):
+    assert "block size 4: expected an odd number" in refused("--block-size", "4")
+    assert "--class-index 0: expected 1..254" in refused("--class-index", "0")
+    assert "--jobs 0: expected 1 or more" in refused("--jobs", "0")
+    assert "is the image folder" in refused("--output", str(images))
+    assert "nowhere: no such folder" in refused("--images", "nowhere")
+    assert "no image in it" in refused("--images", str(tmp_path))
+    assert "cannot be read" in refused("--truth", str(tmp_path / "nothing.json"))
+    (images / "b.png").write_bytes((images / "a.png").read_bytes())
+    assert "has the same name as b.jpg" in refused()
