@@ -74,7 +74,6 @@ def test_released_checkpoint_gives_the_released_output(released, shared):
     assert_same_outputs(through_weights, vectors)
 
     dropped = next(iter(state))
-    torch.save({"model": {k: v for k, v in state.items() if k != dropped} | {"extra": state[dropped]}},
-               path)  # fmt: skip
+    torch.save({"extra": state[dropped], **{k: state[k] for k in state if k != dropped}}, path)
     with pytest.raises(InputError, match=r"missing backbone\.body\.\S+; left over .*extra"):
         load_released_bestie(model, path)
