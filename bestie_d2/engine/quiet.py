@@ -24,6 +24,8 @@ KNOWN_WARNINGS = (
     KnownWarning(UserWarning, "torch.meshgrid: in an upcoming release", "torch.functional"),
     KnownWarning(FutureWarning, "`torch.cuda.amp.GradScaler(", "detectron2.engine.train_loop"),
     KnownWarning(FutureWarning, "`torch.cuda.amp.autocast(", "detectron2.engine.train_loop"),
+    # bitmask annotations, which pycocotools hands out read-only
+    KnownWarning(UserWarning, "The given NumPy array is not writable", "detectron2.data"),
     # torch 2.4 and 2.5
     KnownWarning(FutureWarning, "You are using `torch.load` with", "fvcore.common.checkpoint"),
 )

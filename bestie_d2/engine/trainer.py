@@ -102,15 +102,15 @@ class Trainer(DefaultTrainer):
         )
 
 
-def evaluate(cfg: CfgNode, *, resume: bool) -> dict:
-    """Evaluate a checkpoint on ``DATASETS.TEST`` and add the figures to ``metrics.json``.
+def load_trained_model(cfg: CfgNode, *, resume: bool) -> tuple[nn.Module, dict]:
+    """The model with trained weights, and what else the checkpoint holds (such as ``iteration``).
 
     Args:
         resume: take the last checkpoint of ``OUTPUT_DIR``; else ``MODEL.WEIGHTS``, or that same
             checkpoint where no weights are named.
 
     Raises:
-        InputError: there is nothing to evaluate.
+        InputError: there are no weights.
     """
     model = Trainer.build_model(cfg)
     checkpointer = BestieCheckpointer(model, cfg.OUTPUT_DIR)
@@ -121,7 +121,16 @@ def evaluate(cfg: CfgNode, *, resume: bool) -> dict:
             f"into ({cfg.OUTPUT_DIR} has no checkpoint)"
         )
     path = checkpointer.get_checkpoint_file() if use_last else cfg.MODEL.WEIGHTS
-    state = checkpointer.load(path, checkpointables=[])
+    return model, checkpointer.load(path, checkpointables=[])
+
+
+def evaluate(cfg: CfgNode, *, resume: bool) -> dict:
+    """Evaluate a trained model on ``DATASETS.TEST`` and add the figures to ``metrics.json``.
+
+    Args:
+        resume: as in ``load_trained_model``.
+    """
+    model, state = load_trained_model(cfg, resume=resume)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
         append_metrics(cfg.OUTPUT_DIR, results, iteration=state.get("iteration"))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
+from detectron2.structures import BitMasks, Boxes, Instances
 from PIL import Image
 
 from bestie_d2.data import MAPPER_REGISTRY
@@ -57,10 +58,24 @@ def weak_record(tmp_path):
 
 @pytest.fixture
 def weak_batch(weak_record):
-    """Two training examples as the configuration's mapper makes them."""
+    """Two training examples as the configuration's mapper makes them, or Detectron2's own."""
 
     def make(cfg: CfgNode, objects: int = 1) -> list[dict]:
+        if not cfg.INPUT.MAPPER:
+            return [_example_with_masks() for _ in range(2)]
         mapper = MAPPER_REGISTRY.get(cfg.INPUT.MAPPER)(cfg)
         return [mapper(weak_record(f"image{i}_{objects}", objects)) for i in range(2)]
 
     return make
+
+
+def _example_with_masks() -> dict:
+    """A 64x64 image with one object, as Detectron2's own mapper makes it."""
+    mask = torch.zeros(1, 64, 64, dtype=torch.bool)
+    mask[:, 10:40, 20:50] = True
+    instances = Instances((64, 64))
+    instances.gt_boxes = Boxes(torch.tensor([[20.0, 10.0, 50.0, 40.0]]))
+    instances.gt_classes = torch.tensor([0])
+    instances.gt_masks = BitMasks(mask)
+    image = torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8)
+    return {"image": image, "instances": instances}

@@ -1,0 +1,38 @@
+"""Draw what a trained BESTIE makes of a data set: weak labels, maps, predictions and truth.
+
+    python tools/draw_predictions.py --config-file FILE [--dataset NAME] [--num N] [KEY VALUE ...]
+
+Takes MODEL.WEIGHTS or, where none are named, the last checkpoint of OUTPUT_DIR; writes
+OUTPUT_DIR/pictures/predictions_1.png and on.
+"""
+
+from bestie_d2.engine.quiet import quiet_third_party_warnings
+
+quiet_third_party_warnings()
+
+import argparse  # noqa: E402
+import os  # noqa: E402
+
+from bestie_d2.engine.command_line import run_tool  # noqa: E402
+from bestie_d2.engine.configuration import load_config  # noqa: E402
+from bestie_d2.engine.pictures import draw_predictions  # noqa: E402
+from bestie_d2.engine.trainer import load_trained_model  # noqa: E402
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config-file", required=True, metavar="FILE")
+    parser.add_argument("--dataset", help="default: the first of DATASETS.TEST")
+    parser.add_argument("--num", default=6, type=int, help="how many images (default: 6)")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
+    arguments = parser.parse_args()
+    cfg = load_config(arguments.config_file, arguments.opts)
+    model, _ = load_trained_model(cfg, resume=False)
+    dataset = arguments.dataset or cfg.DATASETS.TEST[0]
+    folder = os.path.join(cfg.OUTPUT_DIR, "pictures")
+    for path in draw_predictions(cfg, model, dataset, arguments.num, folder):
+        print(path)
+
+
+if __name__ == "__main__":
+    run_tool(main)
