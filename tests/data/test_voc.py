@@ -64,7 +64,7 @@ def test_truth(voc):
 
 
 def test_registered():
-    for name in ("voc_2012_train_aug", "voc_2012_train_aug_point", "voc_2012_val"):
+    for name in ("voc_2012_train_aug", "voc_2012_train_aug_point", "voc_2012_seg_val"):
         assert name in DatasetCatalog
     metadata = MetadataCatalog.get("voc_2012_train_aug_point")
     assert metadata.thing_classes[0] == "aeroplane"

@@ -24,25 +24,24 @@ VOC_CLASSES = (
 )  # fmt: skip
 MAX_OBJECT_ID = IGNORE_INDEX - 1  # an object PNG holds 0, the objects' ids, and 255 for void
 
+# Detectron2 has the names voc_2012_train and voc_2012_val for VOC's detection task.
 # name: (image list, the authors' folder of cues, whether the truth is read)
 VOC_SETS = {
     "voc_2012_train_aug": ("train_aug", "Peak_points", False),
     "voc_2012_train_aug_point": ("train_aug", "Center_points", False),
-    "voc_2012_train": ("train", "Peak_points", True),
-    "voc_2012_val": ("val", "Peak_points", True),
+    "voc_2012_seg_train": ("train", "Peak_points", True),
+    "voc_2012_seg_val": ("val", "Peak_points", True),
 }
 
 
 def register_voc(root: str) -> None:
     """Register the VOC 2012 sets found in ``root/VOC2012``; nothing is opened before first use.
 
-    ``voc_2012_train`` and ``voc_2012_val`` carry the truth, to measure pseudo labels and
+    ``voc_2012_seg_train`` and ``voc_2012_seg_val`` carry the truth, to measure pseudo labels and
     predictions; the ``train_aug`` sets have tags and points alone.
     """
     folder = os.path.join(root, VOC_FOLDER)
     for name, (split, cues, with_truth) in VOC_SETS.items():
-        if name in DatasetCatalog:
-            continue
 
         def load(split: str = split, with_truth: bool = with_truth) -> list[dict]:
             return load_voc(folder, split, with_truth=with_truth)
