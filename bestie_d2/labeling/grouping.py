@@ -161,6 +161,19 @@ def group_map(
     return grouped
 
 
+def index_of_largest(maps: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 index of the largest of (K, H, W) maps, the first one on a tie.
+
+    Map by map, which reads memory in its order: several times faster than an argmax across maps.
+    """
+    largest, index = maps[0].copy(), np.zeros(maps.shape[1:], dtype=np.uint8)
+    for number, channel in enumerate(maps[1:], start=1):
+        larger = channel > largest
+        index[larger] = number
+        np.maximum(largest, channel, out=largest)
+    return index
+
+
 def _confidence(instance: Instance, center: np.ndarray, class_probability: float) -> float:
     """How sure the center is; a clustered one, or a value that is no probability, counts as the
     class probability (released recipe)."""
@@ -197,11 +210,10 @@ def group_instances(
         masks (N, H, W) bool, classes (N,) int64 and scores (N,) float32 in [0, 1], the center's
         confidence times the mean class probability; on the device of the input, by class.
     """
-    probability = sem_seg_prob.detach().float().cpu()
-    index_map = probability.argmax(dim=0).to(torch.uint8).numpy()
     probability, host_center, host_offset = (
-        t.detach().float().cpu().numpy() for t in (probability, center, offset)
+        t.detach().float().cpu().numpy() for t in (sem_seg_prob, center, offset)
     )
+    index_map = index_of_largest(probability)
     present = np.flatnonzero(np.bincount(index_map.ravel(), minlength=len(probability))[1:])
     grouped = group_map(
         index_map,

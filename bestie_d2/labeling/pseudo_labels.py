@@ -19,19 +19,23 @@ from bestie_d2.ops.heatmap import draw_gaussians
 from bestie_d2.structures import InstanceTargets, PointCues
 
 
-class TargetCanvas:
-    """Targets of one image while instances are being drawn into them, in host memory."""
+def empty_targets(batch: int, num_classes: int, height: int, width: int) -> InstanceTargets:
+    """All-zero targets of a batch in host memory."""
+    # torch.zeros leaves untouched pages to the operating system; most stay untouched.
+    return InstanceTargets(
+        torch.zeros(batch, num_classes, height, width),
+        torch.zeros(batch, 2, height, width),
+        torch.zeros(batch, height, width),
+    )
 
-    def __init__(self, num_classes: int, height: int, width: int) -> None:
-        # torch.zeros leaves untouched pages to the operating system; most stay untouched.
-        self.targets = InstanceTargets(
-            torch.zeros(num_classes, height, width),
-            torch.zeros(2, height, width),
-            torch.zeros(height, width),
-        )
-        self.center = self.targets.center.numpy()
-        self.offset = self.targets.offset.numpy()
-        self.weight = self.targets.weight.numpy()
+
+class TargetCanvas:
+    """One image's place in a batch of targets, for instances to be drawn into."""
+
+    def __init__(self, targets: InstanceTargets, index: int) -> None:
+        self.center = targets.center[index].numpy()
+        self.offset = targets.offset[index].numpy()
+        self.weight = targets.weight[index].numpy()
 
     def guide(
         self,
@@ -95,7 +99,8 @@ def transfer_semantic_knowledge(
     """
     tagged = torch.nonzero(image_classes.cpu()).flatten().tolist()
     index_map = weak_sem_seg.cpu().numpy()
-    canvas = TargetCanvas(len(image_classes), *index_map.shape)
+    targets = empty_targets(1, len(image_classes), *index_map.shape)
+    canvas = TargetCanvas(targets, 0)
     host_cues = cues.to("cpu")
     for component in single_cue_components(
         class_components(index_map, tagged, min_area), host_cues
@@ -109,4 +114,6 @@ def transfer_semantic_knowledge(
         for (y, x), class_id in zip(host_cues.yx.tolist(), host_cues.classes.tolist(), strict=True):
             if class_id in tagged:
                 canvas.draw_center(class_id, (y, x), sigma)
-    return canvas.targets.to(weak_sem_seg.device)
+    return InstanceTargets(targets.center[0], targets.offset[0], targets.weight[0]).to(
+        weak_sem_seg.device
+    )

@@ -12,29 +12,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bestie_d2.labeling.grouping import (
-    CenterClustering,
-    Instance,
-    group_map,
-    resolve_clustering,
-)
-from bestie_d2.labeling.pseudo_labels import TargetCanvas
+from bestie_d2.labeling.grouping import CenterClustering, group_map, resolve_clustering
+from bestie_d2.labeling.pseudo_labels import TargetCanvas, empty_targets
+from bestie_d2.ops.components import Component
 from bestie_d2.ops.offsets import nearest_center, vote
 from bestie_d2.structures import InstanceTargets, PointCues, wsss_index
 
 RefinedWeight = Literal["center_times_class", "center"]
 
 
-def class_probability(sem_seg_logits: Tensor, instance: Instance) -> float:
-    """Mean softmax probability of an instance's class over its pixels, from (C+1, H, W) logits."""
-    rows, columns = torch.from_numpy(instance.rows), torch.from_numpy(instance.columns)
-    logits = sem_seg_logits[:, rows, columns].float()
-    chosen = logits[wsss_index(instance.class_id)]
-    return float((chosen - logits.logsumexp(dim=0)).exp().mean())
+def class_probability(sem_seg_logits: np.ndarray, component: Component) -> np.ndarray:
+    """Softmax probability of a component's class inside its window.
+
+    Args:
+        sem_seg_logits: (C+1, H, W) float32.
+
+    Returns:
+        (h, w) float32.
+    """
+    window = sem_seg_logits[(slice(None), *component.window)]
+    with np.errstate(over="ignore"):  # beyond float32 the probability is 0, as it comes out
+        ratios = np.exp(window - window[wsss_index(component.class_id)])
+    return 1 / ratios.sum(axis=0)
 
 
 def _refine_image(
-    sem_seg_logits: Tensor,
+    canvas: TargetCanvas,
+    sem_seg_logits: np.ndarray,
     center: np.ndarray,
     offset: np.ndarray,
     weak_sem_seg: np.ndarray,
@@ -43,23 +47,26 @@ def _refine_image(
     max_instances: int,
     sigma: float,
     weighting: RefinedWeight,
+    threshold: float,
     **grouping: object,
-) -> InstanceTargets:
-    """Refined targets of one image on the host."""
-    canvas = TargetCanvas(*center.shape)
-    threshold = grouping["threshold"]
-    for _, instances in group_map(weak_sem_seg, tagged, center, offset, **grouping):
-        if len(instances) > max_instances:
+) -> None:
+    """Draw the refined targets of one image."""
+    for component, instances in group_map(
+        weak_sem_seg, tagged, center, offset, threshold=threshold, **grouping
+    ):
+        if not 0 < len(instances) <= max_instances:
             continue
+        probability = class_probability(sem_seg_logits, component)
         for instance in instances:
             confidence, spot = instance.highest(center[instance.class_id])
-            likely = class_probability(sem_seg_logits, instance)
+            likely = float(
+                probability[instance.rows - component.top, instance.columns - component.left].mean()
+            )
             if confidence <= threshold:  # the center was clustered, or lost its own peak
                 confidence, spot = 1.0, instance.center
             weight = confidence * likely if weighting == "center_times_class" else confidence
             canvas.guide(instance.rows, instance.columns, spot, min(max(weight, 0.0), 1.0))
             canvas.draw_center(instance.class_id, spot, sigma)
-    return canvas.targets
 
 
 @torch.no_grad()
@@ -98,11 +105,14 @@ def refine_labels(
     Returns:
         Batched targets on the device of ``center``.
     """
-    logits = sem_seg_logits.detach().cpu()
-    host_center, host_offset = (t.detach().float().cpu().numpy() for t in (center, offset))
+    logits, host_center, host_offset = (
+        t.detach().float().cpu().numpy() for t in (sem_seg_logits, center, offset)
+    )
     index_maps, tags = weak_sem_seg.cpu().numpy(), image_classes.cpu()
-    refined = [
+    refined = empty_targets(*center.shape)
+    for index in range(len(logits)):
         _refine_image(
+            TargetCanvas(refined, index),
             logits[index],
             host_center[index],
             host_offset[index],
@@ -116,9 +126,7 @@ def refine_labels(
             clustering=resolve_clustering(clustering),
             min_area=min_area,
         )
-        for index in range(len(logits))
-    ]
-    return InstanceTargets.stack(refined).to(center.device)
+    return refined.to(center.device)
 
 
 @torch.no_grad()
