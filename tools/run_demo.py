@@ -25,7 +25,7 @@ from tabulate import tabulate  # noqa: E402
 
 from bestie_d2.data import load_weak_records  # noqa: E402
 from bestie_d2.engine.command_line import run_tool  # noqa: E402
-from bestie_d2.engine.configuration import load_config  # noqa: E402
+from bestie_d2.engine.configuration import load_config, log_to  # noqa: E402
 from bestie_d2.engine.pictures import draw_predictions  # noqa: E402
 from bestie_d2.engine.trainer import Trainer, append_metrics  # noqa: E402
 from bestie_d2.evaluation import evaluate_weak_components  # noqa: E402
@@ -108,6 +108,7 @@ def main() -> None:
     cfg = load_config(str(CONFIG), ["OUTPUT_DIR", arguments.output, *arguments.opts])
     os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
     setup_logger(cfg.OUTPUT_DIR)
+    log_to(cfg.OUTPUT_DIR)
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
     seed_all_rng(cfg.SEED)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import yaml
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 
 import bestie_d2.modeling  # noqa: F401 (registers the architectures that a configuration names)
 from bestie_d2.config import add_bestie_config
@@ -78,4 +80,10 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
 
     cfg = load_config(args.config_file, args.opts)
     default_setup(cfg, args)
+    log_to(cfg.OUTPUT_DIR)
     return cfg
+
+
+def log_to(output_dir: str) -> None:
+    """Show this package's own messages and write them to a run's log, beside Detectron2's."""
+    setup_logger(output_dir, distributed_rank=comm.get_rank(), name="bestie_d2")

@@ -20,6 +20,7 @@ from torch import nn
 from bestie_d2.checkpoint import BestieCheckpointer
 from bestie_d2.data import MAPPER_REGISTRY, load_weak_records
 from bestie_d2.engine.detectron2_seam import build_coco_evaluator
+from bestie_d2.engine.interrupt import SaveOnInterrupt
 from bestie_d2.engine.solver import build_adam, build_polynomial_schedule
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import VOCInstanceEvaluator
@@ -40,6 +41,7 @@ class Trainer(DefaultTrainer):
         self.checkpointer = BestieCheckpointer(
             self.model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
         )
+        self.register_hooks([SaveOnInterrupt(self.checkpointer)])
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "train_net.py"
 FINAL = "model_final.pth"
 
 
@@ -22,9 +25,8 @@ def metrics(folder: Path) -> list[dict]:
 @pytest.fixture(scope="module")
 def trained(project, request) -> Path:
     """The output of a finished training, with evaluation at its end."""
-    tool = Path(__file__).resolve().parents[2] / "tools" / "train_net.py"
     done = subprocess.run(
-        [sys.executable, str(tool), "--config-file", "tiny.yaml"],
+        [sys.executable, str(TOOL), "--config-file", "tiny.yaml"],
         cwd=project,
         capture_output=True,
         text=True,
@@ -141,3 +143,31 @@ def test_a_missing_config_file_is_named(run_tool):
     done = run_tool("train_net.py", "--config-file", "nowhere.yaml")
     assert done.returncode == 2
     assert done.stderr == "error: --config-file nowhere.yaml: no such file\n"
+
+
+def test_ctrl_c_saves_the_step_and_resume_goes_on(project, run_tool):
+    folder = project / "interrupted"
+    arguments = ["--config-file", "tiny.yaml", "OUTPUT_DIR", str(folder)]
+    endless = ["SOLVER.MAX_ITER", "100000", "SOLVER.CHECKPOINT_PERIOD", "100000",
+               "DATALOADER.NUM_WORKERS", "1"]  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, str(TOOL), *arguments, *endless],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as running:
+        for line in running.stdout:
+            if "iter: 19" in line:
+                break
+        os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to the workers too
+        stdout, stderr = running.communicate(timeout=120)
+    assert running.returncode == 130, stderr[-2000:]
+    assert stderr == "interrupted; what was written so far is kept\n"
+    assert "go on with --resume" in stdout
+    saved = int((folder / "last_checkpoint").read_text().removeprefix("model_").split(".")[0])
+    assert saved >= 19
+    resumed = run_tool("train_net.py", "--resume", *arguments, "SOLVER.MAX_ITER", str(saved + 3))
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    assert f"Starting training from iteration {saved + 1}" in resumed.stdout
