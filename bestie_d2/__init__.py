@@ -1,0 +1,1 @@
+"""Weakly-supervised instance segmentation (BESTIE) as a Detectron2 extension."""

@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_VARIABLE = "BESTIE_D2_SHARED"
+
+# Time limits of single examples would fail on a busy machine.
+settings.register_profile("bestie_d2", deadline=None, derandomize=True)
+settings.load_profile("bestie_d2")
 
 
 @pytest.fixture(autouse=True)

@@ -166,7 +166,7 @@ def plain_grouping(probability, center, offset, kernel):
     return sorted((c, m.nonzero().tolist()) for c, m in found)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1))
 def test_grouping_equals_a_plain_reference_on_random_scenes(seed):
     random = torch.Generator().manual_seed(seed)
