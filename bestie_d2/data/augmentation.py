@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from detectron2.data import transforms as T
-from fvcore.transforms.transform import CropTransform, PadTransform, Transform
+from fvcore.transforms.transform import Transform
 
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
 
@@ -86,41 +87,69 @@ class ResizeLongSide(T.Augmentation):
         return T.ResizeTransform(height, width, resized(height), resized(width))
 
 
+class PadCropTransform(Transform):
+    """A square window of an image; what lies outside of the image is filled."""
+
+    def __init__(
+        self, top: int, left: int, size: int, image_color: Sequence[int], map_value: int
+    ) -> None:
+        """
+        Args:
+            top, left: the window's corner in pixels of the image; below 0 it begins outside.
+            size: side of the window.
+            image_color: what an image is filled with.
+            map_value: what a weak map is filled with.
+        """
+        super().__init__()
+        self.top = top
+        self.left = left
+        self.size = size
+        self.image_color = image_color
+        self.map_value = map_value
+
+    def _window(self, source: np.ndarray, filling: Sequence[int] | int) -> np.ndarray:
+        window = np.empty((self.size, self.size, *source.shape[2:]), dtype=source.dtype)
+        window[:] = filling
+        height, width = source.shape[:2]
+        rows = slice(max(self.top, 0), min(self.top + self.size, height))
+        columns = slice(max(self.left, 0), min(self.left + self.size, width))
+        window[
+            rows.start - self.top : rows.stop - self.top,
+            columns.start - self.left : columns.stop - self.left,
+        ] = source[rows, columns]
+        return window
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        return self._window(img, self.image_color)
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        return self._window(segmentation, self.map_value)
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """(N, 2) of (x, y)."""
+        return coords - np.array([self.left, self.top])
+
+
 class RandomPadCrop(T.Augmentation):
     """Pad to a square of ``size`` at a random place, then crop one at random."""
 
-    def __init__(self, size: int, image_value: float, map_value: int) -> None:
+    def __init__(self, size: int, image_color: Sequence[int], map_value: int) -> None:
         """
         Args:
             size: side of the crop in pixels.
-            image_value: what the image is padded with.
-            map_value: what the weak map is padded with.
+            image_color, map_value: what image and weak map are padded with.
         """
         super().__init__()
         self.size = size
-        self.image_value = image_value
+        self.image_color = image_color
         self.map_value = map_value
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        height, width = image.shape[:2]
-        missing_y, missing_x = max(self.size - height, 0), max(self.size - width, 0)
-        top, left = random.randint(0, missing_y), random.randint(0, missing_x)
-        pad = PadTransform(
-            left,
-            top,
-            missing_x - left,
-            missing_y - top,
-            orig_w=width,
-            orig_h=height,
-            pad_value=self.image_value,
-            seg_pad_value=self.map_value,
+        top, left = (
+            random.randint(min(side - self.size, 0), max(side - self.size, 0))
+            for side in image.shape[:2]
         )
-        y = random.randint(0, max(height - self.size, 0))
-        x = random.randint(0, max(width - self.size, 0))
-        crop = CropTransform(
-            x, y, self.size, self.size, orig_w=width + missing_x, orig_h=height + missing_y
-        )
-        return T.TransformList([pad, crop])
+        return PadCropTransform(top, left, self.size, self.image_color, self.map_value)
 
 
 def build_training_augmentations(cfg) -> list[T.Augmentation]:
@@ -131,7 +160,7 @@ def build_training_augmentations(cfg) -> list[T.Augmentation]:
         ResizeLongSide(node.LONG_SIDE, node.SCALE_RANGE, node.SCALE_STEP),
         RandomPadCrop(
             node.CROP_SIZE,
-            image_value=float(np.mean(cfg.MODEL.PIXEL_MEAN)),
+            image_color=[round(mean) for mean in cfg.MODEL.PIXEL_MEAN],
             map_value=IGNORE_INDEX if node.IGNORE_PADDING else BACKGROUND_INDEX,
         ),
     ]

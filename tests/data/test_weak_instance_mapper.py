@@ -91,6 +91,20 @@ def test_cues_that_leave_the_crop_are_kept_outside_of_it():
     assert moved.yx.tolist() == [[-1.0, -2.0]]
 
 
+def test_image_map_and_cues_stay_together_in_the_crop():
+    random.seed(3)
+    for _ in range(20):
+        image, weak = np.zeros((10, 60, 3), np.uint8), np.zeros((10, 60), np.uint8)
+        image[4, 33], weak[4, 33] = 200, 1
+        augmented = T.AugInput(image, sem_seg=weak)
+        transforms = T.AugmentationList([RandomPadCrop(32, [0, 0, 0], 0)])(augmented)
+        (y, x) = transform_cues(cue(4, 33), transforms).yx[0].int().tolist()
+        if 0 <= x < 32:
+            assert (augmented.image[y, x, 0], augmented.sem_seg[y, x]) == (200, 1)
+        else:
+            assert augmented.sem_seg.sum() == 0
+
+
 def test_cues_are_pixel_centers():
     doubled = transform_cues(cue(0, 3), T.TransformList([T.ResizeTransform(10, 10, 20, 20)]))
     assert doubled.yx.tolist() == [[0.5, 6.5]]
@@ -133,7 +147,7 @@ def test_scales_come_in_steps():
 @pytest.mark.parametrize("size", [(20, 50), (50, 20), (10, 10), (40, 60)])
 def test_pad_and_crop_always_give_the_asked_square(size):
     random.seed(0)
-    augmentation = RandomPadCrop(32, image_value=100.0, map_value=255)
+    augmentation = RandomPadCrop(32, image_color=[100, 110, 120], map_value=255)
     for _ in range(20):
         image = np.full((*size, 3), 7, np.uint8)
         weak = np.full(size, 1, np.uint8)
@@ -143,7 +157,7 @@ def test_pad_and_crop_always_give_the_asked_square(size):
         inside = augmented.sem_seg == 1
         assert inside.sum() == min(size[0], 32) * min(size[1], 32)
         assert (augmented.image[inside] == 7).all()
-        assert (augmented.image[~inside] == 100).all()
+        assert (augmented.image[~inside] == [100, 110, 120]).all()
         assert (augmented.sem_seg[~inside] == 255).all()
 
 
@@ -172,4 +186,4 @@ def test_the_configuration_chooses_the_padding(ignore, value):
     cfg = load_config(str(CONFIGS / "bestie_voc.yaml"), ["INPUT.BESTIE.IGNORE_PADDING", ignore])
     padding = next(a for a in build_training_augmentations(cfg) if isinstance(a, RandomPadCrop))
     assert (padding.size, padding.map_value) == (416, value)
-    assert padding.image_value == pytest.approx(114.5, abs=0.1)
+    assert padding.image_color == [124, 116, 104]  # ImageNet's mean
