@@ -123,7 +123,21 @@ def load_released_bestie(model: nn.Module, path: str) -> None:
 
 
 class BestieCheckpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer that also reads foreign weights through ``MODEL.WEIGHTS``."""
+    """Detectron2's checkpointer that also reads foreign weights through ``MODEL.WEIGHTS``.
+
+    Weights have to reach every tensor of the backbone, and of the whole model on request.
+    """
+
+    def __init__(
+        self, model: nn.Module, save_dir: str = "", *, whole: bool = False, **others: object
+    ) -> None:
+        """
+        Args:
+            whole: weights that leave any tensor of the model without a value are refused.
+            others: as Detectron2's checkpointer takes them.
+        """
+        super().__init__(model, save_dir, **others)
+        self.whole = whole
 
     def load(self, path: str, *args: object, **kwargs: object) -> dict[str, object]:
         if path and "://" not in path and not os.path.isfile(path):
@@ -140,9 +154,15 @@ class BestieCheckpointer(DetectionCheckpointer):
         return {"model": state}
 
     def _load_model(self, checkpoint: dict[str, object]) -> object:
-        """Load, after making sure that the backbone gets everything it has."""
-        own = {k: v for k, v in self.model.state_dict().items() if k.startswith(BACKBONE)}
-        given = checkpoint["model"]
+        """Load, after making sure that everything that must get weights does."""
+        if not checkpoint.get("matching_heuristics", False):
+            self._check_reach(checkpoint["model"])
+        return super()._load_model(checkpoint)
+
+    def _check_reach(self, given: Mapping[str, Tensor]) -> None:
+        prefix = "" if self.whole else BACKBONE
+        part = "model" if self.whole else "backbone"
+        own = {k: v for k, v in self.model.state_dict().items() if k.startswith(prefix)}
         empty = [
             key
             for key, value in own.items()
@@ -151,8 +171,6 @@ class BestieCheckpointer(DetectionCheckpointer):
         ]
         if empty:
             raise InputError(
-                f"MODEL.WEIGHTS leaves {len(empty)} of {len(own)} tensors of the backbone without "
-                f"weights ({_listed(empty)}): check MODEL.BACKBONE, MODEL.HRNET and MODEL.RESNETS "
-                "against the file"
+                f"MODEL.WEIGHTS leaves {len(empty)} of {len(own)} tensors of the {part} without "
+                f"weights ({_listed(empty)}): check MODEL.* against what the file was trained with"
             )
-        return super()._load_model(checkpoint)

@@ -107,7 +107,8 @@ def _add_label_keys(cfg: CfgNode) -> None:
     # Whose foreground is grouped: the "weak" map's or the "predicted" one's (a reading of Eq. 1).
     node.REFINEMENT.FOREGROUND = "weak"
 
-    # Center clustering, in refinement and, unless TEST.CLUSTERING is off, at inference.
+    # Center clustering, in refinement from tags and, unless TEST.CLUSTERING is off, at inference.
+    # Lengths in pixels of the map that is grouped: the training crop, or the original test image.
     node.CLUSTERING = CfgNode()
     node.CLUSTERING.ENABLED = True
     node.CLUSTERING.MAGNITUDE = 2.5  # offsets shorter than this ...

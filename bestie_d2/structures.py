@@ -52,6 +52,10 @@ class PointCues:
     def __len__(self) -> int:
         return len(self.yx)
 
+    def pixels(self) -> list[tuple[int, int]]:
+        """The pixel (y, x) that each cue lies on: the one with the nearest center."""
+        return [(y, x) for y, x in (self.yx + 0.5).floor().int().tolist()]
+
     def __getitem__(self, index: Tensor | slice) -> PointCues:
         """The cues that a mask, an index tensor or a slice picks."""
         return PointCues(self.yx[index], self.classes[index], self.scores[index])

@@ -13,10 +13,14 @@ quiet_third_party_warnings()
 import argparse  # noqa: E402
 import os  # noqa: E402
 
+from detectron2.data import DatasetCatalog  # noqa: E402
+
+from bestie_d2.engine.checks import check_config  # noqa: E402
 from bestie_d2.engine.command_line import run_tool  # noqa: E402
 from bestie_d2.engine.configuration import load_config  # noqa: E402
 from bestie_d2.engine.pictures import draw_predictions  # noqa: E402
 from bestie_d2.engine.trainer import load_trained_model  # noqa: E402
+from bestie_d2.errors import InputError  # noqa: E402
 
 
 def main() -> None:
@@ -27,8 +31,13 @@ def main() -> None:
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
     arguments = parser.parse_args()
     cfg = load_config(arguments.config_file, arguments.opts)
+    check_config(cfg)
+    dataset = arguments.dataset or (cfg.DATASETS.TEST or ("",))[0]
+    if dataset not in DatasetCatalog:
+        raise InputError(f"--dataset {dataset!r} is not registered")
+    if arguments.num < 1:
+        raise InputError(f"--num {arguments.num}: expected 1 or more")
     model, _ = load_trained_model(cfg, resume=False)
-    dataset = arguments.dataset or cfg.DATASETS.TEST[0]
     folder = os.path.join(cfg.OUTPUT_DIR, "pictures")
     for path in draw_predictions(cfg, model, dataset, arguments.num, folder):
         print(path)

@@ -37,7 +37,7 @@ from bestie_d2.contact_sheet import contact_sheet
 from bestie_d2.data.datasets.weak import WeakDataset, load_weak_dataset
 from bestie_d2.data.readers import read_cues, read_weak_sem_seg
 from bestie_d2.data.tags import read_tags
-from bestie_d2.engine.command_line import run_tool
+from bestie_d2.engine.command_line import make_folder, run_tool
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.truth import to_rle
 from bestie_d2.evaluation.weak_map_quality import (
@@ -118,6 +118,8 @@ def read_grey(path: Path) -> np.ndarray:
     except Exception as error:  # every reader behind skimage has errors of its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"image {path}: cannot be read ({reason})") from None
+    if not np.isfinite(image).all():
+        raise InputError(f"image {path}: has values that are no numbers")
     if image.ndim == 2:
         return image
     if image.ndim != 3 or image.shape[-1] not in (RGB, RGBA):
@@ -156,7 +158,7 @@ def mapper(jobs: int) -> Iterator[Callable]:
 
 def make_maps(images: list[Path], arguments: argparse.Namespace, recipe: ForegroundRecipe) -> None:
     """Make the maps that are missing (or all)."""
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    make_folder(arguments.output, "--output")
     pending = [
         path
         for path in images
@@ -179,6 +181,18 @@ def make_maps(images: list[Path], arguments: argparse.Namespace, recipe: Foregro
     print(f"{len(pending) - bad} maps written to {arguments.output}{left_out}")
 
 
+def check_readable(arguments: argparse.Namespace) -> None:
+    """Read what the maps will be measured with before any is made."""
+    if arguments.truth:
+        load_weak_dataset(true_masks(arguments))
+    if arguments.points:
+        read_cues(arguments.points, classes=read_tags(arguments.points).classes)
+
+
+def true_masks(arguments: argparse.Namespace) -> WeakDataset:
+    return WeakDataset("truth", str(arguments.images), annotations=arguments.truth)
+
+
 def measure(images: list[Path], arguments: argparse.Namespace) -> WeakMapCounts:
     """Counts of all maps against what is known of their images."""
     class_id = arguments.class_index - 1
@@ -186,8 +200,7 @@ def measure(images: list[Path], arguments: argparse.Namespace) -> WeakMapCounts:
     maps = {stem: str(path) for stem, path in maps.items() if path.exists()}
     counts = WeakMapCounts()
     if arguments.truth:
-        truth = WeakDataset("truth", str(arguments.images), annotations=arguments.truth)
-        for record in load_weak_dataset(truth):
+        for record in load_weak_dataset(true_masks(arguments)):
             stem, size = Path(record["file_name"]).stem, (record["height"], record["width"])
             if stem in maps:
                 index_map = read_weak_sem_seg(maps[stem], arguments.class_index, size)
@@ -232,6 +245,7 @@ def main() -> None:
         **{f.name: getattr(arguments, f.name) for f in fields(ForegroundRecipe)}
     )
     images = find_images(arguments.images, arguments.output)
+    check_readable(arguments)
     make_maps(images, arguments, recipe)
     if arguments.truth or arguments.points:
         for line in measure(images, arguments).describe() or ["no map of an image named there"]:

@@ -24,7 +24,8 @@ from detectron2.utils.logger import setup_logger  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
 from bestie_d2.data import load_weak_records  # noqa: E402
-from bestie_d2.engine.command_line import run_tool  # noqa: E402
+from bestie_d2.engine.checks import check_config, check_test_sets  # noqa: E402
+from bestie_d2.engine.command_line import make_folder, run_tool  # noqa: E402
 from bestie_d2.engine.configuration import load_config, log_to  # noqa: E402
 from bestie_d2.engine.pictures import draw_predictions  # noqa: E402
 from bestie_d2.engine.trainer import Trainer, append_metrics  # noqa: E402
@@ -47,13 +48,19 @@ COLUMNS = (
 
 def describe_data(cfg: CfgNode) -> None:
     """Say what is trained on, and how much of it the pseudo labels can teach."""
-    (train,), (test,) = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST
-    records = load_weak_records(train, num_classes=cfg.MODEL.BESTIE.NUM_CLASSES)
+    train, test = cfg.DATASETS.TRAIN[0], cfg.DATASETS.TEST[0]
+    records = load_weak_records(
+        train,
+        num_classes=cfg.MODEL.BESTIE.NUM_CLASSES,
+        weak_maps=cfg.DATASETS.WEAK_MAPS,
+        cues=cfg.DATASETS.CUES,
+        score_threshold=cfg.DATASETS.CUE_THRESHOLD,
+    )
     cues = [len(record["cues"]) for record in records]
     metadata = MetadataCatalog.get(train)
     print(
         f"data       {train}: {len(records)} images of {', '.join(metadata.thing_classes)}; "
-        f"labels are tags, {sum(cues)} cues and weak maps, no mask\n"
+        f"labels are {cfg.MODEL.BESTIE.SUPERVISION}: {sum(cues)} cues, and weak maps, no mask\n"
         f"           {test}: {len(DatasetCatalog.get(test))} images with true masks\n"
         f"           drawn into {metadata.image_root}"
     )
@@ -70,15 +77,16 @@ def train(cfg: CfgNode) -> Trainer:
     network = f"{cfg.MODEL.HRNET.ARCHITECTURE} on {cfg.MODEL.DEVICE}"
     print(f"training   {left} of {cfg.SOLVER.MAX_ITER} iterations, {network}")
     start = time.monotonic()
-    trainer.train()
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints as it goes
+        trainer.train()
     print(f"           {time.monotonic() - start:.0f} s")
     return trainer
 
 
 def evaluate_both(cfg: CfgNode, trainer: Trainer) -> dict[str, dict]:
     """The model's figures and those of its own input: the weak maps' connected components."""
-    (test,) = cfg.DATASETS.TEST
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints as it goes
+    test = cfg.DATASETS.TEST[0]
+    with contextlib.redirect_stdout(io.StringIO()):
         free = evaluate_weak_components(
             test,
             Trainer.build_evaluator(cfg, test, os.path.join(cfg.OUTPUT_DIR, "weak_components")),
@@ -106,7 +114,9 @@ def main() -> None:
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
     arguments = parser.parse_args()
     cfg = load_config(str(CONFIG), ["OUTPUT_DIR", arguments.output, *arguments.opts])
-    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+    check_config(cfg)
+    check_test_sets(cfg)
+    make_folder(cfg.OUTPUT_DIR, "--output")
     setup_logger(cfg.OUTPUT_DIR)
     log_to(cfg.OUTPUT_DIR)
     for name in TALKATIVE:
@@ -116,7 +126,7 @@ def main() -> None:
     describe_data(cfg)
     trainer = train(cfg)
     results = evaluate_both(cfg, trainer)
-    (test,) = cfg.DATASETS.TEST
+    test = cfg.DATASETS.TEST[0]
     files = draw_predictions(cfg, trainer.model, test, PICTURES, cfg.OUTPUT_DIR)
     print(f"\n{test}, in percent:\n{table(results)}\n")
     print(f"figures    {os.path.join(cfg.OUTPUT_DIR, 'metrics.json')}")

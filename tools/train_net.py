@@ -10,6 +10,7 @@ quiet_third_party_warnings()
 
 from detectron2.engine import default_argument_parser, launch  # noqa: E402
 
+from bestie_d2.engine.checks import check_processes, check_test_sets  # noqa: E402
 from bestie_d2.engine.command_line import run_tool  # noqa: E402
 from bestie_d2.engine.configuration import setup_run  # noqa: E402
 from bestie_d2.engine.trainer import Trainer, evaluate  # noqa: E402
@@ -22,6 +23,7 @@ def train_or_evaluate(args) -> None:
     if args.eval_only:
         evaluate(cfg, resume=args.resume)
         return
+    check_test_sets(cfg)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     trainer.train()
@@ -29,6 +31,7 @@ def train_or_evaluate(args) -> None:
 
 def main() -> None:
     args = default_argument_parser().parse_args()
+    check_processes(args.num_gpus)
     launch(
         train_or_evaluate,
         args.num_gpus,

@@ -1,7 +1,7 @@
 """Data sets, readers of weak labels, and what turns records into training examples."""
 
 from bestie_d2.data.datasets import register_custom_datasets, register_weak_dataset
-from bestie_d2.data.mappers import MAPPER_REGISTRY, WeakInstanceMapper
+from bestie_d2.data.mappers import MAPPER_REGISTRY, EvaluationMapper, WeakInstanceMapper
 from bestie_d2.data.paths import expand_path
 from bestie_d2.data.readers import read_cues, read_weak_sem_seg
 from bestie_d2.data.tags import read_tags
@@ -9,6 +9,7 @@ from bestie_d2.data.weak_labels import attach_weak_labels, load_weak_records
 
 __all__ = [
     "MAPPER_REGISTRY",
+    "EvaluationMapper",
     "WeakInstanceMapper",
     "attach_weak_labels",
     "expand_path",

@@ -81,10 +81,22 @@ def load_json(path: str, fields: Mapping[str, Sequence[str]]) -> dict:
         if not isinstance(data, dict) or not isinstance(data.get(name), list):
             raise InputError(f"{path}: has no list {name!r} at the top level")
         for number, entry in enumerate(data[name]):
+            if not isinstance(entry, dict):
+                raise InputError(f"{path}: {name}[{number}] is {entry!r}, expected an object")
             for key in keys:
                 if key not in entry:
                     raise InputError(f"{path}: {name}[{number}] has no {key!r}")
+    for number, image in enumerate(data.get("images", [])):
+        _check_image_entry(f"{path}: images[{number}]", image)
     return data
+
+
+def _check_image_entry(where: str, image: dict) -> None:
+    if not isinstance(image["file_name"], str):
+        raise InputError(f"{where}: 'file_name' is {image['file_name']!r}, expected text")
+    for key in ("height", "width"):
+        if key in image and not (isinstance(image[key], int) and image[key] > 0):
+            raise InputError(f"{where}: {key!r} is {image[key]!r}, expected pixels")
 
 
 def category_indices(path: str, categories: list[dict], classes: Sequence[str]) -> dict[int, int]:

@@ -63,7 +63,9 @@ def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) 
     classes = list(classes or names)
     contiguous = category_indices(path, categories, classes)
     tags: dict[int, set[int]] = {image["id"]: set() for image in data["images"]}
-    for entry in entries:
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise InputError(f"{path}: entry {number} of its tags is {entry!r}, expected an object")
         if entry.get("image_id") not in tags:
             raise InputError(f"{path}: image id {entry.get('image_id')} is not in 'images'")
         if entry.get("category_id") not in contiguous:
@@ -88,6 +90,8 @@ def _read_csv_tags(path: str, classes: Sequence[str] | None) -> TaggedImages:
             rows = [row for row in csv.reader(file) if row and row[0] != CSV_HEADER]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a CSV in UTF-8 ({error})") from None
     if any(len(row) != 2 for row in rows):
         wrong = next(row for row in rows if len(row) != 2)
         raise InputError(f"{path}: expected 'file_name,tag;tag' a line, got {','.join(wrong)!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 
@@ -24,6 +25,21 @@ def input_error_line(error: BaseException) -> str | None:
     if RAISED in text and isinstance(error, (InputError, ProcessRaisedException)):
         return text.rsplit(RAISED, 1)[1].strip().splitlines()[0]
     return text if isinstance(error, InputError) else None
+
+
+def make_folder(folder: str | os.PathLike, key: str) -> None:
+    """Make an output folder, with those above it, unless it is there.
+
+    Args:
+        key: the option or configuration key that names it.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{key} {folder}: cannot be made a folder ({error.strerror})") from None
 
 
 class _NoTracebackOfBadInput(logging.Filter):

@@ -15,6 +15,8 @@ from detectron2.utils.logger import setup_logger
 import bestie_d2.modeling  # noqa: F401 (registers the architectures that a configuration names)
 from bestie_d2.config import add_bestie_config
 from bestie_d2.data import register_custom_datasets
+from bestie_d2.engine.checks import check_config
+from bestie_d2.engine.command_line import make_folder
 from bestie_d2.errors import InputError
 
 BASE = "_BASE_"
@@ -48,7 +50,7 @@ def load_config(config_file: str = "", overrides: Sequence[str] = ()) -> CfgNode
     if len(overrides) % 2:
         raise InputError(f"overrides come as KEY VALUE pairs, got {' '.join(overrides)!r}")
     try:
-        cfg.merge_from_list(list(overrides))
+        cfg.merge_from_list(_with_floats(cfg, overrides))
     except (KeyError, AssertionError, ValueError) as error:
         raise InputError(f"override on the command line: {_reason(error)}") from None
     register_custom_datasets(cfg.DATASETS.CUSTOM)
@@ -58,14 +60,41 @@ def load_config(config_file: str = "", overrides: Sequence[str] = ()) -> CfgNode
 
 def _merge_file(cfg: CfgNode, path: str) -> None:
     """Merge a yaml file on top of its ``_BASE_``, which lies beside it or in the model zoo."""
-    with open(path) as file:
+    with open(path, encoding="utf-8") as file:
         content = yaml.safe_load(file) or {}
+    if not isinstance(content, dict):
+        raise ValueError("expected keys and values")
     base = content.pop(BASE, None)
+    if base is not None and not isinstance(base, str):
+        raise ValueError(f"{BASE} is {base!r}, expected one file name")
     if base and base.startswith(MODEL_ZOO):
         cfg.merge_from_file(model_zoo.get_config_file(base.removeprefix(MODEL_ZOO)))
     elif base:
         _merge_file(cfg, os.path.join(os.path.dirname(path), os.path.expanduser(base)))
+    _make_floats(cfg, content)
     cfg.merge_from_other_cfg(CfgNode(content))
+
+
+def _make_floats(cfg: CfgNode, content: dict) -> None:
+    """Take a whole number for a float where the default is one; yacs would refuse it."""
+    for key, value in content.items():
+        default = cfg.get(key)
+        if isinstance(value, dict) and isinstance(default, CfgNode):
+            _make_floats(default, value)
+        elif type(value) is int and isinstance(default, float):
+            content[key] = float(value)
+
+
+def _with_floats(cfg: CfgNode, overrides: Sequence[str]) -> list[str]:
+    """The same for KEY VALUE pairs."""
+    pairs = list(overrides)
+    for index in range(0, len(pairs), 2):
+        default: object = cfg
+        for part in pairs[index].split("."):
+            default = default.get(part) if isinstance(default, CfgNode) else None
+        if isinstance(default, float) and pairs[index + 1].lstrip("+-").isdigit():
+            pairs[index + 1] += ".0"
+    return pairs
 
 
 def _reason(error: Exception) -> str:
@@ -79,6 +108,8 @@ def setup_run(args: argparse.Namespace) -> CfgNode:
     from detectron2.engine import default_setup  # pulls in the whole engine: only when a run starts
 
     cfg = load_config(args.config_file, args.opts)
+    check_config(cfg)
+    make_folder(cfg.OUTPUT_DIR, "OUTPUT_DIR")
     default_setup(cfg, args)
     log_to(cfg.OUTPUT_DIR)
     return cfg

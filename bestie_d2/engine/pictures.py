@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog, detection_utils
+from detectron2.data import DatasetCatalog, MetadataCatalog, detection_utils
 from PIL import Image
 from pycocotools import mask as mask_api
 from tqdm import tqdm
 
 from bestie_d2.contact_sheet import MaskSet, SheetSample, draw_prediction_sheet
-from bestie_d2.data import read_cues, read_weak_sem_seg
+from bestie_d2.data import EvaluationMapper, read_cues, read_weak_sem_seg
 from bestie_d2.data.weak_labels import WEAK_MAP_SUFFIX
-from bestie_d2.evaluation import load_truth
+from bestie_d2.evaluation import has_truth, load_truth
 from bestie_d2.modeling.meta_arch import BESTIE
 
 ROWS_A_SHEET = 3
@@ -56,16 +56,17 @@ class _SampleMaker:
     def __init__(self, cfg: CfgNode, model: BESTIE, dataset_name: str) -> None:
         metadata = MetadataCatalog.get(dataset_name)
         self.model = model
-        self.mapper = DatasetMapper(cfg, is_train=False)
+        self.mapper = EvaluationMapper(cfg, is_train=False)
         self.class_names = list(metadata.thing_classes)
-        self.truth = load_truth(dataset_name)
+        self.truth = load_truth(dataset_name) if has_truth(dataset_name) else None
         self.weak_maps = metadata.get("weak_maps")
         cues = metadata.get("cues")
         sizes = {
             Path(record["file_name"]).stem: (record["height"], record["width"])
             for record in DatasetCatalog.get(dataset_name)
         }
-        self.cues = read_cues(cues, classes=self.class_names, sizes=sizes) if cues else {}
+        known = cues and os.path.exists(cues)
+        self.cues = read_cues(cues, classes=self.class_names, sizes=sizes) if known else {}
 
     def make(self, record: dict) -> SheetSample:
         stem = Path(record["file_name"]).stem
@@ -91,7 +92,9 @@ class _SampleMaker:
             return None
         return read_weak_sem_seg(path, len(self.class_names), size)
 
-    def _truth(self, image_id: int | str, size: tuple[int, int]) -> MaskSet:
+    def _truth(self, image_id: int | str, size: tuple[int, int]) -> MaskSet | None:
+        if self.truth is None:
+            return None
         objects = self.truth.get(image_id, [])
         masks = [mask_api.decode(item["segmentation"]) for item in objects]
         return MaskSet(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import weakref
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_train_loader
+from detectron2.data import build_detection_test_loader, build_detection_train_loader
 from detectron2.data.samplers import TrainingSampler
 from detectron2.engine import DefaultTrainer
 from detectron2.evaluation import DatasetEvaluators
@@ -18,7 +19,8 @@ from detectron2.utils import comm
 from torch import nn
 
 from bestie_d2.checkpoint import BestieCheckpointer
-from bestie_d2.data import MAPPER_REGISTRY, load_weak_records
+from bestie_d2.data import MAPPER_REGISTRY, EvaluationMapper, load_weak_records
+from bestie_d2.engine.checks import check_test_sets
 from bestie_d2.engine.detectron2_seam import build_coco_evaluator
 from bestie_d2.engine.interrupt import SaveOnInterrupt
 from bestie_d2.engine.solver import build_adam, build_polynomial_schedule
@@ -78,6 +80,11 @@ class Trainer(DefaultTrainer):
         )
 
     @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
+        mapper = EvaluationMapper(cfg, is_train=False)
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+
+    @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         return build_adam(cfg, model) if cfg.SOLVER.ADAM else super().build_optimizer(cfg, model)
 
@@ -115,7 +122,7 @@ def load_trained_model(cfg: CfgNode, *, resume: bool) -> tuple[nn.Module, dict]:
         InputError: there are no weights.
     """
     model = Trainer.build_model(cfg)
-    checkpointer = BestieCheckpointer(model, cfg.OUTPUT_DIR)
+    checkpointer = BestieCheckpointer(model, cfg.OUTPUT_DIR, whole=True)
     use_last = (resume or not cfg.MODEL.WEIGHTS) and checkpointer.has_checkpoint()
     if not use_last and not cfg.MODEL.WEIGHTS:
         raise InputError(
@@ -132,6 +139,9 @@ def evaluate(cfg: CfgNode, *, resume: bool) -> dict:
     Args:
         resume: as in ``load_trained_model``.
     """
+    if not cfg.DATASETS.TEST:
+        raise InputError("DATASETS.TEST is empty: name a data set to evaluate on")
+    check_test_sets(cfg)
     model, state = load_trained_model(cfg, resume=resume)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
@@ -140,7 +150,9 @@ def evaluate(cfg: CfgNode, *, resume: bool) -> dict:
 
 
 def append_metrics(output_dir: str, results: dict, *, iteration: int | None = None) -> None:
-    """Add one line with the flattened results to ``metrics.json`` of a run."""
+    """Add one line with the flattened results to ``metrics.json`` of a run; null is no number."""
     line = {} if iteration is None else {"iteration": iteration}
+    for key, value in flatten_results_dict(results).items():
+        line[key] = value if math.isfinite(value) else None
     with open(os.path.join(output_dir, METRICS_FILE), "a") as file:
-        file.write(json.dumps(line | flatten_results_dict(results), sort_keys=True) + "\n")
+        file.write(json.dumps(line, sort_keys=True) + "\n")

@@ -1,6 +1,6 @@
 """Measuring instances: VOC instance AP, and the weak maps' own components as a baseline."""
 
-from bestie_d2.evaluation.truth import ObjectsByImage, encode_masks, load_truth
+from bestie_d2.evaluation.truth import ObjectsByImage, encode_masks, has_truth, load_truth
 from bestie_d2.evaluation.voc_instance import VOCInstanceEvaluator, voc_instance_ap
 from bestie_d2.evaluation.weak_components import (
     evaluate_weak_components,
@@ -13,6 +13,7 @@ __all__ = [
     "VOCInstanceEvaluator",
     "encode_masks",
     "evaluate_weak_components",
+    "has_truth",
     "load_truth",
     "voc_instance_ap",
     "weak_component_instances",

@@ -37,6 +37,13 @@ def to_rle(segmentation: dict | list, height: int, width: int) -> dict:
     return segmentation
 
 
+def has_truth(dataset_name: str) -> bool:
+    """Whether a registered data set comes with true masks."""
+    records = DatasetCatalog.get(dataset_name)
+    in_records = any("annotations" in record for record in records)
+    return in_records or bool(MetadataCatalog.get(dataset_name).get("json_file"))
+
+
 def load_truth(dataset_name: str) -> ObjectsByImage:
     """The true objects of every image of a registered data set, contiguous classes ``0..C-1``.
 

@@ -61,7 +61,7 @@ def count_against_truth(index_map: np.ndarray, truth: np.ndarray, class_id: int)
 
 def count_against_points(index_map: np.ndarray, cues: PointCues, class_id: int) -> WeakMapCounts:
     """Where the points of a class lie on (H, W) WSSS indices; other classes' are passed over."""
-    points = cues.yx[cues.classes == class_id].floor().int().tolist()
+    points = cues[cues.classes == class_id].pixels()
     components = class_components(index_map, [class_id], min_area=1)
     held = [_points_on(component, points) for component in components]
     return WeakMapCounts(
@@ -73,5 +73,5 @@ def count_against_points(index_map: np.ndarray, cues: PointCues, class_id: int) 
     )
 
 
-def _points_on(component: Component, points: list[list[int]]) -> int:
+def _points_on(component: Component, points: list[tuple[int, int]]) -> int:
     return sum(component.contains(y, x) for y, x in points)

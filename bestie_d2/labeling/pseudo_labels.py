@@ -56,7 +56,7 @@ class TargetCanvas:
 
 def single_cue_components(components: list[Component], cues: PointCues) -> list[Component]:
     """The components that hold exactly one cue of their class, one instance each."""
-    pixels = cues.yx.floor().int().tolist()
+    pixels = cues.pixels()
     classes = cues.classes.tolist()
     return [
         component
@@ -111,7 +111,7 @@ def transfer_semantic_knowledge(
         if centers == "component":
             canvas.draw_center(component.class_id, center, sigma)
     if centers == "cue":
-        for (y, x), class_id in zip(host_cues.yx.tolist(), host_cues.classes.tolist(), strict=True):
+        for (y, x), class_id in zip(host_cues.pixels(), host_cues.classes.tolist(), strict=True):
             if class_id in tagged:
                 canvas.draw_center(class_id, (y, x), sigma)
     return InstanceTargets(targets.center[0], targets.offset[0], targets.weight[0]).to(

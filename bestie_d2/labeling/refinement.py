@@ -57,15 +57,17 @@ def _refine_image(
         if not 0 < len(instances) <= max_instances:
             continue
         probability = class_probability(sem_seg_logits, component)
+        class_center = center[component.class_id]
         for instance in instances:
-            confidence, spot = instance.highest(center[instance.class_id])
+            confidence, spot = instance.highest(class_center)
             likely = float(
                 probability[instance.rows - component.top, instance.columns - component.left].mean()
             )
-            if confidence <= threshold:  # the center was clustered, or lost its own peak
-                confidence, spot = 1.0, instance.center
             weight = confidence * likely if weighting == "center_times_class" else confidence
-            canvas.guide(instance.rows, instance.columns, spot, min(max(weight, 0.0), 1.0))
+            if confidence <= threshold:  # the center was clustered, or lost its own peak
+                spot = instance.center
+                weight = likely if weighting == "center_times_class" else class_center[spot]
+            canvas.guide(instance.rows, instance.columns, spot, min(max(float(weight), 0.0), 1.0))
             canvas.draw_center(instance.class_id, spot, sigma)
 
 

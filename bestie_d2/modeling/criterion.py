@@ -39,7 +39,11 @@ def clustering_from_config(cfg: CfgNode, enabled: bool) -> CenterClustering | bo
     """``MODEL.BESTIE.CLUSTERING`` as the value that grouping takes."""
     node = cfg.MODEL.BESTIE.CLUSTERING
     return enabled and CenterClustering(
-        node.MAGNITUDE, node.AREA, node.AREA_TOLERANCE, node.MIN_CENTER, node.MIN_DISTANCE
+        magnitude=node.MAGNITUDE,
+        area=node.AREA,
+        area_tolerance=node.AREA_TOLERANCE,
+        min_center=node.MIN_CENTER,
+        min_distance=node.MIN_DISTANCE,
     )
 
 

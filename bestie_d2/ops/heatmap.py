@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bestie_d2.ops.components import connected_components
 from bestie_d2.structures import PointCues
 
 TRUNCATION = 3  # the Gaussian is cut at 3 sigma + 1 pixels, as in the released recipe
@@ -50,15 +51,16 @@ def draw_gaussians(heatmap: np.ndarray, yx: Iterable[tuple[int, int]], sigma: fl
 def local_maxima(heatmap: np.ndarray, kernel: int) -> np.ndarray:
     """Pixels above 0 that no pixel of the kernel x kernel window around them exceeds.
 
-    Only values above 0 count, so a caller sets everything that must neither be a peak nor hide one
-    to 0. The work is done inside the box that bounds them.
+    Of touching pixels with one value, which bilinear upsampling makes at a map's border, the first
+    counts. Only values above 0 count, so a caller sets everything that must neither be a peak nor
+    hide one to 0. The work is done inside the box that bounds them.
 
     Args:
         heatmap: (H, W) float32.
         kernel: odd side of the window, in pixels.
 
     Returns:
-        (N, 2) int (y, x) in raster order; every pixel of a plateau counts.
+        (N, 2) int (y, x) in raster order.
     """
     rows = np.flatnonzero((heatmap > 0).any(axis=1))
     if len(rows) == 0:
@@ -73,7 +75,12 @@ def local_maxima(heatmap: np.ndarray, kernel: int) -> np.ndarray:
         borderType=cv2.BORDER_CONSTANT,
         borderValue=0,
     )
-    peaks = np.argwhere((crop == highest) & (crop > 0))
+    at_peak = (crop == highest) & (crop > 0)
+    peaks = np.argwhere(at_peak)
+    if len(peaks) > 1:
+        plateau, _, _ = connected_components(at_peak, connectivity=8)
+        _, first = np.unique(plateau[at_peak], return_index=True)
+        peaks = peaks[np.sort(first)]
     return peaks + np.array([top, left])
 
 

@@ -16,6 +16,19 @@ def test_overrides_win_and_the_configuration_is_frozen():
         cfg.MODEL.BESTIE.SIGMA = 3.0
 
 
+def test_whole_numbers_do_for_floats(tmp_path):
+    path = tmp_path / "whole.yaml"
+    path.write_text("MODEL: {BESTIE: {SIGMA: 3, LOSS: {CENTER_WEIGHT: 7}}}")
+    cfg = load_config(str(path), ["MODEL.BESTIE.CLUSTERING.MIN_DISTANCE", "30"])
+    values = (
+        cfg.MODEL.BESTIE.SIGMA,
+        cfg.MODEL.BESTIE.LOSS.CENTER_WEIGHT,
+        cfg.MODEL.BESTIE.CLUSTERING.MIN_DISTANCE,
+    )
+    assert values == (3.0, 7.0, 30.0)
+    assert {type(value) for value in values} == {float}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -23,6 +36,10 @@ def test_overrides_win_and_the_configuration_is_frozen():
         ("MODEL: {BESTIE: {SIGMA: [1]}}", "SIGMA"),
         ("MODEL: {BESTIE: [", "while parsing"),
         ('_BASE_: "absent.yaml"', "absent.yaml"),
+        ("_BASE_: [a.yaml]", "expected one file name"),
+        ("[1, 2]", "expected keys and values"),
+        ("DATASETS: {CUSTOM: [{name: 5, images: y}]}", "'name' is 5, expected text"),
+        ("DATASETS: {CUSTOM: [{name: x, images: y, classes: fish}]}", "expected a list"),
         ("DATASETS: {CUSTOM: [{name: x, image: y}]}", "unknown key 'image'"),
     ],
 )

@@ -81,6 +81,29 @@ def test_eval_only_takes_the_last_checkpoint_of_the_output_folder(trained, run_t
     assert lines[-1]["segm/AP"] == pytest.approx(lines[before - 1]["segm/AP"])
 
 
+def test_weights_of_another_model_are_not_evaluated(trained, run_tool):
+    weights = str(trained / FINAL)
+    done = run_tool(
+        "train_net.py", "--config-file", "tiny.yaml", "--eval-only", "OUTPUT_DIR", "other",
+        "MODEL.WEIGHTS", weights, "MODEL.BESTIE.HEAD_CHANNELS", "32",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "tensors of the model without weights (head." in done.stderr
+
+
+def test_a_broken_image_at_evaluation_is_named(trained, project, run_tool):
+    image = project / "images" / "2.png"
+    whole = image.read_bytes()
+    image.write_bytes(whole[:200])
+    try:
+        done = run_tool("train_net.py", "--config-file", "tiny.yaml", "--eval-only")
+    finally:
+        image.write_bytes(whole)
+    assert done.returncode == 2
+    assert "2.png: not a readable image" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_resume_continues_where_training_stopped(trained, project, run_tool):
     folder = project / "resumed"
     folder.mkdir()
@@ -113,7 +136,7 @@ def unreadable_map(project: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (lambda p: ["MODEL.BESTIE.NUM_CLASSES", "3"], "the model has 3 classes, the data set 1"),
+        (lambda p: ["MODEL.BESTIE.NUM_CLASSES", "3"], "the model has 3 classes, the data set"),
         (break_map, "3.png: no such file"),
         (unreadable_map, "not a readable PNG"),
         (lambda p: ["MODEL.WEIGHTS", "absent.pth"], "checkpoint absent.pth: no such file"),
@@ -121,6 +144,8 @@ def unreadable_map(project: Path) -> list[str]:
         (lambda p: ["MODEL.WEIGHTS"], "KEY VALUE"),
         (lambda p: ["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty"),
         (lambda p: ["--eval-only"], "nothing to evaluate"),
+        (lambda p: ["DATASETS.TEST", "('nowhere',)"], "'nowhere' is not registered"),
+        (lambda p: ["OUTPUT_DIR", str(p / "tiny.yaml" / "in")], "cannot be made a folder"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_exit_code_2(project, run_tool, arguments, line):

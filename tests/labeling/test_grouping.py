@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from bestie_d2.labeling.grouping import CenterClustering, group_instances
 
@@ -145,14 +146,16 @@ def plain_grouping(probability, center, offset, kernel):
     rows, columns = torch.meshgrid(*(torch.arange(n) for n in semantic.shape), indexing="ij")
     found = []
     for class_id in range(len(center)):
-        from scipy import ndimage
-
         labels, count = ndimage.label((semantic == class_id + 1).numpy(), structure=[[1] * 3] * 3)
         for index in range(1, count + 1):
             region = torch.from_numpy(labels == index)
             heat = center[class_id] * region
             pooled = torch.nn.functional.max_pool2d(heat[None], kernel, 1, kernel // 2)[0]
-            peaks = torch.nonzero((heat == pooled) & (heat > 0.1))
+            plateaus, number = ndimage.label(
+                ((heat == pooled) & (heat > 0.1)).numpy(), structure=[[1] * 3] * 3
+            )
+            first = [(plateaus == k).nonzero() for k in range(1, number + 1)]
+            peaks = torch.tensor([[rows[0], columns[0]] for rows, columns in first]).reshape(-1, 2)
             if len(peaks) == 0:
                 found.append((class_id, region))
                 continue

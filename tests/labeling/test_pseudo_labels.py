@@ -42,7 +42,7 @@ def test_component_with_one_cue_becomes_an_instance():
         [(2, 2, 1)],  # of another class
         [(0, 0, 0)],  # beside it
         [(11, 1, 2)],  # of a class that is not tagged
-        [(-0.5, 1.2, 0)],  # left the crop
+        [(-0.6, 1.2, 0)],  # left the crop
     ],
 )
 def test_other_components_get_no_guidance(points):
@@ -50,6 +50,12 @@ def test_other_components_get_no_guidance(points):
     assert targets.weight.sum() == 0
     assert targets.center.sum() == 0
     assert targets.offset.abs().sum() == 0
+
+
+def test_a_cue_lies_on_the_pixel_with_the_nearest_center():
+    for y, inside in ((0.4, False), (0.5, True), (4.4, True), (4.5, False)):
+        targets = transfer_semantic_knowledge(scene(), cues((y, 2, 0)), TAGS, min_area=4)
+        assert (targets.weight.sum() == 16) == inside
 
 
 def test_a_cue_of_another_class_in_the_component_does_not_count():
@@ -81,7 +87,7 @@ def test_given_points_are_the_centers_but_offsets_lead_to_the_centroid():
         min_area=4,
         centers="cue",
     )
-    assert torch.nonzero(targets.center == 1).tolist() == [[0, 1, 4], [1, 7, 13], [1, 7, 16]]
+    assert torch.nonzero(targets.center == 1).tolist() == [[0, 2, 4], [1, 7, 13], [1, 7, 16]]
     assert targets.offset[:, 1, 1].tolist() == [1, 1]
     assert targets.weight.sum() == 16  # the bar holds two points
 

@@ -40,6 +40,14 @@ def test_the_papers_weight_is_the_center_score_alone():
     assert targets.weight[0, 4, [2, 17]].tolist() == pytest.approx([0.8, 0.5])
 
 
+def test_the_papers_weight_of_an_instance_without_a_peak_is_its_centers_score():
+    logits, center, offset, weak = batch()
+    offset[0, 1, 5, 14] = 6 - 14  # the peak's own pixel votes for the other center
+    targets = refine_labels(logits, center, offset, weak, TAGS, weighting="center", **ARGUMENTS)
+    assert targets.weight[0, 4, 17].item() == pytest.approx(0.5)
+    assert targets.weight[0, 4, 2].item() == pytest.approx(0.8)
+
+
 def test_weights_stay_below_one():
     logits, center, offset, weak = batch()
     targets = refine_labels(logits, center * 9, offset, weak, TAGS, **ARGUMENTS)

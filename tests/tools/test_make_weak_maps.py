@@ -131,6 +131,7 @@ def coco_files(folder: Path) -> tuple[str, str]:
             "image_id": image_id,
             "category_id": 1,
             "bbox": mask_api.toBbox(rle).tolist(),
+            "area": int(mask_api.area(rle)),
             "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
         }
         for image_id, rle in enumerate(squares.values(), start=1)

@@ -18,7 +18,10 @@ from bestie_d2.data.tags import TaggedImages, read_tags, tags_from_coco
 from bestie_d2.errors import InputError
 
 EVALUATOR_TYPE = "bestie"
-TRUTH_LISTS = {**IMAGE_LISTS, "annotations": ("image_id", "category_id", "bbox", "segmentation")}
+TRUTH_LISTS = {
+    **IMAGE_LISTS,
+    "annotations": ("id", "image_id", "category_id", "bbox", "area", "segmentation"),
+}
 PATH_KEYS = ("images", "points", "tags", "cues", "weak_maps", "annotations")
 
 
@@ -129,6 +132,11 @@ def register_custom_datasets(datasets: Sequence[Mapping]) -> None:
         missing = [key for key in ("name", "images") if not entry.get(key)]
         if missing:
             raise InputError(f"{where}: {missing[0]!r} is missing")
+        for key, value in entry.items():
+            if key != "classes" and not (value is None or isinstance(value, str)):
+                raise InputError(f"{where}: {key!r} is {value!r}, expected text")
+        if not isinstance(entry.get("classes") or [], (list, tuple)):
+            raise InputError(f"{where}: 'classes' is {entry['classes']!r}, expected a list")
         paths = {key: expand_path(entry[key]) for key in PATH_KEYS if entry.get(key)}
         register_weak_dataset(entry["name"], classes=entry.get("classes"), **paths)
 

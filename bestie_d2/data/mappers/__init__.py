@@ -1,6 +1,7 @@
 """Mappers: from a data set's record to a network's input."""
 
+from .evaluation import EvaluationMapper
 from .registry import MAPPER_REGISTRY
 from .weak_instance import WeakInstanceMapper
 
-__all__ = ["MAPPER_REGISTRY", "WeakInstanceMapper"]
+__all__ = ["MAPPER_REGISTRY", "EvaluationMapper", "WeakInstanceMapper"]

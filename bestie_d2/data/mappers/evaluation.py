@@ -1,0 +1,28 @@
+"""Detectron2's mapper for evaluation, which tells of a bad image in one line."""
+
+from __future__ import annotations
+
+from detectron2.data import DatasetMapper
+from detectron2.data.detection_utils import SizeMismatchError
+from PIL import UnidentifiedImageError
+
+from bestie_d2.errors import InputError
+
+
+class EvaluationMapper(DatasetMapper):
+    """A record -> ``image`` as the network takes it, with the record's other entries.
+
+    Raises:
+        InputError: the image is missing, unreadable or not of the record's size; names the file.
+    """
+
+    def __call__(self, dataset_dict: dict) -> dict:
+        try:
+            return super().__call__(dataset_dict)
+        except FileNotFoundError:
+            reason = "no such file"
+        except SizeMismatchError as error:
+            reason = " ".join(str(error).split())
+        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            reason = f"not a readable image ({error})"
+        raise InputError(f"image {dataset_dict['file_name']}: {reason}")

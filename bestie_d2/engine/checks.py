@@ -1,0 +1,96 @@
+"""What a configuration has to satisfy, checked before anything is built or trained."""
+
+from __future__ import annotations
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
+from detectron2.utils.registry import Registry
+
+from bestie_d2.data import MAPPER_REGISTRY
+from bestie_d2.errors import InputError
+from bestie_d2.evaluation import load_truth
+from bestie_d2.modeling.heads import INSTANCE_HEAD_REGISTRY
+
+POSITIVE = (
+    "SOLVER.MAX_ITER",
+    "SOLVER.IMS_PER_BATCH",
+    "INPUT.BESTIE.LONG_SIDE",
+    "INPUT.BESTIE.CROP_SIZE",
+    "MODEL.BESTIE.NUM_CLASSES",
+    "MODEL.BESTIE.SIGMA",
+    "MODEL.BESTIE.SIZE_DIVISIBILITY",
+    "MODEL.BESTIE.LOSS.SEM_SEG_TOP_K",
+)
+ODD = ("MODEL.BESTIE.REFINEMENT.KERNEL", "MODEL.BESTIE.TEST.KERNEL")
+
+
+def _value(cfg: CfgNode, key: str) -> object:
+    for part in key.split("."):
+        cfg = cfg[part]
+    return cfg
+
+
+def check_config(cfg: CfgNode) -> None:
+    """Refuse what would fail later, or worse, would not.
+
+    Raises:
+        InputError: names the key and what it may be.
+    """
+    for key in POSITIVE:
+        if _value(cfg, key) <= 0:
+            raise InputError(f"{key} is {_value(cfg, key)}, expected more than 0")
+    for key in ODD:
+        if _value(cfg, key) < 1 or _value(cfg, key) % 2 == 0:
+            raise InputError(f"{key} is {_value(cfg, key)}, expected an odd number of pixels")
+    scales = cfg.INPUT.BESTIE.SCALE_RANGE
+    if len(scales) != 2 or not 0 < scales[0] <= scales[1]:
+        raise InputError(f"INPUT.BESTIE.SCALE_RANGE is {scales}, expected [smallest, largest]")
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but there is no GPU: use 'cpu'")
+    _check_name(META_ARCH_REGISTRY, "MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE)
+    _check_name(BACKBONE_REGISTRY, "MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME)
+    _check_name(INSTANCE_HEAD_REGISTRY, "MODEL.BESTIE.HEAD", cfg.MODEL.BESTIE.HEAD)
+    if cfg.INPUT.MAPPER:
+        _check_name(MAPPER_REGISTRY, "INPUT.MAPPER", cfg.INPUT.MAPPER)
+
+
+def _check_name(registry: Registry, key: str, name: str) -> None:
+    if name not in registry:
+        known = ", ".join(sorted(known for known, _ in registry))
+        raise InputError(f"{key} is {name!r}; choose from {known}")
+
+
+def check_processes(num_gpus: int) -> None:
+    """Refuse more training processes than there are GPUs."""
+    if num_gpus > max(torch.cuda.device_count(), 1):
+        raise InputError(f"--num-gpus {num_gpus}: this machine has {torch.cuda.device_count()}")
+
+
+def num_classes(cfg: CfgNode) -> int:
+    """How many classes the model of a configuration tells apart."""
+    if cfg.MODEL.META_ARCHITECTURE == "BESTIE":
+        return cfg.MODEL.BESTIE.NUM_CLASSES
+    return cfg.MODEL.ROI_HEADS.NUM_CLASSES
+
+
+def check_test_sets(cfg: CfgNode) -> None:
+    """Read the truth of every set of ``DATASETS.TEST``, which is needed only after training.
+
+    Raises:
+        InputError: a set is unknown, empty, without truth, or of another number of classes than
+            the model.
+    """
+    for name in cfg.DATASETS.TEST:
+        if name not in DatasetCatalog:
+            raise InputError(f"DATASETS.TEST: data set {name!r} is not registered")
+        if not load_truth(name):
+            raise InputError(f"DATASETS.TEST: data set {name!r} has no images")
+        classes = MetadataCatalog.get(name).thing_classes
+        if len(classes) != num_classes(cfg):
+            raise InputError(
+                f"the model has {num_classes(cfg)} classes, the data set {name!r} of "
+                f"DATASETS.TEST {len(classes)} ({', '.join(classes)}): set the model's number of "
+                f"classes to {len(classes)}"
+            )

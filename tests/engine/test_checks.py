@@ -1,0 +1,111 @@
+"""Configurations that would fail late are refused early, in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from bestie_d2.data import register_weak_dataset
+from bestie_d2.engine.checks import check_config, check_processes, check_test_sets
+from bestie_d2.engine.configuration import load_config
+from bestie_d2.errors import InputError
+
+SHAPES = str(Path(__file__).resolve().parents[2] / "configs" / "bestie_shapes.yaml")
+CPU = ["MODEL.DEVICE", "cpu"]
+RLE = {"size": [4, 4], "counts": "04000"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("SOLVER.MAX_ITER", "0", "SOLVER.MAX_ITER is 0, expected more than 0"),
+        ("SOLVER.IMS_PER_BATCH", "-1", "more than 0"),
+        ("INPUT.BESTIE.CROP_SIZE", "0", "more than 0"),
+        ("MODEL.BESTIE.SIGMA", "0", "more than 0"),
+        ("MODEL.BESTIE.TEST.KERNEL", "4", "TEST.KERNEL is 4, expected an odd number"),
+        ("MODEL.BESTIE.REFINEMENT.KERNEL", "-1", "odd number"),
+        ("INPUT.BESTIE.SCALE_RANGE", "[1.0]", "expected [smallest, largest]"),
+        ("INPUT.BESTIE.SCALE_RANGE", "[1.3, 0.7]", "expected [smallest, largest]"),
+        ("INPUT.MAPPER", "Nobody", "INPUT.MAPPER is 'Nobody'; choose from WeakInstanceMapper"),
+        ("MODEL.BESTIE.HEAD", "Nobody", "choose from ConvInstanceHead, DualDecoder"),
+        ("MODEL.META_ARCHITECTURE", "Nobody", "BESTIE"),
+        ("MODEL.BACKBONE.NAME", "nobody", "build_hrnet_backbone"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused(key, value, message):
+    with pytest.raises(InputError) as error:
+        check_config(load_config(SHAPES, [*CPU, key, value]))
+    assert message in str(error.value)
+    assert key.split(".")[-1] in str(error.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match="there is no GPU"):
+        check_config(load_config(SHAPES, ["MODEL.DEVICE", "cuda"]))
+    with pytest.raises(InputError, match="--num-gpus 2: this machine has 0"):
+        check_processes(2)
+    check_processes(1)
+
+
+@pytest.fixture
+def truth(tmp_path):
+    """Registers a set of one class from the given parts of a COCO file; returns its name."""
+    names = []
+
+    def register(**parts) -> str:
+        content = {
+            "images": [{"id": 1, "file_name": "a.png", "height": 4, "width": 4}],
+            "categories": [{"id": 3, "name": "cell"}],
+            "annotations": [
+                {"id": 1, "image_id": 1, "category_id": 3, "bbox": [0, 0, 4, 1], "area": 4,
+                 "segmentation": RLE, "iscrowd": 0}
+            ],
+        } | parts  # fmt: skip
+        name = f"{tmp_path.name}_{len(names)}"
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(content))
+        register_weak_dataset(name, images=str(tmp_path), annotations=str(path))
+        names.append(name)
+        return name
+
+    yield register
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def checked(name: str, num_classes: int = 1) -> None:
+    check_test_sets(
+        load_config(
+            SHAPES,
+            [*CPU, "DATASETS.TEST", f"('{name}',)", "MODEL.BESTIE.NUM_CLASSES", str(num_classes)],
+        )
+    )
+
+
+def test_test_sets_are_read_before_training(truth, tmp_path):
+    points = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 4, "width": 4}],
+        "categories": [{"id": 3, "name": "cell"}],
+        "points": [],
+    }
+    (tmp_path / "points.json").write_text(json.dumps(points))
+    checked(truth())
+    with pytest.raises(InputError, match=r"the model has 4 classes, the data set .* 1 \(cell\)"):
+        checked(truth(), num_classes=4)
+    with pytest.raises(InputError, match="'nowhere' is not registered"):
+        checked("nowhere")
+    with pytest.raises(InputError, match="has no images"):
+        checked(truth(images=[], annotations=[]))
+    with pytest.raises(InputError, match=r"annotations\[0\] has no 'area'"):
+        checked(truth(annotations=[{"id": 1, "image_id": 1, "category_id": 3, "bbox": [0, 0, 1, 1],
+                                    "segmentation": RLE}]))  # fmt: skip
+    without = f"{truth()}_points"
+    register_weak_dataset(without, images="images", points=str(tmp_path / "points.json"))
+    with pytest.raises(InputError, match="has no true masks"):
+        checked(without)
