@@ -12,8 +12,7 @@ from bestie_d2.errors import InputError
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
-def test_a_base_out_of_the_model_zoo(monkeypatch):
-    monkeypatch.setenv("DETECTRON2_DATASETS", "somewhere")
+def test_a_base_out_of_the_model_zoo():
     cfg = load_config(str(CONFIGS / "mrcnn_nuclei.yaml"))
     assert cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN"
     assert cfg.MODEL.BACKBONE.NAME == "build_resnet_fpn_backbone"

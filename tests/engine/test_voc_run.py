@@ -91,5 +91,5 @@ def test_without_the_folders_it_says_what_is_missing(tmp_path):
         timeout=280,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "train_aug.txt: no such file; put VOC 2012 into" in done.stderr
+    assert "val.txt: no such file; put VOC 2012 into" in done.stderr
     assert done.stderr.count("\n") == 1
