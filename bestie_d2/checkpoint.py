@@ -162,7 +162,13 @@ class BestieCheckpointer(DetectionCheckpointer):
     def _check_reach(self, given: Mapping[str, Tensor]) -> None:
         prefix = "" if self.whole else BACKBONE
         part = "model" if self.whole else "backbone"
-        own = {k: v for k, v in self.model.state_dict().items() if k.startswith(prefix)}
+        everything = self.model.state_dict()
+        if given.keys().isdisjoint(everything):
+            raise InputError(
+                "MODEL.WEIGHTS holds nothing of this model (its tensors are "
+                f"{_listed(list(given))})"
+            )
+        own = {k: v for k, v in everything.items() if k.startswith(prefix)}
         empty = [
             key
             for key, value in own.items()

@@ -64,6 +64,13 @@ def test_weights_of_another_backbone_are_refused(tmp_path):
     assert torch.equal(before, model.backbone.body.conv1.weight)
 
 
+def test_weights_of_another_kind_of_model_are_refused(tmp_path):
+    BestieCheckpointer(build(), str(tmp_path)).save("bestie")
+    mask_rcnn = build("mrcnn_nuclei.yaml")
+    with pytest.raises(InputError, match=r"holds nothing of this model \(its tensors are backbone"):
+        BestieCheckpointer(mask_rcnn).load(str(tmp_path / "bestie.pth"))
+
+
 @pytest.mark.parametrize("content", ["nothing", {"model": 3}, [torch.zeros(1)]])
 def test_a_file_without_weights_is_named(tmp_path, content):
     path = str(tmp_path / "odd.pth")
