@@ -20,7 +20,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
@@ -46,7 +46,7 @@ from bestie_d2.evaluation.weak_map_quality import (
     count_against_truth,
 )
 from bestie_d2.labeling.thresholds import METHODS, POLARITIES, ForegroundRecipe, weak_foreground
-from bestie_d2.structures import IGNORE_INDEX
+from bestie_d2.structures import IGNORE_INDEX, PointCues
 from bestie_d2.visualization import brighten, draw_image, draw_weak_map
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -181,37 +181,41 @@ def make_maps(images: list[Path], arguments: argparse.Namespace, recipe: Foregro
     print(f"{len(pending) - bad} maps written to {arguments.output}{left_out}")
 
 
-def check_readable(arguments: argparse.Namespace) -> None:
-    """Read what the maps will be measured with before any is made."""
+@dataclass(frozen=True)
+class References:
+    """What the maps are measured with: records with true masks, and points by image stem."""
+
+    records: list[dict]
+    cues: dict[str, PointCues]
+
+
+def read_references(arguments: argparse.Namespace) -> References:
+    """Read ``--truth`` and ``--points``, before any map is made."""
+    records, cues = [], {}
     if arguments.truth:
-        load_weak_dataset(true_masks(arguments))
+        truth = WeakDataset("truth", str(arguments.images), annotations=arguments.truth)
+        records = load_weak_dataset(truth)
     if arguments.points:
-        read_cues(arguments.points, classes=read_tags(arguments.points).classes)
+        cues = read_cues(arguments.points, classes=read_tags(arguments.points).classes)
+    return References(records, cues)
 
 
-def true_masks(arguments: argparse.Namespace) -> WeakDataset:
-    return WeakDataset("truth", str(arguments.images), annotations=arguments.truth)
-
-
-def measure(images: list[Path], arguments: argparse.Namespace) -> WeakMapCounts:
+def measure(
+    images: list[Path], arguments: argparse.Namespace, references: References
+) -> WeakMapCounts:
     """Counts of all maps against what is known of their images."""
     class_id = arguments.class_index - 1
     maps = {path.stem: map_path(arguments.output, path) for path in images}
     maps = {stem: str(path) for stem, path in maps.items() if path.exists()}
     counts = WeakMapCounts()
-    if arguments.truth:
-        for record in load_weak_dataset(true_masks(arguments)):
-            stem, size = Path(record["file_name"]).stem, (record["height"], record["width"])
-            if stem in maps:
-                index_map = read_weak_sem_seg(maps[stem], arguments.class_index, size)
-                counts += count_against_truth(
-                    index_map, true_foreground(record, class_id), class_id
-                )
-    if arguments.points:
-        cues = read_cues(arguments.points, classes=read_tags(arguments.points).classes)
-        for stem in cues.keys() & maps.keys():
-            index_map = read_weak_sem_seg(maps[stem], arguments.class_index)
-            counts += count_against_points(index_map, cues[stem], class_id)
+    for record in references.records:
+        stem, size = Path(record["file_name"]).stem, (record["height"], record["width"])
+        if stem in maps:
+            index_map = read_weak_sem_seg(maps[stem], arguments.class_index, size)
+            counts += count_against_truth(index_map, true_foreground(record, class_id), class_id)
+    for stem in references.cues.keys() & maps.keys():
+        index_map = read_weak_sem_seg(maps[stem], arguments.class_index)
+        counts += count_against_points(index_map, references.cues[stem], class_id)
     return counts
 
 
@@ -245,10 +249,11 @@ def main() -> None:
         **{f.name: getattr(arguments, f.name) for f in fields(ForegroundRecipe)}
     )
     images = find_images(arguments.images, arguments.output)
-    check_readable(arguments)
+    references = read_references(arguments)
     make_maps(images, arguments, recipe)
     if arguments.truth or arguments.points:
-        for line in measure(images, arguments).describe() or ["no map of an image named there"]:
+        counts = measure(images, arguments, references)
+        for line in counts.describe() or ["no map of an image named there"]:
             print(line)
     if arguments.draw > 0:
         print(f"drawn: {draw_preview(images, arguments)}")
