@@ -1,7 +1,8 @@
 """Weights from elsewhere, by their own keys.
 
-What a checkpoint is, is told by its keys: this project's own, the authors' released BESTIE, or a
-bare ImageNet backbone (HRNet as its authors or timm name it, torchvision's ResNet).
+What a checkpoint is, is told by its keys: this project's own, the authors' released BESTIE or PAM
+classifier, or a bare ImageNet backbone (HRNet as its authors or timm name it, torchvision's ResNet
+and VGG).
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ RESNET_HEAD_NAMES = (
     (re.compile(r"^decoder\.\w+_head\.classifier\.(\w+)\.0\.0\."), r"\1.0."),
     (re.compile(r"^decoder\.\w+_head\.classifier\.(\w+)\.1\."), r"\1.1."),
 )
+VGG_FEATURES = "features."  # of torchvision's VGG and of the released PAM classifier
+PAM_ALIAS = re.compile(r"^layer\d_conv\d\.")  # its second names for the same tensors
 LISTED = 5  # keys that an error names before it only counts
 
 
@@ -49,12 +52,27 @@ def rename_released_bestie(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
+def rename_released_pam(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A released PAM classifier's state dict (VGG-16) under this project's names."""
+    renamed = {}
+    for key, value in state.items():
+        if key.startswith(VGG_FEATURES):
+            renamed[BACKBONE + key.removeprefix(VGG_FEATURES)] = value
+        elif not PAM_ALIAS.match(key):
+            renamed[HEAD + key] = value
+    return renamed
+
+
 def recognize(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Any known state dict under this project's names."""
     if any(key.startswith((BACKBONE, HEAD)) for key in state):
         return dict(state)
     if any(key.startswith(("decoder.", "seg.0.")) for key in state):
         return rename_released_bestie(state)
+    if "extra_conv1.weight" in state:
+        return rename_released_pam(state)
+    if "features.0.weight" in state:
+        return rename_released_pam({k: v for k, v in state.items() if k.startswith(VGG_FEATURES)})
     if "conv1.weight" in state and "layer1.0.conv1.weight" in state:
         return {
             BACKBONE + key: value
@@ -120,6 +138,19 @@ def load_released_bestie(model: nn.Module, path: str) -> None:
         InputError: names what is missing, left over or of another shape.
     """
     _load_strictly(model, rename_released_bestie(_state_dict_of(_load_file(path), path)), path)
+
+
+def load_released_pam(model: nn.Module, path: str) -> None:
+    """Load the authors' released PAM classifier, to the last tensor.
+
+    Args:
+        model: a ``PAMClassifier`` on VGG-16 with the checkpoint's number of classes.
+        path: ``.pth`` file with the state dict bare or under ``model``.
+
+    Raises:
+        InputError: names what is missing, left over or of another shape.
+    """
+    _load_strictly(model, rename_released_pam(_state_dict_of(_load_file(path), path)), path)
 
 
 class BestieCheckpointer(DetectionCheckpointer):

@@ -16,6 +16,8 @@ def add_bestie_config(cfg: CfgNode) -> None:
     _add_input_keys(cfg)
     _add_network_keys(cfg)
     _add_label_keys(cfg)
+    _add_classifier_keys(cfg)
+    _add_wsss_keys(cfg)
     _add_solver_keys(cfg)
 
 
@@ -49,6 +51,19 @@ def _add_input_keys(cfg: CfgNode) -> None:
     # Random flips: left-right (released recipe), and for images that have no "up", also top-bottom.
     cfg.INPUT.BESTIE.HORIZONTAL_FLIP = True
     cfg.INPUT.BESTIE.VERTICAL_FLIP = False
+
+    # Training input of the networks that learn from image tags: PAM classifier and built-in WSSS.
+    cfg.INPUT.TAGS = CfgNode()
+    # Both sides are resized to this many pixels (0: images keep their size), then a square ...
+    cfg.INPUT.TAGS.RESIZE = 384
+    # ... of this side is cropped at random.
+    cfg.INPUT.TAGS.CROP_SIZE = 321
+    # Random brightness, contrast and saturation, as factors 1 +- these, and hue, in turns +- this.
+    cfg.INPUT.TAGS.COLOR_JITTER = [0.3, 0.3, 0.3, 0.1]
+    cfg.INPUT.TAGS.HORIZONTAL_FLIP = True
+    cfg.INPUT.TAGS.VERTICAL_FLIP = False
+    # Both sides of a test image are resized to this many pixels (0: INPUT.MIN_SIZE_TEST decides).
+    cfg.INPUT.TEST_SIDE = 0
 
 
 def _add_network_keys(cfg: CfgNode) -> None:
@@ -127,7 +142,40 @@ def _add_label_keys(cfg: CfgNode) -> None:
     node.TEST.FLIP = False  # average with the mirrored image
 
 
+def _add_classifier_keys(cfg: CfgNode) -> None:
+    # VGG with dilation: vgg16 (ImageNet weights exist) or vgg_small (from scratch, for CPUs).
+    cfg.MODEL.VGG = CfgNode()
+    cfg.MODEL.VGG.ARCHITECTURE = "vgg16"
+
+    cfg.MODEL.PAM = CfgNode()
+    cfg.MODEL.PAM.NUM_CLASSES = 20  # C
+    # The backbone's output that the head is given: block5 (VGG), res5 (ResNet), res2 (HRNet).
+    cfg.MODEL.PAM.IN_FEATURE = "block5"
+    cfg.MODEL.PAM.HEAD_CHANNELS = 512  # of the head's 3x3 convolutions
+    # Layers with peak attention in place of ReLU: out of 4 and 5 (backbone) and 6 (the head's
+    # convolutions). Paper, Table 8: 6 alone is best; () gives plain CAMs.
+    cfg.MODEL.PAM.LAYERS = (6,)
+    cfg.MODEL.PAM.ALPHA = 0.7  # alpha: activations below alpha x their channel's peak are zeroed
+    cfg.MODEL.PAM.TEST = CfgNode()
+    cfg.MODEL.PAM.TEST.FLIP = True  # average with the mirrored image
+
+    # Cues out of class activation maps. Lengths in pixels of the original image.
+    cfg.MODEL.PAM.CUES = CfgNode()
+    cfg.MODEL.PAM.CUES.SMOOTHING = 3  # odd side of the mean filter that comes first; 1 = none
+    cfg.MODEL.PAM.CUES.KERNEL = 15  # odd side of the window in which a cue is the largest
+    cfg.MODEL.PAM.CUES.MIN_SCORE = 0.1  # weaker ones are not written; see DATASETS.CUE_THRESHOLD
+    cfg.MODEL.PAM.CUES.MAX_PER_CLASS = 25  # in an image
+
+
+def _add_wsss_keys(cfg: CfgNode) -> None:
+    # Built-in WSSS: single-stage segmentation from self-supervised masks (Araslanov & Roth 2020).
+    cfg.MODEL.WSSS = CfgNode()
+    cfg.MODEL.WSSS.NUM_CLASSES = 20  # C
+
+
 def _add_solver_keys(cfg: CfgNode) -> None:
+    # Learning rate of everything but the backbone, as a multiple of BASE_LR.
+    cfg.SOLVER.HEAD_LR_FACTOR = 1.0
     # Adam in place of Detectron2's SGD.
     cfg.SOLVER.ADAM = False
     # Power of the polynomial decay of SOLVER.LR_SCHEDULER_NAME "WarmupPolynomialLR".

@@ -1,18 +1,26 @@
 """Data sets, readers of weak labels, and what turns records into training examples."""
 
 from bestie_d2.data.datasets import register_custom_datasets, register_weak_dataset
-from bestie_d2.data.mappers import MAPPER_REGISTRY, EvaluationMapper, WeakInstanceMapper
+from bestie_d2.data.mappers import (
+    MAPPER_REGISTRY,
+    EvaluationMapper,
+    ImageTagMapper,
+    WeakInstanceMapper,
+)
 from bestie_d2.data.paths import expand_path
 from bestie_d2.data.readers import read_cues, read_weak_sem_seg
+from bestie_d2.data.tagged_records import load_tagged_records
 from bestie_d2.data.tags import read_tags
 from bestie_d2.data.weak_labels import attach_weak_labels, load_weak_records
 
 __all__ = [
     "MAPPER_REGISTRY",
     "EvaluationMapper",
+    "ImageTagMapper",
     "WeakInstanceMapper",
     "attach_weak_labels",
     "expand_path",
+    "load_tagged_records",
     "load_weak_records",
     "read_cues",
     "read_tags",

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import Transform
+from torchvision.transforms import ColorJitter
 
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
 
@@ -63,6 +64,21 @@ class RandomPhotometric(T.Augmentation):
             hue=random.uniform(-HUE, HUE) if chance() else 0.0,
             contrast_first=chance(),
         )
+
+
+class RandomColorJitter(T.Augmentation):
+    """torchvision's color jitter of an RGB image."""
+
+    def __init__(self, strengths: Sequence[float]) -> None:
+        """
+        Args:
+            strengths: of brightness, contrast, saturation (factors 1 +- these) and hue (turns).
+        """
+        super().__init__()
+        self.jitter = ColorJitter(*strengths)
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        return T.PILColorTransform(self.jitter)
 
 
 class ResizeLongSide(T.Augmentation):
@@ -164,8 +180,20 @@ def build_training_augmentations(cfg) -> list[T.Augmentation]:
             map_value=IGNORE_INDEX if node.IGNORE_PADDING else BACKGROUND_INDEX,
         ),
     ]
-    if node.HORIZONTAL_FLIP:
-        augmentations.append(T.RandomFlip(horizontal=True, vertical=False))
-    if node.VERTICAL_FLIP:
-        augmentations.append(T.RandomFlip(horizontal=False, vertical=True))
-    return augmentations
+    return augmentations + _build_flips(node)
+
+
+def build_tag_augmentations(cfg) -> list[T.Augmentation]:
+    """The augmentations that ``INPUT.TAGS`` describes, in order."""
+    node = cfg.INPUT.TAGS
+    augmentations = [T.Resize((node.RESIZE, node.RESIZE))] if node.RESIZE else []
+    augmentations += [
+        RandomColorJitter(node.COLOR_JITTER),
+        T.RandomCrop("absolute", (node.CROP_SIZE, node.CROP_SIZE)),
+    ]
+    return augmentations + _build_flips(node)
+
+
+def _build_flips(node) -> list[T.Augmentation]:
+    flips = [(True, node.HORIZONTAL_FLIP), (False, node.VERTICAL_FLIP)]
+    return [T.RandomFlip(horizontal=h, vertical=not h) for h, wanted in flips if wanted]

@@ -91,17 +91,13 @@ def attach_weak_labels(
     """
     if not records:
         raise InputError("the data set has no images")
-    if len(classes) != num_classes:
-        raise InputError(
-            f"the model has {num_classes} classes, the data set {len(classes)} "
-            f"({', '.join(classes)}): set the model's number of classes to {len(classes)}"
-        )
+    check_classes(classes, num_classes)
     if not os.path.isdir(weak_maps):
         raise InputError(f"weak maps {weak_maps}: no such folder")
     stems = [Path(record["file_name"]).stem for record in records]
     maps = [os.path.join(weak_maps, stem + WEAK_MAP_SUFFIX) for stem in stems]
-    _check_present("image", [record["file_name"] for record in records])
-    _check_present("weak map", maps)
+    check_present("image", [record["file_name"] for record in records])
+    check_present("weak map", maps)
     sizes = [(record["height"], record["width"]) for record in records]
     for path, size in zip(maps, sizes, strict=True):
         _check_map_size(path, size)
@@ -114,7 +110,17 @@ def attach_weak_labels(
     return labelled
 
 
-def _check_present(what: str, paths: list[str]) -> None:
+def check_classes(classes: Sequence[str], num_classes: int) -> None:
+    """Refuse a data set of another number of classes than the model's."""
+    if len(classes) != num_classes:
+        raise InputError(
+            f"the model has {num_classes} classes, the data set {len(classes)} "
+            f"({', '.join(classes)}): set the model's number of classes to {len(classes)}"
+        )
+
+
+def check_present(what: str, paths: list[str]) -> None:
+    """Refuse paths of which any is no file."""
     missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
         others = f" ({len(missing)} of {len(paths)} are missing)" if len(paths) > 1 else ""

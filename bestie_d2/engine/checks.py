@@ -9,8 +9,9 @@ from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 from detectron2.utils.registry import Registry
 
 from bestie_d2.data import MAPPER_REGISTRY
+from bestie_d2.engine.tasks import task_of
 from bestie_d2.errors import InputError
-from bestie_d2.evaluation import load_truth
+from bestie_d2.model_keys import num_classes
 from bestie_d2.modeling.heads import INSTANCE_HEAD_REGISTRY
 
 POSITIVE = (
@@ -18,12 +19,19 @@ POSITIVE = (
     "SOLVER.IMS_PER_BATCH",
     "INPUT.BESTIE.LONG_SIDE",
     "INPUT.BESTIE.CROP_SIZE",
+    "INPUT.TAGS.CROP_SIZE",
     "MODEL.BESTIE.NUM_CLASSES",
+    "MODEL.PAM.NUM_CLASSES",
     "MODEL.BESTIE.SIGMA",
     "MODEL.BESTIE.SIZE_DIVISIBILITY",
     "MODEL.BESTIE.LOSS.SEM_SEG_TOP_K",
 )
-ODD = ("MODEL.BESTIE.REFINEMENT.KERNEL", "MODEL.BESTIE.TEST.KERNEL")
+ODD = (
+    "MODEL.BESTIE.REFINEMENT.KERNEL",
+    "MODEL.BESTIE.TEST.KERNEL",
+    "MODEL.PAM.CUES.KERNEL",
+    "MODEL.PAM.CUES.SMOOTHING",
+)
 
 
 def _value(cfg: CfgNode, key: str) -> object:
@@ -47,6 +55,8 @@ def check_config(cfg: CfgNode) -> None:
     scales = cfg.INPUT.BESTIE.SCALE_RANGE
     if len(scales) != 2 or not 0 < scales[0] <= scales[1]:
         raise InputError(f"INPUT.BESTIE.SCALE_RANGE is {scales}, expected [smallest, largest]")
+    if not 0 <= cfg.MODEL.PAM.ALPHA <= 1:
+        raise InputError(f"MODEL.PAM.ALPHA is {cfg.MODEL.PAM.ALPHA}, expected 0 to 1")
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but there is no GPU: use 'cpu'")
     _check_name(META_ARCH_REGISTRY, "MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE)
@@ -68,15 +78,8 @@ def check_processes(num_gpus: int) -> None:
         raise InputError(f"--num-gpus {num_gpus}: this machine has {torch.cuda.device_count()}")
 
 
-def num_classes(cfg: CfgNode) -> int:
-    """How many classes the model of a configuration tells apart."""
-    if cfg.MODEL.META_ARCHITECTURE == "BESTIE":
-        return cfg.MODEL.BESTIE.NUM_CLASSES
-    return cfg.MODEL.ROI_HEADS.NUM_CLASSES
-
-
 def check_test_sets(cfg: CfgNode) -> None:
-    """Read the truth of every set of ``DATASETS.TEST``, which is needed only after training.
+    """Read what the evaluation on each set of ``DATASETS.TEST`` needs, before training starts.
 
     Raises:
         InputError: a set is unknown, empty, without truth, or of another number of classes than
@@ -85,7 +88,7 @@ def check_test_sets(cfg: CfgNode) -> None:
     for name in cfg.DATASETS.TEST:
         if name not in DatasetCatalog:
             raise InputError(f"DATASETS.TEST: data set {name!r} is not registered")
-        if not load_truth(name):
+        if not task_of(cfg).read_truth(cfg, name):
             raise InputError(f"DATASETS.TEST: data set {name!r} has no images")
         classes = MetadataCatalog.get(name).thing_classes
         if len(classes) != num_classes(cfg):

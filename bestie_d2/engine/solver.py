@@ -1,26 +1,53 @@
-"""Optimizer and schedule of the released recipe."""
+"""Optimizers and schedules of the released recipes."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.solver import LRMultiplier, WarmupParamScheduler
-from detectron2.solver.build import get_default_optimizer_params
+from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from fvcore.common.param_scheduler import PolynomialDecayParamScheduler
 from torch import nn
 
 
+def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
+    """Detectron2's parameter groups; all but the backbone at ``SOLVER.HEAD_LR_FACTOR`` times its
+    learning rate."""
+
+    def groups(modules: Iterable[nn.Module], learning_rate: float) -> list[dict]:
+        return get_default_optimizer_params(
+            nn.ModuleList(modules),
+            base_lr=learning_rate,
+            weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+            weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+            bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+            weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+        )
+
+    base, factor = cfg.SOLVER.BASE_LR, cfg.SOLVER.HEAD_LR_FACTOR
+    if factor == 1:
+        return groups([model], base)
+    parts = dict(model.named_children())
+    backbone = parts.pop("backbone")
+    return groups([backbone], base) + groups(parts.values(), base * factor)
+
+
 def build_adam(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """Adam with Detectron2's parameter groups (``SOLVER.BASE_LR``, ``WEIGHT_DECAY`` ...)."""
-    groups = get_default_optimizer_params(
-        model,
-        base_lr=cfg.SOLVER.BASE_LR,
+    """Adam with :func:`parameter_groups`."""
+    return torch.optim.Adam(parameter_groups(cfg, model), lr=cfg.SOLVER.BASE_LR)
+
+
+def build_sgd(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """SGD as Detectron2 has it, gradient clipping included, with :func:`parameter_groups`."""
+    return maybe_add_gradient_clipping(cfg, torch.optim.SGD)(
+        parameter_groups(cfg, model),
+        lr=cfg.SOLVER.BASE_LR,
+        momentum=cfg.SOLVER.MOMENTUM,
+        nesterov=cfg.SOLVER.NESTEROV,
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
-        bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
-        weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
     )
-    return torch.optim.Adam(groups, lr=cfg.SOLVER.BASE_LR)
 
 
 def build_polynomial_schedule(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRMultiplier:

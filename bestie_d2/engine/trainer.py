@@ -1,8 +1,7 @@
-"""Detectron2's trainer with weak labels in, and both evaluation protocols out."""
+"""Detectron2's trainer with weak labels in, and each model's own evaluation out."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import os
@@ -19,23 +18,22 @@ from detectron2.utils import comm
 from torch import nn
 
 from bestie_d2.checkpoint import BestieCheckpointer
-from bestie_d2.data import MAPPER_REGISTRY, EvaluationMapper, load_weak_records
+from bestie_d2.data import MAPPER_REGISTRY, EvaluationMapper
 from bestie_d2.engine.checks import check_test_sets
-from bestie_d2.engine.detectron2_seam import build_coco_evaluator
 from bestie_d2.engine.interrupt import SaveOnInterrupt
-from bestie_d2.engine.solver import build_adam, build_polynomial_schedule
+from bestie_d2.engine.solver import build_adam, build_polynomial_schedule, build_sgd
+from bestie_d2.engine.tasks import task_of
 from bestie_d2.errors import InputError
-from bestie_d2.evaluation import VOCInstanceEvaluator
 
 POLYNOMIAL = "WarmupPolynomialLR"  # SOLVER.LR_SCHEDULER_NAME of the schedule that we add
 METRICS_FILE = "metrics.json"
 
 
 class Trainer(DefaultTrainer):
-    """Trains and evaluates what a configuration describes: BESTIE, or a stock Detectron2 model.
+    """Trains and evaluates what a configuration describes: a model of ours, or of Detectron2's.
 
     A configuration that names an ``INPUT.MAPPER`` is trained on weak labels; any other one goes
-    through Detectron2's own loader. Both are evaluated by COCO AP and VOC instance AP.
+    through Detectron2's own loader. ``engine.tasks`` says what a model is evaluated by.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -56,23 +54,15 @@ class Trainer(DefaultTrainer):
     def build_train_loader(cls, cfg: CfgNode):
         if not cfg.INPUT.MAPPER:
             return super().build_train_loader(cfg)
-        records = list(
-            itertools.chain.from_iterable(
-                load_weak_records(
-                    name,
-                    num_classes=cfg.MODEL.BESTIE.NUM_CLASSES,
-                    weak_maps=cfg.DATASETS.WEAK_MAPS,
-                    cues=cfg.DATASETS.CUES,
-                    score_threshold=cfg.DATASETS.CUE_THRESHOLD,
-                )
-                for name in cfg.DATASETS.TRAIN
-            )
-        )
+        mapper = MAPPER_REGISTRY.get(cfg.INPUT.MAPPER)
+        records = [
+            record for name in cfg.DATASETS.TRAIN for record in mapper.load_records(cfg, name)
+        ]
         if not records:
             raise InputError("DATASETS.TRAIN is empty: name a data set to train on")
         return build_detection_train_loader(
             records,
-            mapper=MAPPER_REGISTRY.get(cfg.INPUT.MAPPER)(cfg),
+            mapper=mapper(cfg),
             sampler=TrainingSampler(len(records)),
             total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
             aspect_ratio_grouping=False,
@@ -86,7 +76,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        return build_adam(cfg, model) if cfg.SOLVER.ADAM else super().build_optimizer(cfg, model)
+        return build_adam(cfg, model) if cfg.SOLVER.ADAM else build_sgd(cfg, model)
 
     @classmethod
     def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer):
@@ -99,16 +89,7 @@ class Trainer(DefaultTrainer):
         cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
     ) -> DatasetEvaluators:
         folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
-        return DatasetEvaluators(
-            [
-                build_coco_evaluator(
-                    dataset_name,
-                    output_dir=folder,
-                    max_dets_per_image=cfg.TEST.MAX_DETECTIONS_PER_IMAGE,
-                ),
-                VOCInstanceEvaluator(dataset_name),
-            ]
-        )
+        return DatasetEvaluators(task_of(cfg).build_evaluators(cfg, dataset_name, folder))
 
 
 def load_trained_model(cfg: CfgNode, *, resume: bool) -> tuple[nn.Module, dict]:

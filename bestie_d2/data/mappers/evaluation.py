@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
+from detectron2.data import transforms as T
 from detectron2.data.detection_utils import SizeMismatchError
 from PIL import UnidentifiedImageError
 
@@ -15,6 +17,14 @@ class EvaluationMapper(DatasetMapper):
     Raises:
         InputError: the image is missing, unreadable or not of the record's size; names the file.
     """
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = False) -> dict:
+        arguments = super().from_config(cfg, is_train)
+        side = cfg.INPUT.TEST_SIDE
+        if side:
+            arguments["augmentations"] = [T.Resize((side, side))]
+        return arguments
 
     def __call__(self, dataset_dict: dict) -> dict:
         try:

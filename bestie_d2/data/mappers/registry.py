@@ -6,5 +6,6 @@ from detectron2.utils.registry import Registry
 
 MAPPER_REGISTRY = Registry("MAPPER")
 MAPPER_REGISTRY.__doc__ = """
-Dataset mappers for weak labels: built by ``mapper(cfg)``, called with one record at a time.
+Dataset mappers for weak labels: built by ``mapper(cfg)``, called with one record at a time;
+``mapper.load_records(cfg, dataset_name)`` gives the records.
 """

@@ -7,32 +7,17 @@ import copy
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.data import detection_utils
 from detectron2.data import transforms as T
-from PIL import UnidentifiedImageError
 
 from bestie_d2.data.augmentation import build_training_augmentations
+from bestie_d2.data.mappers.image_tags import read_image_of, tags_as_mask
 from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
 from bestie_d2.data.readers import read_weak_sem_seg
-from bestie_d2.errors import InputError
+from bestie_d2.data.weak_labels import load_weak_records
 from bestie_d2.labeling.pseudo_labels import transfer_semantic_knowledge
 from bestie_d2.structures import PointCues
 
 PIXEL_CENTER = 0.5  # a pixel's index lies so far inside its corner, which transforms speak of
-
-
-def read_image(file_name: str, image_format: str) -> np.ndarray:
-    """(H, W, 3) uint8.
-
-    Raises:
-        InputError: the file is missing or no readable image; the line names it.
-    """
-    try:
-        return detection_utils.read_image(file_name, format=image_format)
-    except FileNotFoundError:
-        raise InputError(f"image {file_name}: no such file") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise InputError(f"image {file_name}: not a readable image ({error})") from None
 
 
 def transform_cues(cues: PointCues, transforms: T.TransformList) -> PointCues:
@@ -94,6 +79,17 @@ class WeakInstanceMapper:
             "whole_pixel_centers": node.WHOLE_PIXEL_CENTERS,
         }
 
+    @staticmethod
+    def load_records(cfg: CfgNode, dataset_name: str) -> list[dict]:
+        """The records of a registered data set that this mapper takes."""
+        return load_weak_records(
+            dataset_name,
+            num_classes=cfg.MODEL.BESTIE.NUM_CLASSES,
+            weak_maps=cfg.DATASETS.WEAK_MAPS,
+            cues=cfg.DATASETS.CUES,
+            score_threshold=cfg.DATASETS.CUE_THRESHOLD,
+        )
+
     def __call__(self, record: dict) -> dict:
         """A record with ``sem_seg_file_name``, ``cues`` and ``image_classes`` -> model input.
 
@@ -106,19 +102,13 @@ class WeakInstanceMapper:
             InputError: an unreadable file, or an image whose size is not the record's.
         """
         record = copy.copy(record)
-        image = read_image(record["file_name"], self.image_format)
+        image = read_image_of(record, self.image_format)
         size = (record["height"], record["width"])
-        if image.shape[:2] != size:
-            raise InputError(
-                f"image {record['file_name']}: {image.shape[0]}x{image.shape[1]} pixels "
-                f"(height x width), but its annotation says {size[0]}x{size[1]}"
-            )
         weak_map = read_weak_sem_seg(record.pop("sem_seg_file_name"), self.num_classes, size)
         augmented = T.AugInput(image, sem_seg=weak_map)
         transforms = self.augmentations(augmented)
 
-        image_classes = torch.zeros(self.num_classes, dtype=torch.bool)
-        image_classes[record["image_classes"]] = True
+        image_classes = tags_as_mask(record["image_classes"], self.num_classes)
         record["image"] = torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
         record["sem_seg"] = torch.from_numpy(augmented.sem_seg.astype(np.int64))
         record["image_classes"] = image_classes

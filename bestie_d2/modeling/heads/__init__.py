@@ -7,11 +7,13 @@ from .instance import (
     InstanceMaps,
     build_instance_head,
 )
+from .pam import PAMHead
 
 __all__ = [
     "INSTANCE_HEAD_REGISTRY",
     "ConvInstanceHead",
     "DualDecoderInstanceHead",
     "InstanceMaps",
+    "PAMHead",
     "build_instance_head",
 ]

@@ -1,5 +1,6 @@
 """Meta-architectures in Detectron2's registry."""
 
 from .bestie import BESTIE
+from .pam_classifier import PAMClassifier
 
-__all__ = ["BESTIE"]
+__all__ = ["BESTIE", "PAMClassifier"]

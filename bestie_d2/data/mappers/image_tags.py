@@ -1,0 +1,106 @@
+"""Image tags -> training input of the PAM classifier and the built-in WSSS network."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import detection_utils
+from detectron2.data import transforms as T
+from PIL import UnidentifiedImageError
+from torch import Tensor
+
+from bestie_d2.data.augmentation import build_tag_augmentations
+from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
+from bestie_d2.data.tagged_records import load_tagged_records
+from bestie_d2.errors import InputError
+from bestie_d2.model_keys import num_classes
+
+
+def read_image(file_name: str, image_format: str) -> np.ndarray:
+    """(H, W, 3) uint8.
+
+    Raises:
+        InputError: the file is missing or no readable image; the line names it.
+    """
+    try:
+        return detection_utils.read_image(file_name, format=image_format)
+    except FileNotFoundError:
+        raise InputError(f"image {file_name}: no such file") from None
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise InputError(f"image {file_name}: not a readable image ({error})") from None
+
+
+def read_image_of(record: dict, image_format: str) -> np.ndarray:
+    """The image of a record, (height, width, 3) uint8.
+
+    Raises:
+        InputError: it is missing, unreadable or of another size than the record says.
+    """
+    image = read_image(record["file_name"], image_format)
+    size = (record["height"], record["width"])
+    if image.shape[:2] != size:
+        raise InputError(
+            f"image {record['file_name']}: {image.shape[0]}x{image.shape[1]} pixels "
+            f"(height x width), but its annotation says {size[0]}x{size[1]}"
+        )
+    return image
+
+
+def tags_as_mask(image_classes: Sequence[int], num_classes: int) -> Tensor:
+    """(C,) bool, true at the class ids given."""
+    mask = torch.zeros(num_classes, dtype=torch.bool)
+    mask[list(image_classes)] = True
+    return mask
+
+
+@MAPPER_REGISTRY.register()
+class ImageTagMapper:
+    """Reads and augments an image; its tags are all that is known of it."""
+
+    @configurable
+    def __init__(
+        self, *, augmentations: list[T.Augmentation], image_format: str, num_classes: int
+    ) -> None:
+        """
+        Args:
+            augmentations: of the image.
+            image_format: of the image's channels, such as "RGB".
+            num_classes: C.
+        """
+        self.augmentations = T.AugmentationList(augmentations)
+        self.image_format = image_format
+        self.num_classes = num_classes
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        return {
+            "augmentations": build_tag_augmentations(cfg),
+            "image_format": cfg.INPUT.FORMAT,
+            "num_classes": num_classes(cfg),
+        }
+
+    @staticmethod
+    def load_records(cfg: CfgNode, dataset_name: str) -> list[dict]:
+        """The records of a registered data set that this mapper takes."""
+        return load_tagged_records(dataset_name, num_classes(cfg))
+
+    def __call__(self, record: dict) -> dict:
+        """A record with ``image_classes`` -> model input.
+
+        Returns:
+            The record's other entries, and ``image`` (3, h, w) uint8 and ``image_classes`` (C,)
+            bool.
+
+        Raises:
+            InputError: an unreadable image, or one whose size is not the record's.
+        """
+        record = copy.copy(record)
+        augmented = T.AugInput(read_image_of(record, self.image_format))
+        self.augmentations(augmented)
+        record["image"] = torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
+        record["image_classes"] = tags_as_mask(record["image_classes"], self.num_classes)
+        return record

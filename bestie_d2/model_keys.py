@@ -1,0 +1,19 @@
+"""Which configuration key belongs to which meta-architecture."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+
+NUM_CLASSES_NODE = {"BESTIE": "BESTIE", "PAMClassifier": "PAM", "SingleStageWSSS": "WSSS"}
+STOCK_NODE = "ROI_HEADS"  # Detectron2's own instance segmentation models
+
+
+def num_classes_key(cfg: CfgNode) -> str:
+    """The key of the number of classes that the model of a configuration tells apart."""
+    node = NUM_CLASSES_NODE.get(cfg.MODEL.META_ARCHITECTURE, STOCK_NODE)
+    return f"MODEL.{node}.NUM_CLASSES"
+
+
+def num_classes(cfg: CfgNode) -> int:
+    """How many classes the model of a configuration tells apart."""
+    return cfg.MODEL[num_classes_key(cfg).split(".")[1]].NUM_CLASSES
