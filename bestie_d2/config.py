@@ -146,12 +146,16 @@ def _add_classifier_keys(cfg: CfgNode) -> None:
     # VGG with dilation: vgg16 (ImageNet weights exist) or vgg_small (from scratch, for CPUs).
     cfg.MODEL.VGG = CfgNode()
     cfg.MODEL.VGG.ARCHITECTURE = "vgg16"
+    cfg.MODEL.VGG.OUT_FEATURES = ["block5"]
 
     cfg.MODEL.PAM = CfgNode()
     cfg.MODEL.PAM.NUM_CLASSES = 20  # C
     # The backbone's output that the head is given: block5 (VGG), res5 (ResNet), res2 (HRNet).
     cfg.MODEL.PAM.IN_FEATURE = "block5"
     cfg.MODEL.PAM.HEAD_CHANNELS = 512  # of the head's 3x3 convolutions
+    # Norm between those and their PAM, as Detectron2 names it ("BN"): training from scratch needs
+    # one. Released recipe: none.
+    cfg.MODEL.PAM.HEAD_NORM = ""
     # Layers with peak attention in place of ReLU: out of 4 and 5 (backbone) and 6 (the head's
     # convolutions). Paper, Table 8: 6 alone is best; () gives plain CAMs.
     cfg.MODEL.PAM.LAYERS = (6,)
@@ -170,7 +174,56 @@ def _add_classifier_keys(cfg: CfgNode) -> None:
 def _add_wsss_keys(cfg: CfgNode) -> None:
     # Built-in WSSS: single-stage segmentation from self-supervised masks (Araslanov & Roth 2020).
     cfg.MODEL.WSSS = CfgNode()
-    cfg.MODEL.WSSS.NUM_CLASSES = 20  # C
+    node = cfg.MODEL.WSSS
+    node.NUM_CLASSES = 20  # C
+    # The backbone's outputs that the head is given: the last map of a ResNet, and the one whose
+    # stride the masks have. HRNet: res2 and stem.
+    node.DEEP_FEATURE = "res5"
+    node.SHALLOW_FEATURE = "res2"
+    node.FREEZE_BACKBONE_NORM = True  # batch norms of the backbone keep their pre-trained values
+    node.HEAD_CHANNELS = 256
+    # Dilations of ASPP's 3x3 convolutions; these are DeepLabv3+'s for a deep feature of stride 8.
+    node.ASPP_RATES = (12, 24, 36)
+    # ASPP's branch with the image's mean. It and the injected cue let a network tell its tags from
+    # the whole image; one that starts from scratch then marks the ground around small objects.
+    node.ASPP_IMAGE_POOLING = True
+    # psi: share of the shallow feature in the stochastic gate; 0 leaves out the gate and the cue of
+    # the whole image that is injected there.
+    node.PSI = 0.3
+    node.DROPOUT = 0.5  # chance of a feature to be left out before the last convolution
+
+    # The constant that a class's logit has to exceed. The higher, the smaller the masks of a class
+    # that is not found yet, and the more a score hangs on the few best pixels.
+    node.BACKGROUND_LOGIT = 1.0
+    # Focal mask penalty (1 - m)^power log(offset + m), m the mean mask.
+    node.FOCAL = CfgNode()
+    node.FOCAL.POWER = 3.0  # p
+    node.FOCAL.OFFSET = 0.01  # lambda
+
+    # Self-supervised mask loss, from this iteration on: 5 epochs of VOC in batches of 16.
+    node.MASK_LOSS_START = 3305
+    node.MASK_LOSS_WEIGHT = 1.0
+    # Pixel-adaptive mask refinement (PAMR), on maps of the masks' stride.
+    node.PAMR = CfgNode()
+    node.PAMR.DILATIONS = (1, 2, 4, 8, 12, 24)  # pixels; eight neighbours at each
+    node.PAMR.ITERATIONS = 10
+    # Pseudo masks: a pixel whose refined probability exceeds this share of its class's largest in
+    # the image, and the lowest confidence.
+    node.PSEUDO = CfgNode()
+    node.PSEUDO.BACKGROUND_POWER = 1.0  # that the background's is raised to before the refinement
+    node.PSEUDO.FOREGROUND_SHARE = 0.6
+    node.PSEUDO.BACKGROUND_SHARE = 0.7
+    node.PSEUDO.MIN_CONFIDENCE = 0.2
+
+    # Weak maps out of the trained network.
+    node.TEST = CfgNode()
+    node.TEST.SCALES = (1.0, 0.5, 1.5, 2.0)  # of the test image; what is seen there is averaged
+    node.TEST.SIZE_DIVISIBILITY = 1  # sides there are rounded to a multiple of it; HRNet: 32
+    node.TEST.FLIP = True  # at each scale also the mirror image
+    node.TEST.BACKGROUND_POWER = 3.0  # that the background's probability is raised to
+    node.TEST.USE_TAGS = True  # classes that an image is not tagged with are removed
+    node.TEST.PAMR = False  # refine the probabilities once more, at the image's own size
+    node.TEST.CRF = False  # dense CRF at the end; needs the package pydensecrf
 
 
 def _add_solver_keys(cfg: CfgNode) -> None:

@@ -14,6 +14,7 @@ from bestie_d2.structures import PointCues
 from bestie_d2.visualization import (
     Array,
     brighten,
+    draw_activations,
     draw_center_map,
     draw_cues,
     draw_image,
@@ -29,7 +30,9 @@ SMALLEST_TITLE = 9  # pixels
 TITLE_HEIGHT = 34  # pixels
 COMFORTABLE_SIDE = 384  # pixels; images are enlarged to about this
 LARGEST_SIDE = 512  # pixels; finished pictures are shrunk to it
-COLUMNS = ("image", "weak map", "cues", "center map", "offsets", "prediction", "truth")
+COLUMNS = (
+    "image", "weak map", "activations", "cues", "center map", "offsets", "prediction", "truth"
+)  # fmt: skip
 
 
 @dataclass
@@ -48,6 +51,8 @@ class SheetSample:
     Attributes:
         image: as ``draw_image`` takes it.
         weak_map: (H, W) WSSS indices.
+        activations: (K, H, W) in [0, 1], of the classes ``tags``.
+        tags: (K,) class ids ``0..C-1``.
         cues: (y, x) points.
         center: (C, H, W) in [0, 1].
         offset: (2, H, W); shown on the predicted instances, or else on the weak foreground.
@@ -56,6 +61,8 @@ class SheetSample:
 
     image: Array
     weak_map: Array | None = None
+    activations: Array | None = None
+    tags: Sequence[int] = ()
     cues: PointCues | None = None
     center: Array | None = None
     offset: Array | None = None
@@ -108,7 +115,7 @@ def _fitting(title: str, width: int) -> ImageFont.FreeTypeFont:
 def draw_prediction_sheet(
     samples: Sequence[SheetSample], class_names: Sequence[str] | None = None
 ) -> np.ndarray:
-    """A row for each sample: image, weak map, cues, center map, offsets, prediction, truth.
+    """A row for each sample; its columns are those of ``COLUMNS``.
 
     Columns that no sample has anything for are left out. Small images are enlarged by a whole
     factor first, so that dots, outlines and text are legible.
@@ -129,6 +136,9 @@ def _draw_sample(sample: SheetSample, class_names: Sequence[str] | None) -> dict
     pictures = {"image": image}
     if sample.weak_map is not None:
         pictures["weak map"] = draw_weak_map(image, _enlarge(sample.weak_map, factor))
+    if sample.activations is not None:
+        maps = _enlarge(sample.activations, factor)
+        pictures["activations"] = draw_activations(image, maps, sample.tags)
     if sample.cues is not None:
         pictures["cues"] = draw_cues(image, _enlarge_cues(sample.cues, factor))
     if sample.center is not None:

@@ -92,6 +92,19 @@ def draw_cues(image: Array, cues: PointCues) -> np.ndarray:
     return canvas
 
 
+def draw_activations(image: Array, maps: Array, classes: Sequence[int]) -> np.ndarray:
+    """Each class's activation map in the class's color over the dimmed image.
+
+    Args:
+        maps: (K, H, W) in [0, 1]; 1 covers the image.
+        classes: (K,) class ids ``0..C-1``.
+    """
+    canvas = np.rint(draw_image(image) * DIMMED).astype(np.uint8)
+    for class_id, values in zip(classes, to_numpy(maps), strict=True):
+        canvas = _blend(canvas, class_color(int(class_id)), values.clip(0, 1))
+    return canvas
+
+
 def draw_center_map(image: Array, center: Array) -> np.ndarray:
     """Heat of a center map, (H, W) or (C, H, W) in [0, 1], over the dimmed image."""
     values = np.nan_to_num(to_numpy(center).astype(np.float32))

@@ -45,6 +45,15 @@ def test_imagenet_resnet_under_its_own_keys(tmp_path):
     assert same_backbone(model, classifier.state_dict())
 
 
+def test_imagenet_vgg_under_its_own_keys(tmp_path):
+    classifier = torchvision.models.vgg16(weights=None, num_classes=2)
+    path = str(tmp_path / "vgg.pth")
+    torch.save(classifier.state_dict(), path)
+    model = build("pam_voc.yaml")
+    BestieCheckpointer(model).load(path)
+    assert same_backbone(model, classifier.features.state_dict())
+
+
 def test_our_own_checkpoint_comes_back_whole(tmp_path):
     model, other = build(), build()
     BestieCheckpointer(model, str(tmp_path)).save("own", iteration=7)

@@ -17,6 +17,7 @@ from bestie_d2.contact_sheet import (
 from bestie_d2.structures import PointCues
 from bestie_d2.visualization import (
     brighten,
+    draw_activations,
     draw_center_map,
     draw_cues,
     draw_image,
@@ -116,6 +117,17 @@ def test_center_map_shows_the_highest_class():
     assert (draw_center_map(PHOTO, torch.zeros(0, HEIGHT, WIDTH)) == 60).all()
 
 
+def test_activations_have_the_color_of_their_class():
+    maps = torch.zeros(2, HEIGHT, WIDTH)
+    maps[0, 5, 6], maps[1, 7, 8] = 1, 0.5
+    drawn = draw_activations(PHOTO, maps, [4, 0])
+    assert is_picture(drawn)
+    assert drawn[0, 0].tolist() == [60] * 3
+    assert drawn[5, 6].tolist() == class_color(4).tolist()
+    assert drawn[7, 8].tolist() == np.rint((60 + class_color(0).astype(float)) / 2).tolist()
+    assert (draw_activations(PHOTO, torch.zeros(0, HEIGHT, WIDTH), []) == 60).all()
+
+
 @pytest.mark.parametrize(
     ("dy", "dx", "color"),
     [
@@ -212,6 +224,8 @@ def full_sample() -> SheetSample:
     return SheetSample(
         image=torch.from_numpy(PHOTO.transpose(2, 0, 1).copy()),
         weak_map=block(2, 2, 30, 30).astype(np.uint8),
+        activations=torch.rand(2, HEIGHT, WIDTH),
+        tags=[0, 3],
         cues=cues((16, 16, 0, 1.0)),
         center=torch.rand(1, HEIGHT, WIDTH),
         offset=torch.randn(2, HEIGHT, WIDTH),

@@ -10,7 +10,13 @@ from detectron2.evaluation import DatasetEvaluator
 
 from bestie_d2.data import load_tagged_records
 from bestie_d2.engine.detectron2_seam import build_coco_evaluator
-from bestie_d2.evaluation import ImageTagEvaluator, VOCInstanceEvaluator, load_truth
+from bestie_d2.evaluation import (
+    ImageTagEvaluator,
+    SemanticIoUEvaluator,
+    SemanticTruth,
+    VOCInstanceEvaluator,
+    load_truth,
+)
 from bestie_d2.model_keys import num_classes
 
 
@@ -40,7 +46,14 @@ IMAGE_TAGS = Task(
     lambda cfg, dataset_name, folder: [ImageTagEvaluator(dataset_name)],
     lambda cfg, dataset_name: load_tagged_records(dataset_name, num_classes(cfg)),
 )
-TASKS = {"PAMClassifier": IMAGE_TAGS}  # by meta-architecture; the others find instances
+SEMANTIC_MAPS = Task(
+    lambda cfg, dataset_name, folder: [SemanticIoUEvaluator(dataset_name)],
+    lambda cfg, dataset_name: SemanticTruth(dataset_name),
+)
+TASKS = {
+    "PAMClassifier": IMAGE_TAGS,
+    "SingleStageWSSS": SEMANTIC_MAPS,
+}  # by meta-architecture; the others find instances
 
 
 def task_of(cfg: CfgNode) -> Task:

@@ -1,6 +1,13 @@
 """Measuring instances: VOC instance AP, and the weak maps' own components as a baseline."""
 
 from bestie_d2.evaluation.image_tags import ImageTagEvaluator, image_tag_scores
+from bestie_d2.evaluation.semantic_iou import (
+    SemanticIoUEvaluator,
+    SemanticTruth,
+    has_semantic_truth,
+    mean_iou,
+    semantic_truth,
+)
 from bestie_d2.evaluation.truth import ObjectsByImage, encode_masks, has_truth, load_truth
 from bestie_d2.evaluation.voc_instance import VOCInstanceEvaluator, voc_instance_ap
 from bestie_d2.evaluation.weak_components import (
@@ -12,12 +19,17 @@ from bestie_d2.evaluation.weak_components import (
 __all__ = [
     "ImageTagEvaluator",
     "ObjectsByImage",
+    "SemanticIoUEvaluator",
+    "SemanticTruth",
     "VOCInstanceEvaluator",
     "encode_masks",
     "evaluate_weak_components",
+    "has_semantic_truth",
     "has_truth",
     "image_tag_scores",
     "load_truth",
+    "mean_iou",
+    "semantic_truth",
     "voc_instance_ap",
     "weak_component_instances",
     "weak_component_predictions",

@@ -44,11 +44,12 @@ def has_truth(dataset_name: str) -> bool:
     return in_records or bool(MetadataCatalog.get(dataset_name).get("json_file"))
 
 
-def load_truth(dataset_name: str) -> ObjectsByImage:
+def load_truth(dataset_name: str, *, crowds: bool = False) -> ObjectsByImage:
     """The true objects of every image of a registered data set, contiguous classes ``0..C-1``.
 
     They come from the records' ``annotations``, or else from the COCO file that the metadata names
-    as ``json_file``. Crowd annotations are left out, and the log says how many.
+    as ``json_file``. Crowd annotations are left out, and the log says how many, unless ``crowds``
+    asks for them; then they have ``iscrowd`` 1.
 
     Raises:
         InputError: the data set is not registered, or comes without any truth.
@@ -67,11 +68,14 @@ def load_truth(dataset_name: str) -> ObjectsByImage:
     for record in records:
         objects = truth[record["image_id"]] = []
         for annotation in annotations.get(record["image_id"], []):
-            if annotation.get("iscrowd", 0):
+            is_crowd = annotation.get("iscrowd", 0)
+            if is_crowd and not crowds:
                 num_crowds += 1
                 continue
             rle = to_rle(annotation["segmentation"], record["height"], record["width"])
             objects.append({"category_id": annotation["category_id"], "segmentation": rle})
+            if is_crowd:
+                objects[-1]["iscrowd"] = 1
     if num_crowds:
         logger.info("%s: %d crowd annotations are left out", dataset_name, num_crowds)
     return truth

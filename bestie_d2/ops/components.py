@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.sparse import coo_matrix, csgraph
 
 from bestie_d2.structures import wsss_index
 
@@ -64,6 +65,32 @@ def connected_components(
         mask.view(np.uint8), connectivity=connectivity
     )
     return labels, stats[1:], centroids[1:, ::-1]
+
+
+def touching_pixels(pixels: np.ndarray, width: int) -> np.ndarray:
+    """8-connected groups of a few pixels of a large map, without going over the map.
+
+    Args:
+        pixels: (n,) int64 flat indices, each once, in any order.
+        width: of the map.
+
+    Returns:
+        (n,) int group of each pixel, ``0..`` and on; a pixel that touches none is a group alone.
+    """
+    order = np.argsort(pixels)
+    ascending = pixels[order]
+    column = ascending % width
+    pairs = []
+    for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):  # the other half is seen from the neighbor
+        neighbor = ascending + dy * width + dx
+        place = np.minimum(np.searchsorted(ascending, neighbor), len(pixels) - 1)
+        found = (ascending[place] == neighbor) & (column + dx >= 0) & (column + dx < width)
+        pairs.append(np.stack([order[found], order[place[found]]]))
+    a, b = np.concatenate(pairs, axis=1)
+    if len(a) == 0:
+        return np.arange(len(pixels))
+    graph = coo_matrix((np.ones(len(a), dtype=bool), (a, b)), shape=(len(pixels), len(pixels)))
+    return csgraph.connected_components(graph, directed=False)[1]
 
 
 def class_components(

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bestie_d2.ops.components import connected_components
+from bestie_d2.ops.components import touching_pixels
 from bestie_d2.structures import PointCues
 
 TRUNCATION = 3  # the Gaussian is cut at 3 sigma + 1 pixels, as in the released recipe
+CANDIDATES = 3  # blocks looked at for each peak asked for; on noise about half of them hold one
 
 
 @lru_cache(maxsize=8)
@@ -57,7 +58,7 @@ def local_maxima(heatmap: np.ndarray, kernel: int) -> np.ndarray:
 
     Args:
         heatmap: (H, W) float32.
-        kernel: odd side of the window, in pixels.
+        kernel: odd side of the window, in pixels, at least 3.
 
     Returns:
         (N, 2) int (y, x) in raster order.
@@ -69,19 +70,9 @@ def local_maxima(heatmap: np.ndarray, kernel: int) -> np.ndarray:
     columns = np.flatnonzero((heatmap[top:bottom] > 0).any(axis=0))
     left, right = columns[0], columns[-1] + 1
     crop = np.ascontiguousarray(heatmap[top:bottom, left:right], dtype=np.float32)
-    highest = cv2.dilate(
-        crop,
-        cv2.getStructuringElement(cv2.MORPH_RECT, (kernel, kernel)),
-        borderType=cv2.BORDER_CONSTANT,
-        borderValue=0,
-    )
-    at_peak = (crop == highest) & (crop > 0)
-    peaks = np.argwhere(at_peak)
-    if len(peaks) > 1:
-        plateau, _, _ = connected_components(at_peak, connectivity=8)
-        _, first = np.unique(plateau[at_peak], return_index=True)
-        peaks = peaks[np.sort(first)]
-    return peaks + np.array([top, left])
+    pixels = np.flatnonzero((crop == _window_maxima(crop, kernel)) & (crop > 0))
+    pixels = _first_of_plateaus(crop, pixels)
+    return np.stack(np.divmod(pixels, right - left), axis=1) + np.array([top, left])
 
 
 def find_peaks(
@@ -91,7 +82,7 @@ def find_peaks(
 
     Args:
         heatmap: (C, H, W) float, on any device.
-        kernel: odd side of the window in which a peak is the largest, in pixels.
+        kernel: odd side of the window in which a peak is the largest, in pixels, at least 3.
         threshold: smallest value of a peak, above 0.
         max_per_class: at most so many of a class, the highest.
 
@@ -103,19 +94,111 @@ def find_peaks(
     """
     if threshold <= 0:
         raise ValueError(f"find_peaks needs a threshold above 0, got {threshold}")
-    host = heatmap.detach().float().cpu().numpy()
-    candidates = host >= threshold
-    yx, classes = [], []
-    for class_id in np.flatnonzero(candidates.any(axis=(1, 2))):
-        peaks = local_maxima(np.where(candidates[class_id], host[class_id], 0), kernel)
-        values = host[class_id][peaks[:, 0], peaks[:, 1]]
-        kept = peaks[np.argsort(-values, kind="stable")[:max_per_class]]
-        yx.append(kept)
-        classes.append(np.full(len(kept), class_id, dtype=np.int64))
-    if not yx:
-        return PointCues.empty(heatmap.device)
-    rows, columns = torch.from_numpy(np.concatenate(yx).astype(np.int64)).unbind(1)
-    class_ids = torch.from_numpy(np.concatenate(classes))
-    scores = torch.from_numpy(host)[class_ids, rows, columns]
-    points = torch.stack([rows, columns], dim=1).float()
-    return PointCues(points, class_ids, scores).to(heatmap.device)
+    host = np.ascontiguousarray(heatmap.detach().float().cpu().numpy())
+    found = [_highest_maxima(channel, kernel, threshold, max_per_class) for channel in host]
+    classes = np.repeat(np.arange(len(host)), [len(pixels) for pixels in found])
+    pixels = np.concatenate([np.zeros(0, dtype=np.int64), *found])
+    scores = host.reshape(len(host), -1)[classes, pixels]
+    yx = np.stack(np.divmod(pixels, host.shape[-1]), axis=1).astype(np.float32)
+    tensors = (torch.from_numpy(column) for column in (yx, classes, scores))
+    return PointCues(*tensors).to(heatmap.device)
+
+
+# -- find_peaks looks at the largest values of small blocks before it looks at any pixel
+#
+# A block is at most half a window wide, so the window around any of its pixels covers the blocks
+# beside it whole: a block that one of them tops holds no maximum. What is left is taken by falling
+# value until enough maxima are found, and only the windows of those pixels are read. Below, pixels
+# and blocks are flat indices into contiguous float32 maps, (H, W) and (h, w).
+
+
+def _highest_maxima(heatmap: np.ndarray, kernel: int, threshold: float, limit: int) -> np.ndarray:
+    """At most ``limit`` local maxima that reach the threshold, by falling value, in raster order.
+
+    Returns:
+        (N,) int64.
+    """
+    radius = kernel // 2
+    side = max(1, (radius + 1) // 2)
+    coarse = _block_maxima(heatmap, side)
+    covered = (radius + 1) // side - 1  # blocks on each side that every pixel's window covers
+    candidate = (coarse >= threshold) & (coarse == _window_maxima(coarse, 2 * covered + 1))
+    blocks = np.flatnonzero(candidate)
+    falling = -coarse.ravel()[blocks]
+    order = np.argsort(falling, kind="stable")
+    blocks, falling = blocks[order], falling[order]
+    found = np.zeros(0, dtype=np.int64)
+    start = 0
+    while start < len(blocks) and len(found) < limit:
+        last = min(start + CANDIDATES * limit, len(blocks)) - 1
+        stop = int(np.searchsorted(falling, falling[last], side="right"))  # plateaus stay together
+        pixels = _pixels_at(heatmap, coarse, blocks[start:stop], side)
+        pixels = pixels[_is_window_maximum(heatmap, pixels, kernel)]
+        found = np.concatenate([found, _first_of_plateaus(heatmap, pixels)])
+        start = stop
+    return found[:limit]
+
+
+def _block_maxima(heatmap: np.ndarray, side: int) -> np.ndarray:
+    """(h, w) largest value of each block of side x side pixels; the last ones may be cut."""
+    height, width = heatmap.shape
+    whole = height // side
+    rows = np.empty((-(-height // side), width), dtype=heatmap.dtype)
+    heatmap[: whole * side].reshape(whole, side, width).max(axis=1, out=rows[:whole])
+    if len(rows) > whole:
+        heatmap[whole * side :].max(axis=0, out=rows[whole])
+    blocks = rows[:, ::side].copy()
+    for offset in range(1, side):
+        part = rows[:, offset::side]
+        np.maximum(blocks[:, : part.shape[1]], part, out=blocks[:, : part.shape[1]])
+    return blocks
+
+
+def _pixels_at(
+    heatmap: np.ndarray, coarse: np.ndarray, blocks: np.ndarray, side: int
+) -> np.ndarray:
+    """The pixels in which the values of (n,) blocks lie, by falling value, then raster order."""
+    height, width = heatmap.shape
+    top, left = np.divmod(blocks, coarse.shape[1])
+    inside = np.arange(side)
+    rows = (top[:, None] * side + inside)[:, :, None]
+    columns = (left[:, None] * side + inside)[:, None, :]
+    pixels = np.minimum(rows, height - 1) * width + np.minimum(columns, width - 1)
+    equal = heatmap.ravel()[pixels] == coarse.ravel()[blocks][:, None, None]
+    pixels = pixels[equal & (rows < height) & (columns < width)]
+    return pixels[np.lexsort((pixels, -heatmap.ravel()[pixels]))]
+
+
+def _window_maxima(heatmap: np.ndarray, kernel: int) -> np.ndarray:
+    """(H, W) largest value of the kernel x kernel window around each pixel."""
+    return cv2.dilate(heatmap, np.ones((kernel, kernel), dtype=np.uint8))
+
+
+def _is_window_maximum(heatmap: np.ndarray, pixels: np.ndarray, kernel: int) -> np.ndarray:
+    """(n,) bool: whether nothing in the window around each pixel is larger than it."""
+    values = heatmap.ravel()[pixels]
+    if len(pixels) * kernel**2 > heatmap.size:  # all windows together are larger than the map
+        return values == _window_maxima(heatmap, kernel).ravel()[pixels]
+    height, width = heatmap.shape
+    around = np.arange(kernel) - kernel // 2
+    y, x = np.divmod(pixels, width)
+    rows = np.clip(y[:, None] + around, 0, height - 1) * width
+    columns = np.clip(x[:, None] + around, 0, width - 1)
+    windows = heatmap.ravel()[rows[:, :, None] + columns[:, None, :]]
+    return values == windows.reshape(-1, kernel**2).max(axis=1)
+
+
+def _first_of_plateaus(heatmap: np.ndarray, maxima: np.ndarray) -> np.ndarray:
+    """Of touching maxima, which have one value, the one given first; in the order given."""
+    values = heatmap.ravel()[maxima]
+    order = np.argsort(values, kind="stable")
+    equal = np.flatnonzero(values[order[1:]] == values[order[:-1]])
+    if len(equal) == 0:
+        return maxima
+    tied = np.unique(order[np.concatenate([equal, equal + 1])])
+    groups = touching_pixels(maxima[tied], heatmap.shape[1])
+    _, first = np.unique(groups, return_index=True)
+    kept = np.ones(len(maxima), dtype=bool)
+    kept[tied] = False
+    kept[tied[first]] = True
+    return maxima[kept]

@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.modeling import build_model
 
 from bestie_d2.engine.configuration import load_config
-from bestie_d2.engine.solver import build_adam, build_polynomial_schedule
+from bestie_d2.engine.solver import build_adam, build_polynomial_schedule, build_sgd
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "Base-BESTIE.yaml"
 
@@ -35,3 +36,25 @@ def test_the_released_schedule():
         2000,
     )
     assert cfg.SOLVER.BASE_LR == 5e-5
+
+
+def test_the_released_groups_of_the_classifier():
+    cfg = load_config(str(CONFIG.with_name("pam_voc.yaml")), ["MODEL.DEVICE", "cpu"])
+    model = build_model(cfg)
+    optimizer = build_sgd(cfg, model)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    rates = {names[p]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert set(rates) == set(names.values())
+    expected = {("backbone", "weight"): 1e-3, ("backbone", "bias"): 2e-3}
+    expected |= {("head", "weight"): 1e-2, ("head", "bias"): 2e-2}
+    for name, rate in rates.items():
+        assert rate == pytest.approx(expected[name.split(".")[0], name.split(".")[-1]])
+    group = optimizer.param_groups[0]
+    assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, True, 5e-4)
+
+
+def test_the_released_epochs_of_the_classifier():
+    cfg = load_config(str(CONFIG.with_name("pam_voc.yaml")))
+    epochs = cfg.SOLVER.IMS_PER_BATCH / 10582
+    assert [step * epochs for step in cfg.SOLVER.STEPS] == [5, 10]
+    assert cfg.SOLVER.MAX_ITER * epochs == 15

@@ -16,6 +16,8 @@ TINY = [
     "MODEL.WEIGHTS", "",
     "INPUT.BESTIE.LONG_SIDE", "65",
     "INPUT.BESTIE.CROP_SIZE", "64",
+    "INPUT.TAGS.RESIZE", "64",
+    "INPUT.TAGS.CROP_SIZE", "48",
     "MODEL.BESTIE.MIN_AREA", "10",
 ]  # fmt: skip
 

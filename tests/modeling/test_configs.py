@@ -10,6 +10,7 @@ from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
 from bestie_d2.engine.trainer import Trainer
+from bestie_d2.model_keys import num_classes
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
@@ -25,6 +26,10 @@ def test_the_promised_configurations_are_there():
         "bestie_voc_R50.yaml",
         "bestie_shapes.yaml",
         "bestie_nuclei_point.yaml",
+        "pam_voc.yaml",
+        "pam_shapes.yaml",
+        "wsss_voc.yaml",
+        "wsss_shapes.yaml",
     } <= names
 
 
@@ -48,5 +53,21 @@ def test_load_build_step_and_infer(path, tiny_config, weak_batch):
     model.eval()
     image = torch.randint(0, 255, (3, 50, 70), dtype=torch.uint8)
     (output,) = model([{"image": image, "height": 100, "width": 140}])
+    CHECKS.get(cfg.MODEL.META_ARCHITECTURE, check_instances)(output, num_classes(cfg))
+
+
+def check_instances(output: dict, num_classes: int) -> None:
     assert output["instances"].image_size == (100, 140)
     assert output["instances"].pred_masks.shape[1:] == (100, 140)
+
+
+def check_activations(output: dict, num_classes: int) -> None:
+    assert output["tag_logits"].shape == (num_classes,)
+    assert output["cams"].shape[0] == num_classes
+
+
+def check_semantic_map(output: dict, num_classes: int) -> None:
+    assert output["sem_seg"].shape == (num_classes + 1, 100, 140)
+
+
+CHECKS = {"PAMClassifier": check_activations, "SingleStageWSSS": check_semantic_map}

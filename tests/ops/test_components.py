@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
 
-from bestie_d2.ops.components import class_components, connected_components
+from bestie_d2.ops.components import (
+    class_components,
+    connected_components,
+    touching_pixels,
+)
 
 SCENE = np.array(
     [
@@ -42,3 +46,22 @@ def test_four_connectivity_splits_a_diagonal():
     _, boxes, centroids = connected_components(SCENE == 2, connectivity=4)
     assert boxes[:, -1].tolist() == [2, 1, 1]
     assert centroids.tolist() == [[0.0, 0.5], [1.0, 2.0], [3.0, 0.0]]
+
+
+def test_touching_pixels_are_grouped_and_rows_do_not_run_into_each_other():
+    # Width 4: (0, 3) and (1, 0) follow each other but do not touch; (1, 0), (2, 1), (2, 2) do.
+    pixels = np.array([10, 3, 4, 9])
+    assert touching_pixels(pixels, 4).tolist() == [0, 1, 0, 0]
+    assert touching_pixels(np.array([0, 2]), 4).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_touching_pixels_equal_labels_of_the_map(seed):
+    random = np.random.default_rng(seed)
+    mask = random.random((13, 17)) < 0.3
+    pixels = random.permutation(np.flatnonzero(mask))
+    labels, _, _ = connected_components(mask, connectivity=8)
+    expected = labels.ravel()[pixels]
+    groups = touching_pixels(pixels, mask.shape[1])
+    assert len(np.unique(groups)) == len(np.unique(expected))
+    assert len(np.unique(np.stack([groups, expected]), axis=1).T) == len(np.unique(expected))

@@ -85,3 +85,33 @@ def test_find_peaks_equals_a_max_pool_over_the_full_maps(seed, kernel, threshold
     found = find_peaks(heatmap, kernel=kernel, threshold=threshold, max_per_class=10_000)
     rows = torch.cat([found.classes[:, None], found.yx.long()], dim=1)
     assert sorted(rows.tolist()) == sorted(expected)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([3, 7, 15, 41]), st.sampled_from([1, 3, 25]))
+def test_the_highest_peaks_are_the_first_of_all_of_them(seed, kernel, limit):
+    random = torch.Generator().manual_seed(seed)
+    heatmap = torch.rand(1, 61, 47, generator=random) - 0.2
+    heatmap[:, 20:40] = (heatmap[:, 20:40] * 4).round() / 4  # plateaus of the highest value too
+    every = find_peaks(heatmap, kernel=kernel, threshold=0.05, max_per_class=10_000)
+    some = find_peaks(heatmap, kernel=kernel, threshold=0.05, max_per_class=limit)
+    assert some.yx.tolist() == every.yx[:limit].tolist()
+    order = torch.argsort(every.scores, descending=True, stable=True)
+    assert order.tolist() == list(range(len(every)))
+    maxima = local_maxima(heatmap[0].numpy(), kernel)
+    assert maxima.tolist() == sorted(maxima.tolist())
+    values = heatmap[0].numpy()[maxima[:, 0], maxima[:, 1]]
+    assert sorted(maxima[values >= 0.05].tolist()) == sorted(every.yx.int().tolist())
+
+
+def test_a_constant_map_has_one_peak():
+    assert find_peaks(torch.full((2, 33, 20), 0.5)).yx.tolist() == [[0, 0], [0, 0]]
+    assert local_maxima(np.full((33, 20), 0.5, np.float32), 15).tolist() == [[0, 0]]
+
+
+def test_find_peaks_leaves_its_input_alone_and_takes_any_layout():
+    heatmap = torch.rand(2, 30, 20)
+    before = heatmap.clone()
+    found = find_peaks(heatmap, kernel=5)
+    assert torch.equal(heatmap, before)
+    strided = heatmap.permute(2, 0, 1).contiguous().permute(1, 2, 0)
+    assert torch.equal(find_peaks(strided, kernel=5).yx, found.yx)

@@ -79,7 +79,8 @@ def square(stem: str, index: int = 1) -> np.ndarray:
 
 def test_maps_of_grey_and_rgb_images(run, capsys):
     maps = run("--method", "otsu")
-    assert sorted(path.name for path in maps.iterdir()) == ["a.png", "b.png"]
+    assert sorted(path.name for path in maps.iterdir()) == ["a.png", "b.png", "made_with.json"]
+    assert not maps.with_name("maps.parts").exists()
     for stem in SQUARES:
         found = read_weak_sem_seg(str(maps / f"{stem}.png"), 1, (32, 40))
         assert (found == square(stem)).all()
@@ -91,13 +92,25 @@ def test_class_index_and_processes(run):
     assert (read_weak_sem_seg(str(maps / "b.png"), 3) == square("b", 3)).all()
 
 
-def test_an_interrupted_run_goes_on(run, tmp_path, capsys):
+def test_a_second_run_makes_what_is_missing(run, refused, images, capsys):
+    maps = run()
+    made = (maps / "a.png").stat().st_mtime_ns
+    (maps / "b.png").unlink()
+    run()
+    assert (maps / "b.png").exists()
+    assert (maps / "a.png").stat().st_mtime_ns == made
+    assert "1 maps are there already" in capsys.readouterr().out
+    assert "are of other settings (method was otsu_local, is otsu)" in refused("--method", "otsu")
+    run("--method", "otsu", "--overwrite")
+    assert (maps / "a.png").stat().st_mtime_ns > made
+
+
+def test_maps_from_elsewhere_are_not_mixed_with_ours(run, refused, tmp_path):
     (tmp_path / "maps").mkdir()
     Image.fromarray(square("a", 0)).save(tmp_path / "maps" / "a.png")
-    maps = run()
-    assert not read_weak_sem_seg(str(maps / "a.png"), 1).any()
-    assert "1 maps are there already" in capsys.readouterr().out
-    run("--overwrite")
+    assert "its maps are not ours; --overwrite replaces them" in refused()
+    assert not read_weak_sem_seg(str(tmp_path / "maps" / "a.png"), 1).any()
+    maps = run("--overwrite")
     assert read_weak_sem_seg(str(maps / "a.png"), 1).any()
 
 
@@ -108,11 +121,12 @@ def test_unreadable_images(run, refused, images, capsys):
     assert f"image {images / 'a.png'}: cannot be read" in line
     assert "--skip-bad" in line
     refused("--jobs", "2")
-    maps = run("--skip-bad", "--overwrite")
-    assert [path.name for path in maps.iterdir()] == ["b.png"]
+    assert list((images.parent / "maps").iterdir()) == []  # nothing before all can be made
+    maps = run("--skip-bad")
+    assert sorted(path.name for path in maps.iterdir()) == ["b.png", "made_with.json"]
     out = capsys.readouterr().out
     assert f"left out: image {images / 'a.png'}" in out
-    assert "1 maps written" in out
+    assert "maps written" in out
 
 
 def coco_files(folder: Path) -> tuple[str, str]:
@@ -172,3 +186,4 @@ def test_refusals(refused, images, tmp_path):
     assert "cannot be read" in refused("--truth", str(tmp_path / "nothing.json"))
     (images / "b.png").write_bytes((images / "a.png").read_bytes())
     assert "has the same name as b.jpg" in refused()
+    assert "--method cam needs --config-file" in refused("--method", "cam")

@@ -76,6 +76,9 @@ def load_voc(folder: str, split: str, *, with_truth: bool) -> list[dict]:
         if with_truth:
             size = (record["height"], record["width"])
             record["annotations"] = read_voc_instances(folder, stem, size)
+            record["semantic_truth_file_name"] = os.path.join(
+                folder, "SegmentationClass", f"{stem}.png"
+            )
         records.append(record)
     return records
 

@@ -1,4 +1,4 @@
-"""VGG with its last strides turned into dilation, over torchvision: the PAM classifier's backbone."""
+"""The PAM classifier's backbone: torchvision's VGG, its last strides turned into dilation."""
 
 from __future__ import annotations
 
@@ -12,44 +12,56 @@ from torchvision.models.vgg import make_layers
 
 from bestie_d2.errors import InputError
 
-POOL = "M"  # torchvision's mark of a max-pool
-OUTPUT = "block5"
+FEATURE_NAMES = ("block1", "block2", "block3", "block4", "block5")
+HALVING, KEEPING = {"kernel_size": 2, "stride": 2}, {"kernel_size": 3, "stride": 1, "padding": 1}
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A VGG.
+    """A VGG of five blocks.
 
     Attributes:
-        blocks: channels of each convolution, block by block.
-        strided_pools: so many of the pools between the blocks halve the map, the later ones do not.
+        blocks: channels of each 3x3 convolution, block by block.
+        pools: arguments of the max-pool after each block; None for none.
+        dilations: of the blocks' convolutions.
         batch_norm: after every convolution; makes training from scratch possible.
     """
 
     blocks: tuple[tuple[int, ...], ...]
-    strided_pools: int
+    pools: tuple[dict[str, int] | None, ...]
+    dilations: tuple[int, ...]
     batch_norm: bool
 
 
 ARCHITECTURES = {
-    "vgg16": Architecture(((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3), 3, False),
+    "vgg16": Architecture(
+        blocks=((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3),
+        pools=(HALVING, HALVING, HALVING, KEEPING, None),
+        dilations=(1, 1, 1, 1, 2),
+        batch_norm=False,
+    ),
     # For small images and CPUs: maps of stride 4, trained from scratch.
-    "vgg_small": Architecture(((32,), (64,), (96,) * 2, (128,), (128,)), 2, True),
+    "vgg_small": Architecture(
+        blocks=((24,), (48,), (72,) * 2, (96,), (96,)),
+        pools=(HALVING, HALVING, None, None, None),
+        dilations=(1, 1, 1, 2, 2),
+        batch_norm=True,
+    ),
 }
 
 
 class DilatedVGG(Backbone):
-    """Five blocks of convolutions; the output, ``block5``, keeps the stride of the strided pools.
+    """Five blocks of convolutions; the outputs ``block1`` to ``block5`` come before the pools.
 
-    Each pool that does not halve the map doubles the dilation of the blocks behind it, so that they
-    see as far as with it. Without a pool at the end.
+    Late pools do not halve the map, and late blocks are dilated to see as far nevertheless.
     """
 
     @configurable
-    def __init__(self, *, architecture: str, in_channels: int = 3) -> None:
+    def __init__(self, *, architecture: str, out_features: list[str], in_channels: int = 3) -> None:
         """
         Args:
             architecture: one of ``ARCHITECTURES``.
+            out_features: names out of ``FEATURE_NAMES``.
             in_channels: of the image; torchvision's VGG has 3.
         """
         super().__init__()
@@ -57,40 +69,56 @@ class DilatedVGG(Backbone):
             raise InputError(
                 f"MODEL.VGG.ARCHITECTURE is {architecture!r}; choose from {tuple(ARCHITECTURES)}"
             )
-        recipe = ARCHITECTURES[architecture]
-        layout = [entry for block in recipe.blocks for entry in (*block, POOL)][:-1]
-        self.body = make_layers(layout, batch_norm=recipe.batch_norm)
-        if in_channels != self.body[0].in_channels:
+        unknown = sorted(set(out_features) - set(FEATURE_NAMES))
+        if unknown or not out_features:
             raise InputError(
-                f"MODEL.VGG takes {self.body[0].in_channels} channels, not {in_channels}"
+                f"MODEL.VGG.OUT_FEATURES has {unknown or 'no name'}; choose from {FEATURE_NAMES}"
             )
-        self._activations: dict[int, list[nn.Module]] = {}
-        block, dilation = 1, 1
-        for index, layer in enumerate(self.body):
-            if isinstance(layer, nn.MaxPool2d):
-                if block > recipe.strided_pools:
-                    self.body[index] = nn.MaxPool2d(kernel_size=3, stride=1, padding=1)
-                    dilation *= 2
-                block += 1
-            elif isinstance(layer, nn.Conv2d):
-                layer.dilation = layer.padding = (dilation, dilation)
-            elif isinstance(layer, nn.ReLU):
-                self._activations.setdefault(block, []).append(layer)
-        self._out_features = [OUTPUT]
-        self._out_feature_strides = {OUTPUT: 2**recipe.strided_pools}
-        self._out_feature_channels = {OUTPUT: recipe.blocks[-1][-1]}
+        recipe = ARCHITECTURES[architecture]
+        self.body = nn.Sequential()  # numbered as torchvision numbers its own
+        self._activations: list[list[nn.Module]] = []
+        self._ends: dict[int, str] = {}  # layer of the body -> feature that it gives
+        self._out_features = [name for name in FEATURE_NAMES if name in out_features]
+        self._out_feature_strides, self._out_feature_channels = {}, {}
+        width, stride = in_channels, 1
+        for name, channels, pool, dilation in zip(
+            FEATURE_NAMES, recipe.blocks, recipe.pools, recipe.dilations, strict=True
+        ):
+            block = make_layers(list(channels), recipe.batch_norm)
+            block[0] = nn.Conv2d(width, channels[0], 3)
+            for layer in block:
+                if isinstance(layer, nn.Conv2d):
+                    layer.dilation = layer.padding = (dilation, dilation)
+            self._activations.append([m for m in block if isinstance(m, nn.ReLU)])
+            self.body.extend(block)
+            width = channels[-1]
+            self._ends[len(self.body) - 1] = name
+            self._out_feature_strides[name] = stride
+            self._out_feature_channels[name] = width
+            if pool:
+                self.body.append(nn.MaxPool2d(**pool))
+                stride *= pool["stride"]
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
-        return {"architecture": cfg.MODEL.VGG.ARCHITECTURE, "in_channels": input_shape.channels}
+        return {
+            "architecture": cfg.MODEL.VGG.ARCHITECTURE,
+            "out_features": cfg.MODEL.VGG.OUT_FEATURES,
+            "in_channels": input_shape.channels,
+        }
 
     def activations(self, layer: int) -> list[nn.Module]:
         """The ReLUs of a block, numbered from 1 as in the paper."""
-        return self._activations[layer]
+        return self._activations[layer - 1]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) normalized images -> ``block5``."""
-        return {OUTPUT: self.body(images)}
+        """(B, 3, H, W) normalized images -> the out_features by name."""
+        features = {}
+        for index, layer in enumerate(self.body):
+            images = layer(images)
+            if self._ends.get(index) in self._out_features:
+                features[self._ends[index]] = images
+        return features
 
 
 @BACKBONE_REGISTRY.register()

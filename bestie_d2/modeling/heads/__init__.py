@@ -8,6 +8,7 @@ from .instance import (
     build_instance_head,
 )
 from .pam import PAMHead
+from .wsss import WSSSHead
 
 __all__ = [
     "INSTANCE_HEAD_REGISTRY",
@@ -15,5 +16,6 @@ __all__ = [
     "DualDecoderInstanceHead",
     "InstanceMaps",
     "PAMHead",
+    "WSSSHead",
     "build_instance_head",
 ]

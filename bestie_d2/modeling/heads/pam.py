@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec
+from detectron2.layers import ShapeSpec, get_norm
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
@@ -60,7 +60,13 @@ class PAMHead(nn.Module):
 
     @configurable
     def __init__(
-        self, *, in_channels: int, hidden_channels: int, num_classes: int, alpha: float
+        self,
+        *,
+        in_channels: int,
+        hidden_channels: int,
+        num_classes: int,
+        alpha: float,
+        norm: str = "",
     ) -> None:
         """
         Args:
@@ -68,16 +74,23 @@ class PAMHead(nn.Module):
             hidden_channels: of the 3x3 convolutions (released recipe: 512).
             num_classes: C.
             alpha: of PAM; 0 leaves plain ReLU, and so plain CAMs.
+            norm: before each PAM, as Detectron2 names it; none if empty (released recipe).
         """
         super().__init__()
         self.extra_conv1 = nn.Conv2d(in_channels, hidden_channels, 3, padding=1)
         self.extra_conv2 = nn.Conv2d(hidden_channels, hidden_channels, 3, padding=1)
         self.extra_conv3 = nn.Conv2d(hidden_channels, hidden_channels, 3, padding=1)
         self.extra_conv4 = nn.Conv2d(hidden_channels, num_classes, 1)
+        self.norms = nn.ModuleList(
+            get_norm(norm, hidden_channels) or nn.Identity() for _ in self._hidden()
+        )
         self.activation = PeakAttention(alpha)
-        for convolution in (self.extra_conv1, self.extra_conv2, self.extra_conv3):
+        for convolution in self._hidden():
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
             nn.init.zeros_(convolution.bias)
+
+    def _hidden(self) -> tuple[nn.Conv2d, ...]:
+        return self.extra_conv1, self.extra_conv2, self.extra_conv3
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
@@ -86,11 +99,12 @@ class PAMHead(nn.Module):
             "in_channels": input_shape.channels,
             "hidden_channels": node.HEAD_CHANNELS,
             "num_classes": node.NUM_CLASSES,
+            "norm": node.HEAD_NORM,
             "alpha": node.ALPHA if HEAD_LAYER in check_layers(node.LAYERS) else 0.0,
         }
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, K, h, w) -> class activation maps (B, C, h, w), before any ReLU."""
-        for convolution in (self.extra_conv1, self.extra_conv2, self.extra_conv3):
-            features = self.activation(convolution(features))
+        for convolution, norm in zip(self._hidden(), self.norms, strict=True):
+            features = self.activation(norm(convolution(features)))
         return self.extra_conv4(features)

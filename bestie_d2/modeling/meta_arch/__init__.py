@@ -2,5 +2,6 @@
 
 from .bestie import BESTIE
 from .pam_classifier import PAMClassifier
+from .single_stage_wsss import SingleStageWSSS
 
-__all__ = ["BESTIE", "PAMClassifier"]
+__all__ = ["BESTIE", "PAMClassifier", "SingleStageWSSS"]

@@ -31,7 +31,7 @@ def layer_activations(backbone: nn.Module, layer: int) -> list[nn.Module]:
 
 @META_ARCH_REGISTRY.register()
 class PAMClassifier(nn.Module):
-    """Multi-label classifier whose class activation maps peak once per object (paper: Section 3.2)."""
+    """Multi-label classifier whose activation maps peak once per object (paper: Section 3.2)."""
 
     @configurable
     def __init__(

@@ -1,0 +1,59 @@
+"""What a model's outputs on a data set depend on: a run goes on with results of its own alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Sequence
+
+from detectron2.config import CfgNode
+
+READ_AT_ONCE = 1 << 20  # bytes
+
+
+def fingerprint(
+    cfg: CfgNode, records: Sequence[dict], dataset_name: str, *, ignored: Collection[str] = ()
+) -> dict[str, str]:
+    """What a model's outputs on a data set depend on, for ``ResultShards.begin``.
+
+    Args:
+        cfg: with ``MODEL.WEIGHTS``.
+        ignored: keys of ``MODEL`` and ``INPUT``, single or of whole nodes, that change nothing.
+
+    Returns:
+        The values of all other keys of ``MODEL`` and ``INPUT``, the data set, and hashes of the
+        weights and of the records.
+    """
+    left_out = {"MODEL.DEVICE", "MODEL.WEIGHTS", *ignored}
+    values = {}
+    for node in ("MODEL", "INPUT"):
+        _flatten(cfg[node], node, left_out, values)
+    listing = json.dumps(records, sort_keys=True, default=str).encode()
+    return {
+        "data set": dataset_name,
+        "images and tags": hashlib.sha256(listing).hexdigest(),
+        "weights": _hash_of(cfg.MODEL.WEIGHTS),
+        **values,
+    }
+
+
+def _flatten(node: CfgNode, name: str, left_out: Collection[str], values: dict[str, str]) -> None:
+    for key, value in node.items():
+        key = f"{name}.{key}"
+        if key in left_out:
+            continue
+        if isinstance(value, CfgNode):
+            _flatten(value, key, left_out, values)
+        else:
+            values[key] = str(value)
+
+
+def _hash_of(path: str) -> str:
+    """SHA-256 of a file; the address itself of what is fetched."""
+    if "://" in path:
+        return path
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(READ_AT_ONCE):
+            digest.update(block)
+    return digest.hexdigest()

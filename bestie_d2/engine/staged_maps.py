@@ -1,0 +1,97 @@
+"""Weak maps in the making: none is replaced before all of them are there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bestie_d2.colors import index_palette
+from bestie_d2.data.weak_labels import WEAK_MAP_SUFFIX
+from bestie_d2.engine.command_line import make_folder
+from bestie_d2.errors import InputError
+from bestie_d2.evaluation.result_shards import FOLDER_SUFFIX, differences, replacing
+
+MADE_WITH = "made_with.json"  # in a folder of maps: the settings that they were made with
+
+
+class StagedMaps:
+    """A folder of weak maps that is filled over one or several runs of the same settings.
+
+    New maps lie in ``<output>.parts/`` until :meth:`finish` moves them to their place.
+    """
+
+    def __init__(self, output: str | os.PathLike) -> None:
+        self.output = Path(output)
+        self.stage = Path(f"{self.output}{FOLDER_SUFFIX}")
+        self.keeps_output = False
+
+    def begin(self, settings: Mapping[str, object], *, overwrite: bool) -> None:
+        """Make both folders, or go on in those that a run with the same settings left.
+
+        Args:
+            settings: everything that the maps depend on, by name; JSON values.
+            overwrite: make all maps anew, and throw away unfinished ones of other settings.
+
+        Raises:
+            InputError: there are maps of other settings, or a folder can't be made.
+        """
+        wanted = json.loads(json.dumps(settings))
+        make_folder(self.output, "--output")
+        found, unfinished = _settings_in(self.output), _settings_in(self.stage)
+        self.keeps_output = found == wanted and not overwrite
+        some = any(self.output.glob(f"*{WEAK_MAP_SUFFIX}"))
+        if some and wanted not in (found, unfinished) and not overwrite:
+            why = (
+                f"are of other settings ({differences(found, wanted)})" if found else "are not ours"
+            )
+            raise InputError(
+                f"--output {self.output}: its maps {why}; --overwrite replaces them, another "
+                "--output leaves them"
+            )
+        if unfinished != wanted:
+            shutil.rmtree(self.stage, ignore_errors=True)
+            make_folder(self.stage, "--output")
+            _write_settings(self.stage, wanted)
+
+    def has(self, stem: str) -> bool:
+        """Whether the map of an image need not be made any more."""
+        name = stem + WEAK_MAP_SUFFIX
+        return (self.stage / name).exists() or (self.keeps_output and (self.output / name).exists())
+
+    def save(self, stem: str, index_map: np.ndarray) -> None:
+        """Write the map of an image, (H, W) uint8 WSSS indices, whole or not at all."""
+        image = Image.fromarray(index_map)
+        image.putpalette(index_palette())
+        scratch = self.stage / f".{stem}.scratch"
+        image.save(scratch, format="PNG")
+        os.replace(scratch, self.stage / f"{stem}{WEAK_MAP_SUFFIX}")
+
+    def finish(self, stems: Iterable[str]) -> int:
+        """Move the maps of the images to their place and say how many were new."""
+        moved = 0
+        for stem in stems:
+            made = self.stage / f"{stem}{WEAK_MAP_SUFFIX}"
+            if made.exists():
+                os.replace(made, self.output / made.name)
+                moved += 1
+        os.replace(self.stage / MADE_WITH, self.output / MADE_WITH)
+        shutil.rmtree(self.stage)
+        return moved
+
+
+def _settings_in(folder: Path) -> dict | None:
+    try:
+        return json.loads((folder / MADE_WITH).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _write_settings(folder: Path, settings: Mapping[str, object]) -> None:
+    with replacing(folder / MADE_WITH) as file:
+        json.dump(settings, file, indent=1, sort_keys=True)

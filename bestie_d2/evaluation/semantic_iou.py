@@ -1,0 +1,189 @@
+"""Mean IoU of semantic maps: how good a weak map is, pixel by pixel.
+
+Legend: ``C`` classes, ``H, W`` an image. Index maps hold WSSS indices.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from detectron2.utils.logger import create_small_table
+from pycocotools import mask as mask_api
+from torch import Tensor
+
+from bestie_d2.data.readers import read_weak_sem_seg
+from bestie_d2.evaluation.truth import has_truth, load_truth, to_rle
+from bestie_d2.evaluation.voc_instance import PERCENT
+from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, wsss_index
+
+BACKGROUND_NAME = "background"
+TRUTH_FILE = "semantic_truth_file_name"  # a record's index PNG, which goes before its masks
+
+logger = logging.getLogger(__name__)
+
+
+def semantic_truth(record: dict, annotations: Sequence[dict]) -> np.ndarray:
+    """The true class of each pixel, from instance masks.
+
+    Args:
+        record: with ``height`` and ``width``.
+        annotations: the image's objects: ``category_id`` in ``0..C-1``, ``segmentation`` (RLE or
+            polygons) and, optionally, ``iscrowd``. Where objects overlap, the later one counts.
+
+    Returns:
+        (H, W) uint8 WSSS indices; 255 on crowd regions that no object covers.
+    """
+    height, width = record["height"], record["width"]
+    truth = np.full((height, width), BACKGROUND_INDEX, np.uint8)
+    crowds_first = sorted(annotations, key=lambda entry: not entry.get("iscrowd", 0))
+    for entry in crowds_first:
+        mask = mask_api.decode(to_rle(entry["segmentation"], height, width)).astype(bool)
+        crowd = entry.get("iscrowd", 0)
+        truth[mask] = IGNORE_INDEX if crowd else wsss_index(entry["category_id"])
+    return truth
+
+
+def confusion(prediction: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarray:
+    """Pixels by true and predicted index; those of several images add up.
+
+    Args:
+        prediction, truth: (H, W) uint8 WSSS indices. Pixels that are 255 in the truth are left
+            out; those that are 255 in the prediction alone are predicted as nothing.
+        num_classes: C.
+
+    Returns:
+        (C+1, C+2) int64; the last column counts what was predicted as nothing.
+    """
+    nothing = num_classes + 1
+    known = truth != IGNORE_INDEX
+    rows = truth[known].astype(np.int64)
+    columns = prediction[known].astype(np.int64)
+    columns[columns == IGNORE_INDEX] = nothing
+    counts = np.bincount(rows * (nothing + 1) + columns, minlength=nothing * (nothing + 1))
+    return counts.reshape(nothing, nothing + 1)
+
+
+def class_ious(counts: np.ndarray) -> np.ndarray:
+    """(C+1, C+2) confusion -> (C+1,) IoU in [0, 1]; NaN of what is in no truth or prediction."""
+    intersection = np.diagonal(counts).astype(np.float64)
+    union = counts.sum(axis=1) + counts[:, :-1].sum(axis=0) - intersection
+    return np.divide(intersection, union, out=np.full(len(union), np.nan), where=union > 0)
+
+
+def mean_iou(counts: np.ndarray) -> float:
+    """(C+1, C+2) confusion -> mean IoU in [0, 1] over background and classes that occur."""
+    ious = class_ious(counts)
+    return float(np.nanmean(ious)) if np.isfinite(ious).any() else float("nan")
+
+
+def semantic_iou(counts: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
+    """The figures of a (C+1, C+2) confusion, in percent.
+
+    Returns:
+        ``mIoU``; ``precision`` and ``recall`` of the foreground's pixels, whose low values speak of
+        maps that are too large and too small; ``IoU-<name>`` of the background and each class.
+    """
+    hits = np.diagonal(counts)[1:].sum()
+    return {
+        "mIoU": PERCENT * mean_iou(counts),
+        "precision": PERCENT * hits / max(counts[:, 1:-1].sum(), 1),
+        "recall": PERCENT * hits / max(counts[1:].sum(), 1),
+        **{
+            f"IoU-{name}": PERCENT * value
+            for name, value in zip((BACKGROUND_NAME, *class_names), class_ious(counts), strict=True)
+        },
+    }
+
+
+def has_semantic_truth(dataset_name: str) -> bool:
+    """Whether a registered data set comes with the true class of each pixel."""
+    records = DatasetCatalog.get(dataset_name)
+    return any(TRUTH_FILE in record for record in records) or has_truth(dataset_name)
+
+
+class SemanticTruth:
+    """The true semantic maps of a registered data set, one at a time."""
+
+    def __init__(self, dataset_name: str) -> None:
+        """
+        Args:
+            dataset_name: a data set with true masks, or whose records all name index PNGs of the
+                truth as ``semantic_truth_file_name``; these go before the masks.
+
+        Raises:
+            InputError: the data set is not registered, or comes without any truth.
+        """
+        records = DatasetCatalog.get(dataset_name) if dataset_name in DatasetCatalog else []
+        self._records = {record["image_id"]: record for record in records}
+        in_files = self._records and all(TRUTH_FILE in r for r in self._records.values())
+        self._objects = {} if in_files else load_truth(dataset_name, crowds=True)
+        self._num_classes = len(MetadataCatalog.get(dataset_name).thing_classes)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def of(self, image_id: Hashable) -> np.ndarray:
+        """(H, W) uint8 WSSS indices of an image."""
+        record = self._records[image_id]
+        if TRUTH_FILE in record:
+            size = (record["height"], record["width"])
+            return read_weak_sem_seg(record[TRUTH_FILE], self._num_classes, size)
+        return semantic_truth(record, self._objects[image_id])
+
+
+class SemanticIoUEvaluator(DatasetEvaluator):
+    """Detectron2 evaluator: ``{"sem_seg": {"mIoU": ..., "IoU-<class>": ...}}``."""
+
+    def __init__(self, dataset_name: str, *, distributed: bool = True) -> None:
+        """
+        Args:
+            dataset_name: a registered data set that comes with true masks, or whose records name
+                index PNGs of the truth as ``semantic_truth_file_name``.
+            distributed: gather the counts of all processes; else this one's are all.
+
+        Raises:
+            InputError: the data set is not registered, or comes without any truth.
+        """
+        self._dataset_name = dataset_name
+        self._distributed = distributed
+        self._truth = SemanticTruth(dataset_name)
+        self._class_names = list(MetadataCatalog.get(dataset_name).thing_classes)
+        self.reset()
+
+    def reset(self) -> None:
+        num_labels = len(self._class_names) + 1
+        self._counts: dict[Hashable, np.ndarray] = {}
+        self._none = np.zeros((num_labels, num_labels + 1), np.int64)
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        """Compare ``outputs["sem_seg"]`` (C+1, H, W), channel 0 the background, with the truth."""
+        for item, output in zip(inputs, outputs, strict=True):
+            scores: Tensor = output["sem_seg"]
+            prediction = scores.argmax(dim=0).cpu().numpy().astype(np.uint8)
+            truth = self._truth.of(item["image_id"])
+            # by image: a distributed sampler may show one twice
+            self._counts[item["image_id"]] = confusion(prediction, truth, len(self._class_names))
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """The figures; in the main process alone when distributed."""
+        parts = [self._counts]
+        if self._distributed:
+            comm.synchronize()
+            parts = comm.gather(self._counts, dst=0)
+            if not comm.is_main_process():
+                return {}
+        merged = dict(itertools.chain.from_iterable(part.items() for part in parts))
+        result = semantic_iou(sum(merged.values(), start=self._none), self._class_names)
+        means = {key: value for key, value in result.items() if "-" not in key}
+        logger.info(
+            "semantic IoU of %s (%d images):\n%s",
+            self._dataset_name, len(merged), create_small_table(means),
+        )  # fmt: skip
+        return OrderedDict(sem_seg=result)

@@ -1,0 +1,191 @@
+"""Single-stage WSSS: image tags in, one class for each pixel out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import FrozenBatchNorm2d
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, build_sem_seg_head
+from detectron2.utils.events import get_event_storage
+from torch import Tensor, nn
+
+from bestie_d2.modeling.dense_crf import DenseCRF
+from bestie_d2.modeling.layers import upsample
+from bestie_d2.modeling.wsss_losses import (
+    balanced_cross_entropy,
+    class_scores,
+    pseudo_masks,
+    tag_loss,
+    with_background,
+)
+from bestie_d2.modeling.wsss_maps import clean_by_tags, mean_over_views, suppress_background
+from bestie_d2.ops.pamr import refine_masks
+
+
+@META_ARCH_REGISTRY.register()
+class SingleStageWSSS(nn.Module):
+    """Segmentation network that learns from tags and its own refined masks.
+
+    Araslanov & Roth, "Single-stage semantic segmentation from image labels" (CVPR 2020).
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        head: nn.Module,
+        pixel_mean: list[float],
+        pixel_std: list[float],
+        background_logit: float,
+        mask_loss_start: int,
+        mask_loss_weight: float,
+        focal: dict[str, float],
+        refinement: dict[str, object],
+        pseudo_background_power: float,
+        pseudo: dict[str, float],
+        scales: Sequence[float],
+        size_divisibility: int,
+        flip: bool,
+        background_power: float,
+        use_tags: bool,
+        refine_output: bool,
+        crf: DenseCRF | None,
+    ) -> None:
+        """
+        Args:
+            backbone: images -> features by name.
+            head: features -> (B, C, h, w) logits.
+            pixel_mean, pixel_std: of each channel of the image, in 0..255.
+            background_logit: constant that a class's logit has to exceed.
+            mask_loss_start: the first iteration with the self-supervised mask loss.
+            mask_loss_weight: of that loss.
+            focal: keyword arguments of ``wsss_losses.class_scores``.
+            refinement: keyword arguments of ``ops.pamr.refine_masks``.
+            pseudo_background_power: that the background's probability is raised to before masks are
+                refined to pseudo masks.
+            pseudo: keyword arguments of ``wsss_losses.pseudo_masks``.
+            scales: sizes at which a test image is looked at, as multiples of its own ...
+            size_divisibility: ... with sides rounded to a multiple of this.
+            flip: at each of them also its mirror image.
+            background_power: that the background's probability is raised to in the end.
+            use_tags: remove the classes that are not among a test image's ``image_classes``.
+            refine_output: PAMR on a test image's probabilities.
+            crf: dense conditional random field on these, or None.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.background_logit = background_logit
+        self.mask_loss_start = mask_loss_start
+        self.mask_loss_weight = mask_loss_weight
+        self.focal = focal
+        self.refinement = refinement
+        self.pseudo_background_power = pseudo_background_power
+        self.pseudo = pseudo
+        self.views = {"scales": scales, "size_divisibility": size_divisibility, "flip": flip}
+        self.background_power = background_power
+        self.use_tags = use_tags
+        self.refine_output = refine_output
+        self.crf = crf
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        node = cfg.MODEL.WSSS
+        backbone = build_backbone(cfg)
+        if node.FREEZE_BACKBONE_NORM:
+            backbone = FrozenBatchNorm2d.convert_frozen_batchnorm(backbone)
+        return {
+            "backbone": backbone,
+            "head": build_sem_seg_head(cfg, backbone.output_shape()),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "background_logit": node.BACKGROUND_LOGIT,
+            "mask_loss_start": node.MASK_LOSS_START,
+            "mask_loss_weight": node.MASK_LOSS_WEIGHT,
+            "focal": {"focal_power": node.FOCAL.POWER, "focal_offset": node.FOCAL.OFFSET},
+            "refinement": {
+                "dilations": node.PAMR.DILATIONS,
+                "iterations": node.PAMR.ITERATIONS,
+            },
+            "pseudo_background_power": node.PSEUDO.BACKGROUND_POWER,
+            "pseudo": {
+                "foreground_share": node.PSEUDO.FOREGROUND_SHARE,
+                "background_share": node.PSEUDO.BACKGROUND_SHARE,
+                "min_confidence": node.PSEUDO.MIN_CONFIDENCE,
+            },
+            "scales": node.TEST.SCALES,
+            "size_divisibility": node.TEST.SIZE_DIVISIBILITY,
+            "flip": node.TEST.FLIP,
+            "background_power": node.TEST.BACKGROUND_POWER,
+            "use_tags": node.TEST.USE_TAGS,
+            "refine_output": node.TEST.PAMR,
+            "crf": DenseCRF() if node.TEST.CRF else None,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+        """Losses while training, else ``[{"sem_seg": probabilities}]``, one for each input.
+
+        Args:
+            batched_inputs: dicts with ``image`` (3, H, W) in 0..255 and ``image_classes``; for
+                training, a (C,) bool tensor, with all images of one size; for inference, optional,
+                that or class ids, with the original ``height`` and ``width`` where they differ
+                from the image's.
+
+        Returns:
+            ``loss_tags`` and ``loss_masks``, or (C+1, height, width) probabilities each.
+        """
+        if not self.training:
+            return [{"sem_seg": self._segment(item)} for item in batched_inputs]
+        images = self._normalize(torch.stack([item["image"] for item in batched_inputs]))
+        tags = torch.stack([item["image_classes"] for item in batched_inputs]).to(self.device)
+        return self.losses(images, self.head(self.backbone(images)), tags)
+
+    def losses(self, images: Tensor, logits: Tensor, tags: Tensor) -> dict[str, Tensor]:
+        """Of (B, 3, H, W) normalized images, (B, C, h, w) logits and (B, C) bool tags."""
+        everything = with_background(logits, self.background_logit)
+        masks = everything.softmax(dim=1)
+        losses = {"loss_tags": tag_loss(class_scores(logits, masks[:, 1:], **self.focal), tags)}
+        if get_event_storage().iter < self.mask_loss_start:
+            return {**losses, "loss_masks": logits.sum() * 0}
+        seen = upsample(images, tuple(masks.shape[-2:]), align_corners=False)
+        suppressed = suppress_background(masks.detach(), self.pseudo_background_power)
+        refined = refine_masks(seen, suppressed, **self.refinement)
+        labels = pseudo_masks(refined, tags, **self.pseudo)
+        mask_loss = balanced_cross_entropy(everything, labels, tags)
+        return {**losses, "loss_masks": mask_loss * self.mask_loss_weight}
+
+    def _normalize(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in 0..255 -> zero mean, unit deviation, on the model's device."""
+        return (images.to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
+
+    def _probabilities(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) normalized images -> (B, C+1, h, w)."""
+        logits = self.head(self.backbone(images))
+        return with_background(logits, self.background_logit).softmax(dim=1)
+
+    @torch.no_grad()
+    def _segment(self, item: dict) -> Tensor:
+        """(C+1, height, width) probabilities of one image at its original size."""
+        images = self._normalize(item["image"][None])
+        height, width = images.shape[-2:]
+        size = (item.get("height", height), item.get("width", width))
+        masks = mean_over_views(self._probabilities, images, size, **self.views)
+        if self.use_tags and "image_classes" in item:
+            masks = clean_by_tags(masks, item["image_classes"])
+        if self.refine_output or self.crf:
+            seen = upsample(images, size, align_corners=False)
+        if self.refine_output:
+            masks = refine_masks(seen, masks, **self.refinement)
+        masks = suppress_background(masks, self.background_power)
+        if self.crf:
+            masks = self.crf(seen * self.pixel_std + self.pixel_mean, masks)
+        return masks[0]

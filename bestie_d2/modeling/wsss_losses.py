@@ -1,0 +1,112 @@
+"""Losses of single-stage weakly-supervised segmentation (Araslanov & Roth, CVPR 2020).
+
+Legend: ``B`` images, ``C`` classes, ``h, w`` the map. Masks are softmax probabilities, channel 0
+the background.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
+
+BACKGROUND_LOGIT = 1.0  # the constant that a class has to exceed
+FOCAL_POWER = 3.0
+FOCAL_OFFSET = 0.01
+FOREGROUND_SHARE, BACKGROUND_SHARE = 0.6, 0.7  # of a mask's largest value, that its pixels exceed
+MIN_CONFIDENCE = 0.2  # that every pixel of a pseudo mask exceeds
+
+
+def with_background(logits: Tensor, background_logit: float = BACKGROUND_LOGIT) -> Tensor:
+    """(B, C, h, w) logits with the constant background's in front: (B, C+1, h, w)."""
+    background = logits.new_full((1, 1, 1, 1), background_logit)
+    return torch.cat([background.expand(len(logits), 1, *logits.shape[-2:]), logits], dim=1)
+
+
+def class_scores(
+    logits: Tensor,
+    masks: Tensor,
+    *,
+    focal_power: float = FOCAL_POWER,
+    focal_offset: float = FOCAL_OFFSET,
+) -> Tensor:
+    """Image-level scores: normalised global weighted pooling plus focal mask penalty.
+
+    Args:
+        logits: (B, C, h, w).
+        masks: (B, C, h, w) probabilities of the same classes.
+        focal_power: 3 in the paper; the larger, the sooner a growing mask is left alone.
+        focal_offset: 0.01 in the paper; bounds the penalty of an empty mask to its logarithm.
+
+    Returns:
+        (B, C): sum(logit x mask) / (1 + sum(mask)) + (1 - m)^power log(offset + m), where m is
+        the mean mask.
+    """
+    pooled = (logits * masks).sum(dim=(-2, -1)) / (1 + masks.sum(dim=(-2, -1)))
+    size = masks.mean(dim=(-2, -1))
+    return pooled + (1 - size) ** focal_power * (focal_offset + size).log()
+
+
+def tag_loss(scores: Tensor, tags: Tensor) -> Tensor:
+    """Multilabel soft-margin loss of (B, C) scores against (B, C) bool tags: a scalar."""
+    return F.multilabel_soft_margin_loss(scores, tags.to(scores.dtype))
+
+
+def pseudo_masks(
+    masks: Tensor,
+    tags: Tensor,
+    *,
+    foreground_share: float = FOREGROUND_SHARE,
+    background_share: float = BACKGROUND_SHARE,
+    min_confidence: float = MIN_CONFIDENCE,
+) -> Tensor:
+    """Confident pixels of refined masks as labels.
+
+    Args:
+        masks: (B, C+1, h, w) probabilities.
+        tags: (B, C) bool; other classes are out of the question.
+        foreground_share, background_share: of the largest value of a mask in its image, that a
+            pixel has to exceed.
+        min_confidence: that it has to exceed as well.
+
+    Returns:
+        (B, h, w) int64 WSSS indices; 255 where no mask or more than one claims the pixel.
+    """
+    allowed = torch.cat([torch.ones_like(tags[:, :1]), tags], dim=1)[..., None, None]
+    share = masks.new_full((masks.shape[1], 1, 1), foreground_share)
+    share[BACKGROUND_INDEX] = background_share
+    bar = (share * masks.amax(dim=(-2, -1), keepdim=True)).clamp(min=min_confidence)
+    claimed = (masks > bar) & allowed
+    labels = claimed.long().argmax(dim=1)
+    return labels.masked_fill(claimed.sum(dim=1) != 1, IGNORE_INDEX)
+
+
+def balanced_cross_entropy(logits: Tensor, labels: Tensor, tags: Tensor) -> Tensor:
+    """Cross entropy in which a label weighs the less, the more of its image it covers.
+
+    A pixel's weight is 1 minus the share of its label among the labeled pixels of its image. Only
+    images in whose labels every tagged class appears are used.
+
+    Args:
+        logits: (B, C+1, h, w) before softmax.
+        labels: (B, h, w) int64 WSSS indices, 255 ignored.
+        tags: (B, C) bool.
+
+    Returns:
+        Scalar: the mean, over the images used, of the weighted mean over all of an image's pixels;
+        0, with a gradient of 0, where no image is used.
+    """
+    num_labels = logits.shape[1]
+    known = labels != IGNORE_INDEX
+    indicator = F.one_hot(labels.masked_fill(~known, BACKGROUND_INDEX), num_labels)
+    counts = (indicator * known.unsqueeze(-1)).sum(dim=(1, 2))  # (B, C+1)
+    usable = ((counts[:, 1:] > 0) | ~tags).all(dim=1)
+    shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    weight = torch.where(
+        known, (1 - shares).gather(1, labels.clamp(max=num_labels - 1).flatten(1)).view_as(known), 0
+    )
+    losses = F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="none")
+    by_image = (losses * weight).mean(dim=(-2, -1))
+    return (by_image * usable).sum() / usable.sum().clamp(min=1)

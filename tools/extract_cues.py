@@ -1,0 +1,93 @@
+"""Extract instance cues from a trained PAM classifier: one cue file for a data set.
+
+    python tools/extract_cues.py --config-file configs/pam_voc.yaml --output cues.json
+        [--dataset NAME] [--alpha A [A ...]] [--jobs N] [--skip-bad] [--overwrite] [--draw N]
+        [KEY VALUE ...]
+
+Takes MODEL.WEIGHTS or, where none are named, the last checkpoint of OUTPUT_DIR. Run again after an
+interruption, it goes on where it stopped. With several alphas nothing is written: it says what each
+would give, so that one can be chosen.
+"""
+
+from bestie_d2.engine.quiet import quiet_third_party_warnings
+
+quiet_third_party_warnings()
+
+import argparse  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from bestie_d2.engine.checks import check_config  # noqa: E402
+from bestie_d2.engine.command_line import run_tool  # noqa: E402
+from bestie_d2.engine.configuration import load_config  # noqa: E402
+from bestie_d2.engine.cue_extraction import (  # noqa: E402
+    CueSource,
+    count_for_alphas,
+    extract_cue_file,
+    with_alpha,
+)
+from bestie_d2.engine.cue_pictures import draw_cue_pictures  # noqa: E402
+from bestie_d2.errors import InputError  # noqa: E402
+from bestie_d2.evaluation.cue_summary import compare_summaries  # noqa: E402
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--config-file", required=True, metavar="FILE")
+    add("--dataset", help="default: the first of DATASETS.TRAIN")
+    add("--output", metavar="JSON", help="the cue file; not needed with several alphas")
+    add("--alpha", nargs="+", default=[], metavar="A", help="in place of MODEL.PAM.ALPHA")
+    add("--jobs", default=1, type=int, metavar="N", help="processes, one a GPU (default: 1)")
+    add("--skip-bad", action="store_true", help="go on after unreadable images")
+    add("--overwrite", action="store_true", help="replace the output")
+    add("--draw", default=0, type=int, metavar="N", help="draw N images to <output>-pictures_*.png")
+    add("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
+    arguments = parser.parse_args()
+    split_alphas(arguments)
+    if arguments.jobs < 1:
+        raise InputError(f"--jobs {arguments.jobs}: expected 1 or more")
+    if len(arguments.alpha) > 1 and (arguments.output or arguments.draw):
+        raise InputError("--output and --draw go with one alpha; several are only compared")
+    if len(arguments.alpha) <= 1 and not arguments.output:
+        raise InputError("--output: name the cue file to write")
+    return arguments
+
+
+def split_alphas(arguments: argparse.Namespace) -> None:
+    """Turn ``--alpha`` to numbers and give the KEY VALUE pairs behind it back to ``opts``."""
+    words, numbers = arguments.alpha, []
+    while len(numbers) < len(words):
+        try:
+            numbers.append(float(words[len(numbers)]))
+        except ValueError:
+            break
+    if words and not numbers:
+        raise InputError(f"--alpha {words[0]}: expected a number from 0 to 1")
+    arguments.alpha = numbers
+    arguments.opts = words[len(numbers) :] + arguments.opts
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    cfg = load_config(arguments.config_file, arguments.opts)
+    check_config(cfg)
+    if len(arguments.alpha) == 1:
+        cfg = with_alpha(cfg, arguments.alpha[0])
+    dataset = arguments.dataset or (cfg.DATASETS.TRAIN or ("",))[0]
+    source = CueSource.open(cfg, dataset, jobs=arguments.jobs, skip_bad=arguments.skip_bad)
+    if len(arguments.alpha) > 1:
+        summaries = count_for_alphas(source, arguments.alpha)
+        print(f"cues above {source.threshold:g} by alpha:\n{compare_summaries(summaries, 'alpha')}")
+        return
+    summary = extract_cue_file(source, arguments.output, overwrite=arguments.overwrite)
+    print(summary.table(source.class_names))
+    for line in [*summary.describe(source.threshold), f"cues written to {arguments.output}"]:
+        print(line)
+    if arguments.draw > 0:
+        stem = Path(arguments.output).with_suffix("")
+        for path in draw_cue_pictures(source, arguments.draw, f"{stem}-pictures"):
+            print(path)
+
+
+if __name__ == "__main__":
+    run_tool(main)
