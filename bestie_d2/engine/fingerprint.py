@@ -8,23 +8,26 @@ from collections.abc import Collection, Sequence
 
 from detectron2.config import CfgNode
 
+from bestie_d2.model_keys import NUM_CLASSES_NODE, num_classes_key
+
+OF_TRAINING = {"INPUT.BESTIE", "INPUT.TAGS", "INPUT.MAPPER"}
 READ_AT_ONCE = 1 << 20  # bytes
 
 
-def fingerprint(
-    cfg: CfgNode, records: Sequence[dict], dataset_name: str, *, ignored: Collection[str] = ()
-) -> dict[str, str]:
+def fingerprint(cfg: CfgNode, records: Sequence[dict], dataset_name: str) -> dict[str, str]:
     """What a model's outputs on a data set depend on, for ``ResultShards.begin``.
 
     Args:
         cfg: with ``MODEL.WEIGHTS``.
-        ignored: keys of ``MODEL`` and ``INPUT``, single or of whole nodes, that change nothing.
 
     Returns:
-        The values of all other keys of ``MODEL`` and ``INPUT``, the data set, and hashes of the
-        weights and of the records.
+        The values of all keys of ``INPUT`` and ``MODEL`` but those of training and of our other
+        models, the data set, and hashes of the weights and of the records.
     """
-    left_out = {"MODEL.DEVICE", "MODEL.WEIGHTS", *ignored}
+    own = num_classes_key(cfg)
+    others = (f"MODEL.{node}" for node in NUM_CLASSES_NODE.values())
+    left_out = OF_TRAINING | {"MODEL.DEVICE", "MODEL.WEIGHTS"}
+    left_out |= {node for node in others if not own.startswith(f"{node}.")}
     values = {}
     for node in ("MODEL", "INPUT"):
         _flatten(cfg[node], node, left_out, values)

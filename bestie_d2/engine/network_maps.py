@@ -10,7 +10,8 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
 
-from bestie_d2.engine.labeling_run import LabelingRun, fingerprint, records_to_label, with_weights
+from bestie_d2.engine.fingerprint import fingerprint
+from bestie_d2.engine.labeling_run import LabelingRun, records_to_label, with_weights
 from bestie_d2.engine.staged_maps import StagedMaps
 from bestie_d2.errors import InputError
 from bestie_d2.labeling.weak_maps import cams_to_index_map, to_index_map
@@ -56,8 +57,8 @@ class WeakMapWriter(DatasetEvaluator):
         return cams_to_index_map(output["cams"], tags, size, self._recipe.cam_threshold)
 
 
-def build_map_writer(cfg: CfgNode, worker: int, *, output: str, recipe: MapRecipe) -> WeakMapWriter:
-    """What takes one process's outputs; the arguments are those that ``LabelingRun`` asks for."""
+def build_map_writer(worker: int, *, output: str, recipe: MapRecipe) -> WeakMapWriter:
+    """What takes one process's outputs; every image has a file of its own, whoever makes it."""
     return WeakMapWriter(StagedMaps(output), recipe)
 
 

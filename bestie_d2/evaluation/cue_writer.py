@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 from detectron2.evaluation import DatasetEvaluator
@@ -15,6 +13,7 @@ from torch import Tensor
 from bestie_d2.data.readers import read_weak_sem_seg
 from bestie_d2.data.weak_labels import CUE_SCORE_THRESHOLD, WEAK_MAP_SUFFIX
 from bestie_d2.evaluation.cue_summary import CueSummary, count_cues
+from bestie_d2.evaluation.json_stream import write_object
 from bestie_d2.evaluation.result_shards import ResultShards, replacing
 from bestie_d2.evaluation.weak_components import MIN_AREA
 from bestie_d2.labeling.cues import activation_maps, extract_cues
@@ -114,25 +113,19 @@ class CueWriter(DatasetEvaluator):
             self._writer.append(record["image_id"], {"points": _points(cues), "counts": counts})
 
     def evaluate(self) -> CueSummary:
-        """Write the cue file, whole or not at all, and remove the single images' results."""
+        """Write the cue file, whole or not at all, and remove the single images' results.
+
+        Images that were left out are not in it.
+        """
         self._writer.close()
         summary = CueSummary.empty(len(self._categories))
-        with replacing(self._shards.output) as file:
-            self._write(file, summary)
-        self._shards.remove()
-        return summary
-
-    def _write(self, file: TextIO, summary: CueSummary) -> None:
-        """The images that were not left out, the classes and the cues, an entry a line."""
         done = self._shards.done()
         images = (_image_entry(record) for record in self._records if record["image_id"] in done)
-        file.write('{"images": ')
-        _write_list(file, images)
-        file.write(',\n"categories": ')
-        _write_list(file, self._categories)
-        file.write(',\n"points": ')
-        _write_list(file, self._points(summary))
-        file.write("}\n")
+        with replacing(self._shards.output) as file:
+            members = {"images": images, "categories": self._categories}
+            write_object(file, {**members, "points": self._points(summary)})
+        self._shards.remove()
+        return summary
 
     def _points(self, summary: CueSummary) -> Iterable[dict]:
         """The entries of all images, while the summary is added up."""
@@ -159,12 +152,3 @@ def _points(cues: PointCues) -> list[tuple[int, int, int, float]]:
         (x, y, class_id, round(score, SCORE_DECIMALS))
         for (y, x), class_id, score in zip(*columns, strict=True)
     ]
-
-
-def _write_list(file: TextIO, entries: Iterable[dict]) -> None:
-    """A JSON list, an entry a line."""
-    separator = "[\n"
-    for entry in entries:
-        file.write(separator + json.dumps(entry))
-        separator = ",\n"
-    file.write("\n]" if separator != "[\n" else "[]")

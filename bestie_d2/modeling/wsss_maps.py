@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bestie_d2.modeling.layers import upsample
-from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, wsss_index
+from bestie_d2.structures import BACKGROUND_INDEX, wsss_index
 
 
 def mean_over_views(
@@ -75,18 +75,3 @@ def suppress_background(masks: Tensor, power: float) -> Tensor:
     """(B, C+1, H, W) probabilities with the background's raised to a power, and summing to 1."""
     background, classes = masks[:, :1], masks[:, 1:]
     return _normalized(torch.cat([background**power, classes], dim=1))
-
-
-def to_index_map(sem_seg: Tensor, min_margin: float = 0.0) -> Tensor:
-    """Probabilities as a weak map.
-
-    Args:
-        sem_seg: (C+1, H, W) probabilities.
-        min_margin: pixels whose two most probable indices are closer than this become 255.
-
-    Returns:
-        (H, W) uint8 WSSS indices.
-    """
-    (first, second), order = sem_seg.topk(2, dim=0)
-    unsure = first - second < min_margin
-    return order[0].masked_fill(unsure, IGNORE_INDEX).to(torch.uint8)

@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import torch
 
-from bestie_d2.labeling.weak_maps import cams_to_index_map
+from bestie_d2.labeling.weak_maps import cams_to_index_map, to_index_map
+
+
+def test_probabilities_become_their_likeliest_index_or_255_where_unsure():
+    sem_seg = torch.tensor([[[0.7, 0.2, 0.45]], [[0.2, 0.3, 0.5]], [[0.1, 0.5, 0.05]]])
+    index_map = to_index_map(sem_seg)
+    assert index_map.dtype == torch.uint8
+    assert index_map.tolist() == [[0, 2, 1]]
+    assert to_index_map(sem_seg, min_margin=0.1).tolist() == [[0, 2, 255]]
 
 
 def test_a_pixel_goes_to_its_strongest_class_or_to_the_background():

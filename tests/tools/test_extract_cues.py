@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -23,8 +22,6 @@ from bestie_d2.evaluation.cue_writer import CueWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "extract_cues.py"
-NAMES = ["fünf.png", "a b.png", "日本.png", "d.png", "e.png"]
-TAGS = [[3], [3, 7], [7], [], [7]]  # category ids; of the file, with a gap
 
 TINY = """
 _BASE_: "{base}/pam_shapes.yaml"
@@ -72,24 +69,6 @@ extract_cues.main()
 """
 
 
-def write_lists(folder: Path) -> None:
-    images, annotations = [], []
-    random = np.random.default_rng(0)
-    for number, (name, tags) in enumerate(zip(NAMES, TAGS, strict=True)):
-        height, width = 40 + 3 * number, 61 - 5 * number
-        pixels = random.integers(0, 255, (height, width, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / "images" / name)
-        weak_map = np.zeros((height, width), np.uint8)
-        weak_map[:20], weak_map[25:] = 1, 2
-        Image.fromarray(weak_map).save(folder / "maps" / name)
-        image_id = 10 * number + 1
-        images.append({"id": image_id, "file_name": name, "height": height, "width": width})
-        annotations += [{"image_id": image_id, "category_id": tag} for tag in tags]
-    categories = [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}]
-    content = {"images": images, "categories": categories, "annotations": annotations}
-    (folder / "tags.json").write_text(json.dumps(content))
-
-
 def forget() -> None:
     for catalog in (DatasetCatalog, MetadataCatalog):
         if "tiny_cues" in catalog:
@@ -98,14 +77,13 @@ def forget() -> None:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("cues")
-    for name in ("images", "maps"):
-        (folder / name).mkdir()
-    write_lists(folder)
+def project(tagged_images) -> Path:
+    folder = tagged_images
     (folder / "tiny.yaml").write_text(TINY.format(base=ROOT / "configs", folder=folder))
     torch.manual_seed(0)
     model = build_model(load_config(str(folder / "tiny.yaml")))
+    model.head.extra_conv4.weight.data.abs_()  # some place is active for every class
+    model.head.extra_conv4.bias.data.zero_()
     torch.save({"model": model.state_dict()}, folder / "classifier.pth")
     yield folder
     forget()
@@ -155,9 +133,9 @@ def whole(tool, project, tmp_path_factory) -> bytes:
     return path.read_bytes()
 
 
-def test_the_file_has_all_images_and_cues_of_their_tags_alone(whole):
+def test_the_file_has_all_images_and_cues_of_their_tags_alone(whole, image_names, image_tags):
     content = json.loads(whole)
-    assert [image["file_name"] for image in content["images"]] == NAMES
+    assert [image["file_name"] for image in content["images"]] == image_names
     assert content["categories"] == [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}]
     found = {image["id"]: set() for image in content["images"]}
     sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
@@ -169,7 +147,7 @@ def test_the_file_has_all_images_and_cues_of_their_tags_alone(whole):
         assert 0 <= y < height
         assert 0.1 <= cue["score"] < 1
     assert any(found.values())
-    for tags, classes in zip(TAGS, found.values(), strict=True):
+    for tags, classes in zip(image_tags, found.values(), strict=True):
         assert classes <= set(tags)
 
 
@@ -226,8 +204,8 @@ def test_a_finished_file_stays_unless_told_otherwise(run, output, whole):
     assert "is a folder; name a file" in run("--output", str(output.parent), code=2)
 
 
-def test_an_unreadable_image_stops_the_run_or_is_left_out(run, project, output):
-    path = project / "images" / NAMES[1]
+def test_an_unreadable_image_stops_the_run_or_is_left_out(run, project, output, image_names):
+    path = project / "images" / image_names[1]
     image = path.read_bytes()
     output.parent.mkdir()
     output.write_text("mine")
@@ -245,7 +223,7 @@ def test_an_unreadable_image_stops_the_run_or_is_left_out(run, project, output):
     finally:
         path.write_bytes(image)
     images = json.loads(output.read_text())["images"]
-    assert [entry["file_name"] for entry in images] == [NAMES[0], *NAMES[2:]]
+    assert [entry["file_name"] for entry in images] == [image_names[0], *image_names[2:]]
     pictures = sorted(p.name for p in output.parent.glob("*.png"))
     assert pictures == ["cues-pictures_1.png", "cues-pictures_2.png"]
 

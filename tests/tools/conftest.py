@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# Names and tags of the images; the tags are category ids of the file, with a gap.
+NAMES = ["fünf.png", "a b.png", "日本.png", "d.png", "e.png"]
+TAGS = [[3], [3, 7], [7], [], [7]]
+
+
+def _write(folder: Path) -> None:
+    images, annotations = [], []
+    random = np.random.default_rng(0)
+    for number, (name, tags) in enumerate(zip(NAMES, TAGS, strict=True)):
+        height, width = 40 + 3 * number, 61 - 5 * number
+        pixels = random.integers(0, 255, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / name)
+        weak_map = np.zeros((height, width), np.uint8)
+        weak_map[:20], weak_map[25:] = 1, 2
+        Image.fromarray(weak_map).save(folder / "maps" / name)
+        image_id = 10 * number + 1
+        images.append({"id": image_id, "file_name": name, "height": height, "width": width})
+        annotations += [{"image_id": image_id, "category_id": tag} for tag in tags]
+    categories = [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}]
+    content = {"images": images, "categories": categories, "annotations": annotations}
+    (folder / "tags.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def image_names() -> list[str]:
+    return list(NAMES)
+
+
+@pytest.fixture
+def image_tags() -> list[list[int]]:
+    return [list(tags) for tags in TAGS]
+
+
+@pytest.fixture(scope="module")
+def tagged_images(tmp_path_factory) -> Path:
+    """A folder with five small images, weak maps of them, and the images' tags."""
+    folder = tmp_path_factory.mktemp("tagged")
+    for name in ("images", "maps"):
+        (folder / name).mkdir()
+    _write(folder)
+    return folder
