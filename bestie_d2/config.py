@@ -203,14 +203,17 @@ def _add_wsss_keys(cfg: CfgNode) -> None:
     # Self-supervised mask loss, from this iteration on: 5 epochs of VOC in batches of 16.
     node.MASK_LOSS_START = 3305
     node.MASK_LOSS_WEIGHT = 1.0
-    # Pixel-adaptive mask refinement (PAMR), on maps of the masks' stride.
+    # Pixel-adaptive mask refinement (PAMR), on maps of the masks' stride; with TEST.PAMR also on
+    # maps of the image's own size, where the same number of pixels is a shorter way.
     node.PAMR = CfgNode()
     node.PAMR.DILATIONS = (1, 2, 4, 8, 12, 24)  # pixels; eight neighbours at each
     node.PAMR.ITERATIONS = 10
     # Pseudo masks: a pixel whose refined probability exceeds this share of its class's largest in
     # the image, and the lowest confidence.
     node.PSEUDO = CfgNode()
-    node.PSEUDO.BACKGROUND_POWER = 1.0  # that the background's is raised to before the refinement
+    # That the background's is raised to before the refinement. The higher, the more of an object
+    # that is found in part gets into its pseudo mask; much higher, and masks grow over the ground.
+    node.PSEUDO.BACKGROUND_POWER = 1.0
     node.PSEUDO.FOREGROUND_SHARE = 0.6
     node.PSEUDO.BACKGROUND_SHARE = 0.7
     node.PSEUDO.MIN_CONFIDENCE = 0.2

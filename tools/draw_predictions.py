@@ -17,7 +17,7 @@ from detectron2.data import DatasetCatalog  # noqa: E402
 
 from bestie_d2.engine.checks import check_config  # noqa: E402
 from bestie_d2.engine.command_line import run_tool  # noqa: E402
-from bestie_d2.engine.configuration import load_config  # noqa: E402
+from bestie_d2.engine.configuration import load_config, with_trained_weights  # noqa: E402
 from bestie_d2.engine.pictures import draw_predictions  # noqa: E402
 from bestie_d2.engine.trainer import load_trained_model  # noqa: E402
 from bestie_d2.errors import InputError  # noqa: E402
@@ -37,7 +37,7 @@ def main() -> None:
         raise InputError(f"--dataset {dataset!r} is not registered")
     if arguments.num < 1:
         raise InputError(f"--num {arguments.num}: expected 1 or more")
-    model, _ = load_trained_model(cfg, resume=False)
+    model, _ = load_trained_model(with_trained_weights(cfg, arguments.opts))
     folder = os.path.join(cfg.OUTPUT_DIR, "pictures")
     for path in draw_predictions(cfg, model, dataset, arguments.num, folder):
         print(path)

@@ -18,7 +18,7 @@ from pathlib import Path  # noqa: E402
 
 from bestie_d2.engine.checks import check_config  # noqa: E402
 from bestie_d2.engine.command_line import run_tool  # noqa: E402
-from bestie_d2.engine.configuration import load_config  # noqa: E402
+from bestie_d2.engine.configuration import load_config, with_trained_weights  # noqa: E402
 from bestie_d2.engine.cue_extraction import (  # noqa: E402
     CueSource,
     count_for_alphas,
@@ -71,6 +71,7 @@ def main() -> None:
     arguments = parse_arguments()
     cfg = load_config(arguments.config_file, arguments.opts)
     check_config(cfg)
+    cfg = with_trained_weights(cfg, arguments.opts)
     if len(arguments.alpha) == 1:
         cfg = with_alpha(cfg, arguments.alpha[0])
     dataset = arguments.dataset or (cfg.DATASETS.TRAIN or ("",))[0]

@@ -25,7 +25,7 @@ from pathlib import Path
 from bestie_d2.engine import network_maps
 from bestie_d2.engine.checks import check_config
 from bestie_d2.engine.command_line import run_tool
-from bestie_d2.engine.configuration import load_config
+from bestie_d2.engine.configuration import load_config, with_trained_weights
 from bestie_d2.engine.threshold_maps import References, ThresholdMaps, find_images
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.weak_map_check import check_weak_maps
@@ -104,6 +104,7 @@ def from_network(arguments: argparse.Namespace) -> None:
     """Maps of a registered data set by a trained network."""
     cfg = load_config(arguments.config_file, arguments.opts)
     check_config(cfg)
+    cfg = with_trained_weights(cfg, arguments.opts)
     dataset = arguments.dataset or (cfg.DATASETS.TRAIN or ("",))[0]
     recipe = network_maps.MapRecipe(arguments.method, arguments.cam_threshold, arguments.min_margin)
     made = network_maps.make_network_maps(

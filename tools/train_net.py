@@ -12,7 +12,8 @@ from detectron2.engine import default_argument_parser, launch  # noqa: E402
 
 from bestie_d2.engine.checks import check_processes, check_test_sets  # noqa: E402
 from bestie_d2.engine.command_line import run_tool  # noqa: E402
-from bestie_d2.engine.configuration import setup_run  # noqa: E402
+from bestie_d2.engine.configuration import setup_run, with_trained_weights  # noqa: E402
+from bestie_d2.engine.mask_training import check_train_sets  # noqa: E402
 from bestie_d2.engine.trainer import Trainer, evaluate  # noqa: E402
 
 
@@ -21,9 +22,10 @@ def train_or_evaluate(args) -> None:
     quiet_third_party_warnings()
     cfg = setup_run(args)
     if args.eval_only:
-        evaluate(cfg, resume=args.resume)
+        evaluate(with_trained_weights(cfg, [] if args.resume else args.opts))
         return
     check_test_sets(cfg)
+    check_train_sets(cfg)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     trainer.train()

@@ -22,17 +22,19 @@ POSITIVE = (
     "INPUT.TAGS.CROP_SIZE",
     "MODEL.BESTIE.NUM_CLASSES",
     "MODEL.PAM.NUM_CLASSES",
+    "MODEL.PAM.CUES.MIN_SCORE",
+    "MODEL.PAM.CUES.MAX_PER_CLASS",
     "MODEL.WSSS.NUM_CLASSES",
     "MODEL.BESTIE.SIGMA",
     "MODEL.BESTIE.SIZE_DIVISIBILITY",
     "MODEL.BESTIE.LOSS.SEM_SEG_TOP_K",
 )
-ODD = (
-    "MODEL.BESTIE.REFINEMENT.KERNEL",
-    "MODEL.BESTIE.TEST.KERNEL",
-    "MODEL.PAM.CUES.KERNEL",
-    "MODEL.PAM.CUES.SMOOTHING",
-)
+ODD = {  # key: its smallest value
+    "MODEL.BESTIE.REFINEMENT.KERNEL": 3,
+    "MODEL.BESTIE.TEST.KERNEL": 3,
+    "MODEL.PAM.CUES.KERNEL": 3,
+    "MODEL.PAM.CUES.SMOOTHING": 1,
+}
 
 
 def _value(cfg: CfgNode, key: str) -> object:
@@ -50,9 +52,11 @@ def check_config(cfg: CfgNode) -> None:
     for key in POSITIVE:
         if _value(cfg, key) <= 0:
             raise InputError(f"{key} is {_value(cfg, key)}, expected more than 0")
-    for key in ODD:
-        if _value(cfg, key) < 1 or _value(cfg, key) % 2 == 0:
-            raise InputError(f"{key} is {_value(cfg, key)}, expected an odd number of pixels")
+    for key, smallest in ODD.items():
+        if _value(cfg, key) < smallest or _value(cfg, key) % 2 == 0:
+            raise InputError(
+                f"{key} is {_value(cfg, key)}, expected an odd number of pixels from {smallest}"
+            )
     scales = cfg.INPUT.BESTIE.SCALE_RANGE
     if len(scales) != 2 or not 0 < scales[0] <= scales[1]:
         raise InputError(f"INPUT.BESTIE.SCALE_RANGE is {scales}, expected [smallest, largest]")

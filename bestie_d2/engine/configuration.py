@@ -11,6 +11,8 @@ from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
+from fvcore.common.checkpoint import Checkpointer
+from torch import nn
 
 import bestie_d2.modeling  # noqa: F401 (registers the architectures that a configuration names)
 from bestie_d2.config import add_bestie_config
@@ -20,6 +22,7 @@ from bestie_d2.engine.command_line import make_folder
 from bestie_d2.errors import InputError
 
 BASE = "_BASE_"
+WEIGHTS = "MODEL.WEIGHTS"
 MODEL_ZOO = "model_zoo://"  # a _BASE_ out of the installed Detectron2's own configurations
 
 
@@ -101,6 +104,35 @@ def _reason(error: Exception) -> str:
     """An exception's text on one line, without the quotes that KeyError adds."""
     text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
     return " ".join(text.split())
+
+
+def with_trained_weights(cfg: CfgNode, overrides: Sequence[str] = ()) -> CfgNode:
+    """The configuration with ``MODEL.WEIGHTS`` a trained model's: for evaluation and labeling.
+
+    A configuration file's ``MODEL.WEIGHTS`` is what training starts from, so the last checkpoint of
+    ``OUTPUT_DIR``, if there is one, takes its place.
+
+    Args:
+        overrides: the ``KEY VALUE`` pairs that the configuration was loaded with; weights named
+            there are kept.
+
+    Raises:
+        InputError: there are no weights.
+    """
+    last = Checkpointer(nn.Module(), cfg.OUTPUT_DIR).get_checkpoint_file()
+    path = cfg.MODEL.WEIGHTS if WEIGHTS in overrides[::2] or not last else last
+    if not path:
+        raise InputError(
+            f"no weights: set MODEL.WEIGHTS, or OUTPUT_DIR to a folder that was trained into "
+            f"({cfg.OUTPUT_DIR} has no checkpoint)"
+        )
+    if "://" not in path and not os.path.isfile(path):
+        raise InputError(f"MODEL.WEIGHTS {path}: no such file")
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS = path
+    cfg.freeze()
+    return cfg
 
 
 def setup_run(args: argparse.Namespace) -> CfgNode:

@@ -25,7 +25,7 @@ class CueSource(LabelingSource):
     """A data set and the classifier that finds its cues, both looked through."""
 
     @classmethod
-    def open(cls, cfg: CfgNode, dataset_name: str, *, jobs: int, skip_bad: bool) -> CueSource:
+    def open(cls, cfg: CfgNode, dataset_name: str, *, jobs: int, skip_bad: bool) -> LabelingSource:
         """As :meth:`LabelingSource.open`, which also refuses what is no PAM classifier."""
         if cfg.MODEL.META_ARCHITECTURE != CLASSIFIER:
             raise InputError(

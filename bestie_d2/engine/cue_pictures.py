@@ -31,7 +31,7 @@ def draw_cue_pictures(source: CueSource, count: int, prefix: str) -> list[Path]:
     """
     records = source.records
     chosen = np.unique(np.linspace(0, len(records) - 1, min(count, len(records))).round())
-    model, _ = load_trained_model(source.cfg, resume=False)
+    model, _ = load_trained_model(source.cfg)
     model.eval()
     mapper = EvaluationMapper(source.cfg, is_train=False)
     recipe = recipe_of(source.cfg, source.dataset_name)

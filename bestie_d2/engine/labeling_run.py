@@ -16,8 +16,6 @@ import torch.multiprocessing as mp
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
-from fvcore.common.checkpoint import Checkpointer
-from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
@@ -101,29 +99,6 @@ def records_to_label(dataset_name: str, model_classes: int, *, skip_bad: bool) -
     return [{k: v for k, v in record.items() if k != "annotations"} for record in records]
 
 
-def with_weights(cfg: CfgNode) -> CfgNode:
-    """The configuration with ``MODEL.WEIGHTS`` named: where it is not, the last checkpoint.
-
-    A training that goes on meanwhile then changes nothing.
-
-    Raises:
-        InputError: neither is there.
-    """
-    path = cfg.MODEL.WEIGHTS or Checkpointer(nn.Module(), cfg.OUTPUT_DIR).get_checkpoint_file()
-    if not path or ("://" not in path and not os.path.isfile(path)):
-        raise InputError(
-            f"MODEL.WEIGHTS {path}: no such file"
-            if path
-            else f"no weights: set MODEL.WEIGHTS, or OUTPUT_DIR to a folder that was trained into "
-            f"({cfg.OUTPUT_DIR} has no checkpoint)"
-        )
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.WEIGHTS = path
-    cfg.freeze()
-    return cfg
-
-
 def pending(records: Sequence[dict], done: Collection[Hashable]) -> list[dict]:
     """The records whose image is not done yet."""
     return [record for record in records if record["image_id"] not in done]
@@ -181,7 +156,7 @@ def _work(worker: int, run: LabelingRun) -> None:
     if not share:
         return
     cfg = _on_own_device(run.cfg, worker)
-    model, _ = load_trained_model(cfg, resume=False)
+    model, _ = load_trained_model(cfg)
     model.eval()
     consumer = run.build_consumer(worker)
     loader = DataLoader(

@@ -9,7 +9,6 @@ from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from typing_extensions import Self
 
 from bestie_d2.engine.command_line import make_folder
 from bestie_d2.engine.fingerprint import fingerprint
@@ -18,7 +17,6 @@ from bestie_d2.engine.labeling_run import (
     LabelingRun,
     pending,
     records_to_label,
-    with_weights,
 )
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.result_shards import ResultShards
@@ -45,13 +43,12 @@ class LabelingSource:
     skip_bad: bool = False
 
     @classmethod
-    def open(cls, cfg: CfgNode, dataset_name: str, *, jobs: int, skip_bad: bool) -> Self:
-        """Read the data set's lists and see that there are weights.
+    def open(cls, cfg: CfgNode, dataset_name: str, *, jobs: int, skip_bad: bool) -> LabelingSource:
+        """Read the data set's lists.
 
         Raises:
-            InputError: weights or data set are not there, or the two do not go together.
+            InputError: the data set is not there, or it and the model do not go together.
         """
-        cfg = with_weights(cfg)
         records = records_to_label(dataset_name, num_classes(cfg), skip_bad=skip_bad)
         metadata = MetadataCatalog.get(dataset_name)
         ids = {index: own for own, index in metadata.thing_dataset_id_to_contiguous_id.items()}

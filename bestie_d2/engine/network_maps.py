@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
 
 from bestie_d2.engine.fingerprint import fingerprint
-from bestie_d2.engine.labeling_run import LabelingRun, records_to_label, with_weights
+from bestie_d2.engine.labeling_run import LabelingRun, records_to_label
 from bestie_d2.engine.staged_maps import StagedMaps
 from bestie_d2.errors import InputError
 from bestie_d2.labeling.weak_maps import cams_to_index_map, to_index_map
@@ -92,7 +92,6 @@ def make_network_maps(
             f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE!r}, but --method "
             f"{recipe.method} needs {wanted!r}"
         )
-    cfg = with_weights(cfg)
     records = records_to_label(dataset_name, num_classes(cfg), skip_bad=skip_bad)
     maps = StagedMaps(output)
     settings = fingerprint(cfg, records, dataset_name)

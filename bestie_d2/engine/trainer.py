@@ -92,38 +92,24 @@ class Trainer(DefaultTrainer):
         return DatasetEvaluators(task_of(cfg).build_evaluators(cfg, dataset_name, folder))
 
 
-def load_trained_model(cfg: CfgNode, *, resume: bool) -> tuple[nn.Module, dict]:
-    """The model with trained weights, and what else the checkpoint holds (such as ``iteration``).
-
-    Args:
-        resume: take the last checkpoint of ``OUTPUT_DIR``; else ``MODEL.WEIGHTS``, or that same
-            checkpoint where no weights are named.
+def load_trained_model(cfg: CfgNode) -> tuple[nn.Module, dict]:
+    """The model with the weights of ``MODEL.WEIGHTS``, and what else the file holds (such as
+    ``iteration``); see ``engine.configuration.with_trained_weights``.
 
     Raises:
-        InputError: there are no weights.
+        InputError: they do not give every tensor of the model its value.
     """
     model = Trainer.build_model(cfg)
-    checkpointer = BestieCheckpointer(model, cfg.OUTPUT_DIR, whole=True)
-    use_last = (resume or not cfg.MODEL.WEIGHTS) and checkpointer.has_checkpoint()
-    if not use_last and not cfg.MODEL.WEIGHTS:
-        raise InputError(
-            f"nothing to evaluate: set MODEL.WEIGHTS, or OUTPUT_DIR to a folder that was trained "
-            f"into ({cfg.OUTPUT_DIR} has no checkpoint)"
-        )
-    path = checkpointer.get_checkpoint_file() if use_last else cfg.MODEL.WEIGHTS
-    return model, checkpointer.load(path, checkpointables=[])
+    checkpointer = BestieCheckpointer(model, whole=True)
+    return model, checkpointer.load(cfg.MODEL.WEIGHTS, checkpointables=[])
 
 
-def evaluate(cfg: CfgNode, *, resume: bool) -> dict:
-    """Evaluate a trained model on ``DATASETS.TEST`` and add the figures to ``metrics.json``.
-
-    Args:
-        resume: as in ``load_trained_model``.
-    """
+def evaluate(cfg: CfgNode) -> dict:
+    """Evaluate a trained model on ``DATASETS.TEST`` and add the figures to ``metrics.json``."""
     if not cfg.DATASETS.TEST:
         raise InputError("DATASETS.TEST is empty: name a data set to evaluate on")
     check_test_sets(cfg)
-    model, state = load_trained_model(cfg, resume=resume)
+    model, state = load_trained_model(cfg)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
         append_metrics(cfg.OUTPUT_DIR, results, iteration=state.get("iteration"))

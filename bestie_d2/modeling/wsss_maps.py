@@ -36,42 +36,37 @@ def mean_over_views(
     Returns:
         (B, C+1, H, W), the mean.
     """
-    views = []
     step = size_divisibility
+    total, count = 0, 0  # summed as they come: at full size, a view of many classes is large
     for scale in scales:
         seen_size = tuple(max(round(n * scale / step), 1) * step for n in images.shape[-2:])
         seen = upsample(images, seen_size, align_corners=False)
-        views.append(upsample(probabilities(seen), size, align_corners=False))
+        total = total + upsample(probabilities(seen), size, align_corners=False)
+        count += 1
         if flip:
             mirrored = probabilities(seen.flip(-1)).flip(-1)
-            views.append(upsample(mirrored, size, align_corners=False))
-    return torch.stack(views).mean(dim=0)
+            total += upsample(mirrored, size, align_corners=False)
+            count += 1
+    return total / count
 
 
-def _normalized(masks: Tensor) -> Tensor:
+def normalized(masks: Tensor) -> Tensor:
+    """(B, K, H, W) masks, divided by their sum over K."""
     return masks / masks.sum(dim=1, keepdim=True).clamp(min=torch.finfo(masks.dtype).tiny)
 
 
-def clean_by_tags(masks: Tensor, image_classes: Tensor | Sequence[int]) -> Tensor:
-    """Remove every class that the image is known not to show.
+def possible_indices(image_classes: Tensor | Sequence[int]) -> list[int]:
+    """Indices of the background and of the classes that an image is tagged with.
 
     Args:
-        masks: (1, C+1, H, W) probabilities.
         image_classes: (C,) bool, or class ids ``0..C-1``.
-
-    Returns:
-        (1, C+1, H, W) probabilities.
     """
-    allowed = torch.zeros(masks.shape[1], dtype=torch.bool, device=masks.device)
-    allowed[BACKGROUND_INDEX] = True
     if isinstance(image_classes, Tensor):
-        allowed[1:] = image_classes.to(masks.device)
-    else:
-        allowed[[wsss_index(class_id) for class_id in image_classes]] = True
-    return _normalized(masks * allowed[:, None, None])
+        image_classes = image_classes.nonzero().flatten().tolist()
+    return [BACKGROUND_INDEX, *(wsss_index(class_id) for class_id in image_classes)]
 
 
 def suppress_background(masks: Tensor, power: float) -> Tensor:
-    """(B, C+1, H, W) probabilities with the background's raised to a power, and summing to 1."""
+    """(B, K, H, W) probabilities, the first's, the background's, raised to a power, summing to 1."""
     background, classes = masks[:, :1], masks[:, 1:]
-    return _normalized(torch.cat([background**power, classes], dim=1))
+    return normalized(torch.cat([background**power, classes], dim=1))

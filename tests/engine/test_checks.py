@@ -34,6 +34,8 @@ RLE = {"size": [4, 4], "counts": "04000"}
         ("INPUT.TAGS.CROP_SIZE", "0", "more than 0"),
         ("MODEL.PAM.ALPHA", "1.5", "MODEL.PAM.ALPHA is 1.5, expected 0 to 1"),
         ("MODEL.PAM.CUES.KERNEL", "8", "odd number"),
+        ("MODEL.PAM.CUES.KERNEL", "1", "odd number of pixels from 3"),
+        ("MODEL.PAM.CUES.MIN_SCORE", "0", "more than 0"),
         ("MODEL.BESTIE.HEAD", "Nobody", "choose from ConvInstanceHead, DualDecoder"),
         ("MODEL.META_ARCHITECTURE", "Nobody", "BESTIE"),
         ("MODEL.BACKBONE.NAME", "nobody", "build_hrnet_backbone"),

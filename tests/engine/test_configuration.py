@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 import torch
 
-from bestie_d2.engine.configuration import load_config
+from bestie_d2.engine.configuration import load_config, with_trained_weights
 from bestie_d2.errors import InputError
 
 
@@ -56,3 +58,24 @@ def test_a_wrong_file_is_told_in_one_line(tmp_path, content, message):
 def test_wrong_overrides_are_told(overrides):
     with pytest.raises(InputError, match=overrides[0].replace(".", r"\.")):
         load_config("", overrides)
+
+
+def test_a_trained_model_is_the_last_checkpoint_unless_weights_are_named(tmp_path):
+    (tmp_path / "start.pth").touch()
+    yaml = tmp_path / "run.yaml"
+    yaml.write_text(f'MODEL:\n  WEIGHTS: "{tmp_path}/start.pth"\nOUTPUT_DIR: "{tmp_path}"\n')
+
+    def weights(*overrides: str) -> str:
+        cfg = load_config(str(yaml), overrides)
+        return Path(with_trained_weights(cfg, overrides).MODEL.WEIGHTS).name
+
+    assert weights() == "start.pth"  # nothing has been trained yet
+    (tmp_path / "last_checkpoint").write_text("model_0000007.pth")
+    (tmp_path / "model_0000007.pth").touch()
+    assert weights() == "model_0000007.pth"
+    assert weights("SEED", "3", "MODEL.WEIGHTS", str(tmp_path / "start.pth")) == "start.pth"
+    with pytest.raises(InputError, match=r"MODEL\.WEIGHTS nowhere\.pth: no such file"):
+        weights("MODEL.WEIGHTS", "nowhere.pth")
+    (tmp_path / "last_checkpoint").unlink()
+    with pytest.raises(InputError, match="has no checkpoint"):
+        weights("MODEL.WEIGHTS", "")

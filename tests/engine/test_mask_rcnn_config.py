@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from detectron2.data import MetadataCatalog
 
+from bestie_d2.data import expand_path
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
 
@@ -19,6 +21,30 @@ def test_a_base_out_of_the_model_zoo():
     assert cfg.MODEL.MASK_ON
     assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == 1
     assert cfg.INPUT.MAPPER == ""
+
+
+@pytest.mark.parametrize(
+    ("data", "num_classes", "labeled_set", "test_set"),
+    [
+        ("voc", 20, "voc_2012_train_aug", "voc_2012_seg_val"),
+        ("coco", 80, "coco_2017_train", "coco_2017_val"),
+        ("shapes", 4, "shapes_train", "shapes_val"),
+    ],
+)
+def test_the_stage_behind_pseudo_labels(data, num_classes, labeled_set, test_set):
+    cfg = load_config(str(CONFIGS / f"mrcnn_{data}.yaml"))
+    assert cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN"
+    assert num_classes == cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    assert cfg.INPUT.MASK_FORMAT == "bitmask"
+    assert cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+    (entry,) = cfg.DATASETS.CUSTOM
+    assert (entry["name"],) == cfg.DATASETS.TRAIN
+    assert (test_set,) == cfg.DATASETS.TEST
+    assert entry["annotations"] == f"output/bestie_{data}/pseudo_labels.json"
+    assert expand_path(entry["images"]) == MetadataCatalog.get(labeled_set).image_root
+    teacher = CONFIGS / f"bestie_{data}.yaml"
+    if teacher.exists():  # its labels are looked for where it writes them
+        assert f"output/bestie_{data}" == load_config(str(teacher)).OUTPUT_DIR
 
 
 def test_an_unknown_name_of_the_model_zoo_is_told(tmp_path):

@@ -46,7 +46,7 @@ def test_what_cannot_be_drawn_is_told(run_tool):
     for arguments, line in (
         (["--dataset", "nowhere"], "--dataset 'nowhere' is not registered"),
         (["--num", "0"], "--num 0: expected 1 or more"),
-        ([], "nothing to evaluate"),
+        ([], "no weights"),
     ):
         done = run_tool(
             "draw_predictions.py", "--config-file", "tiny.yaml", *arguments, "OUTPUT_DIR", "empty"

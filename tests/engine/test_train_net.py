@@ -143,7 +143,7 @@ def unreadable_map(project: Path) -> list[str]:
         (lambda p: ["MODEL.NO_SUCH_KEY", "1"], "MODEL.NO_SUCH_KEY"),
         (lambda p: ["MODEL.WEIGHTS"], "KEY VALUE"),
         (lambda p: ["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty"),
-        (lambda p: ["--eval-only"], "nothing to evaluate"),
+        (lambda p: ["--eval-only"], "no weights"),
         (lambda p: ["DATASETS.TEST", "('nowhere',)"], "'nowhere' is not registered"),
         (lambda p: ["OUTPUT_DIR", str(p / "tiny.yaml" / "in")], "cannot be made a folder"),
     ],

@@ -12,19 +12,28 @@ from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 from torch import nn
 
+from bestie_d2.checkpoint import BestieCheckpointer
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
 from bestie_d2.modeling.heads.wsss import GlobalCueInjection, StochasticGate
-from bestie_d2.modeling.wsss_maps import clean_by_tags, mean_over_views, suppress_background
+from bestie_d2.modeling.wsss_maps import (
+    mean_over_views,
+    normalized,
+    possible_indices,
+    suppress_background,
+)
+from bestie_d2.ops.pamr import refine_masks
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SHAPES = str(CONFIGS / "wsss_shapes.yaml")
+CLASSIFIER = str(CONFIGS / "pam_shapes.yaml")
 VOC = str(CONFIGS / "wsss_voc.yaml")
 WITH_GLOBAL_CUES = (
     "MODEL.WSSS.PSI", "0.3",
     "MODEL.WSSS.ASPP_IMAGE_POOLING", "True",
     "MODEL.WSSS.ASPP_RATES", "(1, 2)",
 )  # fmt: skip
+NEAR_NEIGHBOURS = ("MODEL.WSSS.PAMR.DILATIONS", "(1, 2)")  # for maps of 16 x 16 pixels
 
 
 def config(*overrides, file=SHAPES):
@@ -61,6 +70,18 @@ class Recorded(nn.Module):
         return self.logits
 
 
+def test_starts_from_the_backbone_of_the_pam_classifier(tmp_path):
+    classifier = build_model(config(file=CLASSIFIER))
+    path = tmp_path / "classifier.pth"
+    torch.save({"model": classifier.state_dict()}, path)
+    model = build_model(config())
+    BestieCheckpointer(model).load(str(path))
+    given = {k: v for k, v in classifier.backbone.state_dict().items() if "num_batches" not in k}
+    loaded = model.backbone.state_dict()
+    assert loaded.keys() == given.keys()
+    assert all(torch.equal(loaded[key], value) for key, value in given.items())
+
+
 @pytest.mark.parametrize("overrides", [(), WITH_GLOBAL_CUES])
 def test_trains_and_uses_every_parameter(overrides):
     model = build_model(config("MODEL.WSSS.MASK_LOSS_START", "0", *overrides)).train()
@@ -74,7 +95,7 @@ def test_trains_and_uses_every_parameter(overrides):
 
 
 def test_the_mask_loss_waits_for_its_first_iteration():
-    model = build_model(config("MODEL.WSSS.MASK_LOSS_START", "7")).train()
+    model = build_model(config("MODEL.WSSS.MASK_LOSS_START", "7", *NEAR_NEIGHBOURS)).train()
     model.head = Recorded(confident_logits())
     examples = batch()
     with EventStorage(6):
@@ -93,8 +114,12 @@ def test_the_mask_loss_has_its_weight():
     values = []
     for weight in ("1.0", "3.0"):
         model = build_model(
-            config("MODEL.WSSS.MASK_LOSS_START", "0", "MODEL.WSSS.MASK_LOSS_WEIGHT", weight)
-        ).train()
+            config(
+                "MODEL.WSSS.MASK_LOSS_START", "0",
+                "MODEL.WSSS.MASK_LOSS_WEIGHT", weight,
+                *NEAR_NEIGHBOURS,
+            )
+        ).train()  # fmt: skip
         model.head = Recorded(confident_logits())
         with EventStorage(0):
             values.append(model(examples)["loss_masks"].item())
@@ -112,6 +137,7 @@ def test_pseudo_masks_see_a_suppressed_background():
                 "MODEL.WSSS.MASK_LOSS_START", "0",
                 "MODEL.WSSS.BACKGROUND_LOGIT", "4.0",
                 "MODEL.WSSS.PSEUDO.BACKGROUND_POWER", power,
+                *NEAR_NEIGHBOURS,
             )
         ).train()  # fmt: skip
         model.head = Recorded(logits)
@@ -159,6 +185,20 @@ def test_flip_averaging_is_blind_to_the_mirror():
     torch.testing.assert_close(one["sem_seg"], other["sem_seg"].flip(-1))
 
 
+def test_masks_may_be_refined_at_the_size_of_the_image():
+    image = torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8)
+    model = build_model(
+        config("MODEL.WSSS.PAMR.DILATIONS", "(1, 3)", "MODEL.WSSS.TEST.FLIP", "False")
+    ).eval()
+    model.head = Recorded(confident_logits()[:1])
+    (refined,) = model([{"image": image}])
+    model.refine_output = False
+    (rough,) = model([{"image": image}])
+    expected = refine_masks(image[None].float(), rough["sem_seg"][None], dilations=(1, 3))[0]
+    torch.testing.assert_close(refined["sem_seg"], expected, rtol=1e-3, atol=1e-4)
+    assert (refined["sem_seg"] - rough["sem_seg"]).abs().max() > 0.1
+
+
 def test_views_are_averaged_with_sides_on_the_grid():
     seen = []
 
@@ -176,8 +216,10 @@ def test_views_are_averaged_with_sides_on_the_grid():
 
 def test_small_functions_by_hand():
     masks = torch.tensor([0.5, 0.3, 0.2]).view(1, 3, 1, 1)
-    assert clean_by_tags(masks, [1]).flatten().tolist() == pytest.approx([5 / 7, 0, 2 / 7])
-    assert clean_by_tags(masks, []).flatten().tolist() == [1, 0, 0]
+    assert normalized(masks[:, [0, 2]]).flatten().tolist() == pytest.approx([5 / 7, 2 / 7])
+    assert possible_indices([1, 3]) == [0, 2, 4]
+    assert possible_indices(torch.tensor([False, True, False, True])) == [0, 2, 4]
+    assert possible_indices([]) == [0]
     powered = suppress_background(masks, 3.0).flatten().tolist()
     assert powered == pytest.approx([0.2, 0.48, 0.32])
 
@@ -204,7 +246,7 @@ def test_without_global_cues_far_pixels_do_not_matter(overrides, reach):
     image = torch.randn(1, 3, 128, 128)
     changed = image.clone()
     changed[..., 100:] += 3.0
-    one, other = (model.head(model.backbone(seen))[..., :30] for seen in (image, changed))
+    one, other = (model.head(model.backbone(seen))[..., :12] for seen in (image, changed))
     assert torch.allclose(one, other, atol=1e-5) != reach
 
 
@@ -222,13 +264,13 @@ def test_pre_trained_batch_norm_is_frozen_in_the_backbone_alone():
     assert not any(isinstance(m, nn.BatchNorm2d) for m in model.backbone.modules())
     assert any(isinstance(m, FrozenBatchNorm2d) for m in model.backbone.modules())
     assert any(isinstance(m, nn.BatchNorm2d) for m in model.head.modules())
-    trained = build_model(config())
+    trained = build_model(config("MODEL.WSSS.FREEZE_BACKBONE_NORM", "False"))
     assert any(isinstance(m, nn.BatchNorm2d) for m in trained.backbone.modules())
 
 
 @pytest.mark.parametrize("key", ["DEEP_FEATURE", "SHALLOW_FEATURE"])
 def test_a_wrong_feature_is_named_with_the_right_ones(key):
-    with pytest.raises(InputError, match=rf"MODEL.WSSS.{key} is 'res9'; choose from .*res2"):
+    with pytest.raises(InputError, match=rf"MODEL.WSSS.{key} is 'res9'; choose from .*block5"):
         build_model(config(f"MODEL.WSSS.{key}", "res9"))
 
 

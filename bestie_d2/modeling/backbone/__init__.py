@@ -1,17 +1,14 @@
 """Backbones in Detectron2's registry."""
 
 from .hrnet import HRNet, build_hrnet_backbone
-from .plain import PlainConvNet, build_plain_backbone
 from .resnet import TorchvisionResNet, build_torchvision_resnet_backbone
 from .vgg import DilatedVGG, build_vgg_backbone
 
 __all__ = [
     "DilatedVGG",
     "HRNet",
-    "PlainConvNet",
     "TorchvisionResNet",
     "build_hrnet_backbone",
-    "build_plain_backbone",
     "build_torchvision_resnet_backbone",
     "build_vgg_backbone",
 ]

@@ -20,7 +20,12 @@ from bestie_d2.modeling.wsss_losses import (
     tag_loss,
     with_background,
 )
-from bestie_d2.modeling.wsss_maps import clean_by_tags, mean_over_views, suppress_background
+from bestie_d2.modeling.wsss_maps import (
+    mean_over_views,
+    normalized,
+    possible_indices,
+    suppress_background,
+)
 from bestie_d2.ops.pamr import refine_masks
 
 
@@ -37,6 +42,7 @@ class SingleStageWSSS(nn.Module):
         *,
         backbone: Backbone,
         head: nn.Module,
+        num_classes: int,
         pixel_mean: list[float],
         pixel_std: list[float],
         background_logit: float,
@@ -58,6 +64,7 @@ class SingleStageWSSS(nn.Module):
         Args:
             backbone: images -> features by name.
             head: features -> (B, C, h, w) logits.
+            num_classes: C.
             pixel_mean, pixel_std: of each channel of the image, in 0..255.
             background_logit: constant that a class's logit has to exceed.
             mask_loss_start: the first iteration with the self-supervised mask loss.
@@ -78,6 +85,7 @@ class SingleStageWSSS(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.num_classes = num_classes
         self.background_logit = background_logit
         self.mask_loss_start = mask_loss_start
         self.mask_loss_weight = mask_loss_weight
@@ -102,6 +110,7 @@ class SingleStageWSSS(nn.Module):
         return {
             "backbone": backbone,
             "head": build_sem_seg_head(cfg, backbone.output_shape()),
+            "num_classes": node.NUM_CLASSES,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "background_logit": node.BACKGROUND_LOGIT,
@@ -178,9 +187,15 @@ class SingleStageWSSS(nn.Module):
         images = self._normalize(item["image"][None])
         height, width = images.shape[-2:]
         size = (item.get("height", height), item.get("width", width))
-        masks = mean_over_views(self._probabilities, images, size, **self.views)
+        kept: list[int] | slice = slice(None)
         if self.use_tags and "image_classes" in item:
-            masks = clean_by_tags(masks, item["image_classes"])
+            kept = possible_indices(item["image_classes"])
+
+        def probabilities(seen: Tensor) -> Tensor:
+            """Of what is possible alone: nothing later depends on the rest, which may be much."""
+            return self._probabilities(seen)[:, kept]
+
+        masks = normalized(mean_over_views(probabilities, images, size, **self.views))
         if self.refine_output or self.crf:
             seen = upsample(images, size, align_corners=False)
         if self.refine_output:
@@ -188,4 +203,6 @@ class SingleStageWSSS(nn.Module):
         masks = suppress_background(masks, self.background_power)
         if self.crf:
             masks = self.crf(seen * self.pixel_std + self.pixel_mean, masks)
-        return masks[0]
+        everything = masks.new_zeros(self.num_classes + 1, *size)
+        everything[kept] = masks[0]
+        return everything

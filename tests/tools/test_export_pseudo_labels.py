@@ -1,0 +1,290 @@
+"""tools/export_pseudo_labels.py on a tiny data set, with a model that never learned anything."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import build_model
+from PIL import Image
+from pycocotools import mask as mask_api
+
+from bestie_d2.data.datasets import weak
+from bestie_d2.engine.command_line import run_tool
+from bestie_d2.engine.configuration import load_config
+from bestie_d2.evaluation.coco_writer import PseudoLabelWriter
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = ROOT / "tools" / "export_pseudo_labels.py"
+NAMES = ["fünf.png", "a b.png", "日本.png", "d.png", "e.png"]
+TAGS = [[3], [3, 7], [7], [], [3, 7]]  # category ids; of the file, with a gap
+SETS = ("tiny_tagged", "tiny_true")
+
+TINY = """
+_BASE_: "{base}/bestie_shapes.yaml"
+MODEL:
+  DEVICE: "cpu"
+  WEIGHTS: "{folder}/model.pth"
+  BESTIE:
+    NUM_CLASSES: 2
+    TEST:
+      MIN_AREA: 1
+DATASETS:
+  CUSTOM:
+    - name: "tiny_tagged"
+      images: "{folder}/images"
+      tags: "{folder}/tags.json"
+    - name: "tiny_true"
+      images: "{folder}/images"
+      tags: "{folder}/tags.json"
+      annotations: "{folder}/truth.json"
+  TRAIN: ("tiny_tagged",)
+DATALOADER:
+  NUM_WORKERS: 0
+OUTPUT_DIR: "{folder}/output"
+"""
+
+# Runs the tool until so many results are there, then dies in the middle of the next one.
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {tools!r})
+from bestie_d2.evaluation.result_shards import ShardWriter
+whole, count = ShardWriter.append, 0
+def append(self, image_id, result):
+    global count
+    if count == 2:
+        self._file.write("[5, {{")
+        self._file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    whole(self, image_id, result)
+    count += 1
+ShardWriter.append = append
+sys.argv = {argv!r}
+import export_pseudo_labels
+export_pseudo_labels.main()
+"""
+
+
+def write_lists(folder: Path) -> None:
+    """Images of noise, their tags, and a true square of the first tag in each image."""
+    images, tagged, truth = [], [], []
+    random = np.random.default_rng(0)
+    for number, (name, tags) in enumerate(zip(NAMES, TAGS, strict=True)):
+        height, width = 40 + 3 * number, 61 - 5 * number
+        pixels = random.integers(0, 255, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / name)
+        image_id = 10 * number + 1
+        images.append({"id": image_id, "file_name": name, "height": height, "width": width})
+        tagged += [{"image_id": image_id, "category_id": tag} for tag in tags]
+        mask = np.zeros((height, width), np.uint8, order="F")
+        mask[:20, :30] = 1
+        rle = mask_api.encode(mask)
+        rle["counts"] = rle["counts"].decode()
+        for tag in tags[:1]:
+            entry = {"id": len(truth) + 1, "image_id": image_id, "category_id": tag}
+            truth.append({**entry, "bbox": [0, 0, 30, 20], "area": 600, "segmentation": rle})
+    common = {"images": images, "categories": [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}]}
+    (folder / "tags.json").write_text(json.dumps({**common, "annotations": tagged}))
+    (folder / "truth.json").write_text(json.dumps({**common, "annotations": truth}))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("labels")
+    (folder / "images").mkdir()
+    write_lists(folder)
+    (folder / "tiny.yaml").write_text(TINY.format(base=ROOT / "configs", folder=folder))
+    torch.manual_seed(0)
+    model = build_model(load_config(str(folder / "tiny.yaml")))
+    torch.save({"model": model.state_dict()}, folder / "model.pth")
+    yield folder
+    for name in SETS:
+        for catalog in (DatasetCatalog, MetadataCatalog):
+            catalog.remove(name)
+        weak._registered.pop(name)
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location(TOOL.stem, TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(tool, project, monkeypatch, capsys):
+    """Runs the tool in this process; returns what it printed. ``code``: the exit code expected."""
+
+    def run(*arguments: str, code: int = 0) -> str:
+        words = ["--config-file", str(project / "tiny.yaml"), *arguments]
+        monkeypatch.setattr(sys, "argv", [str(TOOL), *words])
+        if code:
+            with pytest.raises(SystemExit) as stop:
+                run_tool(tool.main)
+            assert stop.value.code == code
+        else:
+            run_tool(tool.main)
+        captured = capsys.readouterr()
+        return captured.err if code else captured.out
+
+    return run
+
+
+@pytest.fixture
+def output(tmp_path) -> Path:
+    return tmp_path / "out" / "labels.json"
+
+
+EVERYTHING = ("--score-threshold", "0")
+
+
+@pytest.fixture
+def whole(run, tmp_path) -> bytes:
+    """The file of an undisturbed run."""
+    path = tmp_path / "whole.json"
+    run("--output", str(path), *EVERYTHING)
+    return path.read_bytes()
+
+
+def test_the_file_and_the_report(run, output, project):
+    out = run("--output", str(output), *EVERYTHING, "--dataset", "tiny_true", "--top-k", "3")
+    content = json.loads(output.read_text())
+    assert [image["file_name"] for image in content["images"]] == NAMES
+    assert content["categories"] == [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}]
+    found = {(a["image_id"], a["category_id"]) for a in content["annotations"]}
+    tags = json.loads((project / "tags.json").read_text())["annotations"]
+    assert found
+    assert found <= {(tag["image_id"], tag["category_id"]) for tag in tags}
+    info = content["info"]
+    assert (info["dataset"], info["untagged_classes_removed"]) == ("tiny_true", True)
+    assert (info["score_threshold"], info["min_area"], info["top_k"]) == (0.0, 1, 3)
+    assert len(info["weights"]) == 64
+    assert info["config"]["MODEL.BESTIE.TEST.MIN_AREA"] == "1"
+    assert str(project) not in output.read_text()
+    assert f"labels: {len(content['annotations'])} in 5 images" in out
+    assert " % of 4 objects, mean IoU" in out
+    assert "0.9 - 1.0" in out
+    assert f"pseudo labels written to {output}" in out
+
+
+def test_a_stock_model_gives_labels_too(run, output, project, tmp_path):
+    config = str(ROOT / "configs" / "mrcnn_shapes.yaml")
+    keys = ["MODEL.DEVICE", "cpu", "MODEL.ROI_HEADS.NUM_CLASSES", "2", "INPUT.MIN_SIZE_TEST", "64",
+            "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", "TEST.DETECTIONS_PER_IMAGE", "7",
+            "DATALOADER.NUM_WORKERS", "0"]  # fmt: skip
+    weights = tmp_path / "stock.pth"
+    torch.manual_seed(0)
+    torch.save({"model": build_model(load_config(config, keys)).state_dict()}, weights)
+    words = ["--ignore-tags", *EVERYTHING, "--dataset", "tiny_tagged", "--config-file", config]
+    run("--output", str(output), *words, *keys, "MODEL.WEIGHTS", str(weights))
+    content = json.loads(output.read_text())
+    count = Counter(label["image_id"] for label in content["annotations"])
+    assert 0 < max(count.values()) <= 7
+    assert content["info"]["config"]["TEST.DETECTIONS_PER_IMAGE"] == "7"
+
+
+def test_tags_and_cuts_choose(run, output):
+    def labels(*arguments: str) -> list[dict]:
+        run("--output", str(output), "--overwrite", *EVERYTHING, *arguments)
+        content = json.loads(output.read_text())
+        assert content["info"]["untagged_classes_removed"] == ("--ignore-tags" not in arguments)
+        return content["annotations"]
+
+    everything, cleaned = labels("--ignore-tags"), labels()
+    assert {a["image_id"] for a in everything} >= {31}  # of the image without any tag
+    assert 0 < len(cleaned) < len(everything)
+    score = sorted(a["score"] for a in everything)[len(everything) // 2]
+    sure = labels("--ignore-tags", "--score-threshold", f"{score:.4f}")
+    assert 0 < len(sure) < len(everything)
+    assert min(a["score"] for a in sure) >= round(score, 4) - 1e-6
+    assert min(a["area"] for a in labels("--min-area", "9")) >= 9
+
+
+def test_a_kill_and_several_processes_change_no_byte(run, output, whole, project, monkeypatch):
+    output.parent.mkdir()
+    config = ["--config-file", str(project / "tiny.yaml")]
+    argv = [str(TOOL), *config, "--output", str(output), *EVERYTHING]
+    script = KILLED.format(tools=str(TOOL.parent), argv=argv)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120)
+    assert done.returncode == -9, done.stderr[-2000:]
+    assert not output.exists()
+    out = run("--output", str(output), *EVERYTHING, "--jobs", "2")
+    assert "2 images are done already, 3 to go" in out
+    assert output.read_bytes() == whole
+    assert [path.name for path in output.parent.iterdir()] == ["labels.json"]
+
+
+def test_ctrl_c_keeps_what_is_done_but_not_for_other_settings(run, output, whole, monkeypatch):
+    process = PseudoLabelWriter.process
+
+    def interrupted(self: PseudoLabelWriter, inputs: list[dict], outputs: list[dict]) -> None:
+        if inputs[0]["image_id"] == 11:
+            raise KeyboardInterrupt
+        process(self, inputs, outputs)
+
+    monkeypatch.setattr(PseudoLabelWriter, "process", interrupted)
+    assert "run the same command again" in run("--output", str(output), *EVERYTHING, code=130)
+    monkeypatch.undo()
+    line = run("--output", str(output), "--score-threshold", "0.5", code=2)
+    assert "score_threshold was 0.0, is 0.5" in line
+    assert "use_tags was True, is False" in run(
+        "--output", str(output), *EVERYTHING, "--ignore-tags", code=2
+    )
+    assert "1 images are done already" in run("--output", str(output), *EVERYTHING)
+    assert output.read_bytes() == whole
+    assert "is there already; --overwrite" in run("--output", str(output), code=2)
+
+
+def test_an_unreadable_image_stops_the_run_or_is_left_out(run, project, output):
+    path = project / "images" / NAMES[1]
+    image = path.read_bytes()
+    try:
+        path.write_bytes(image[: len(image) // 2])
+        line = run("--output", str(output), code=2)
+        assert f"image {path}: not a readable image" in line
+        assert "--skip-bad" in line
+        assert not output.exists()
+        assert f"left out: image {path}" in run("--output", str(output), "--skip-bad")
+    finally:
+        path.write_bytes(image)
+    images = json.loads(output.read_text())["images"]
+    assert [entry["file_name"] for entry in images] == [NAMES[0], *NAMES[2:]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--jobs", "0"], "--jobs 0: expected 1 or more"),
+        (["--score-threshold", "1.5"], "--score-threshold 1.5: expected 0 to 1"),
+        (["--min-area", "0"], "--min-area 0: expected 1 or more pixels"),
+        (["--top-k", "0"], "--top-k 0: expected 1 or more"),
+        (["--dataset", "nothing"], "'nothing' is not registered"),
+        (["MODEL.WEIGHTS", "nowhere.pth"], "nowhere.pth: no such file"),
+        (["MODEL.BESTIE.NUM_CLASSES", "3"], "the model has 3 classes"),
+        (
+            ["MODEL.META_ARCHITECTURE", "PAMClassifier", "MODEL.PAM.NUM_CLASSES", "2"],
+            "'PAMClassifier', which finds no instances",
+        ),
+    ],
+)
+def test_refusals(run, output, arguments, line):
+    assert line in run("--output", str(output), *arguments, code=2)
+    assert not output.parent.exists()
+
+
+def test_a_data_set_without_an_image_folder_is_told(run, output):
+    root = MetadataCatalog.get("tiny_tagged").__dict__.pop("image_root")
+    try:
+        assert "has no image_root" in run("--output", str(output), code=2)
+    finally:
+        MetadataCatalog.get("tiny_tagged").image_root = root
