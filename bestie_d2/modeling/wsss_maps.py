@@ -67,6 +67,6 @@ def possible_indices(image_classes: Tensor | Sequence[int]) -> list[int]:
 
 
 def suppress_background(masks: Tensor, power: float) -> Tensor:
-    """(B, K, H, W) probabilities, the first's, the background's, raised to a power, summing to 1."""
+    """(B, K, H, W) probabilities, the background's (the first) to a power; they sum to 1."""
     background, classes = masks[:, :1], masks[:, 1:]
     return normalized(torch.cat([background**power, classes], dim=1))
