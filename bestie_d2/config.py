@@ -56,7 +56,7 @@ def _add_input_keys(cfg: CfgNode) -> None:
     cfg.INPUT.TAGS = CfgNode()
     # Both sides are resized to this many pixels (0: images keep their size), then a square ...
     cfg.INPUT.TAGS.RESIZE = 384
-    # ... of this side is cropped at random.
+    # ... of this side is cropped at random (padded where the image is smaller).
     cfg.INPUT.TAGS.CROP_SIZE = 321
     # Random brightness, contrast and saturation, as factors 1 +- these, and hue, in turns +- this.
     cfg.INPUT.TAGS.COLOR_JITTER = [0.3, 0.3, 0.3, 0.1]

@@ -12,7 +12,7 @@ quiet_third_party_warnings()
 
 import argparse  # noqa: E402
 
-from detectron2.data import MetadataCatalog  # noqa: E402
+from detectron2.data import DatasetCatalog, MetadataCatalog  # noqa: E402
 
 from bestie_d2.data import expand_path  # noqa: E402
 from bestie_d2.engine.command_line import run_tool  # noqa: E402
@@ -35,6 +35,8 @@ def main() -> None:
     arguments = parse_arguments()
     cfg = load_config(arguments.config_file, arguments.opts)
     dataset = arguments.dataset or (cfg.DATASETS.TRAIN or ("",))[0]
+    if dataset not in DatasetCatalog:
+        raise InputError(f"data set {dataset!r} is not registered; see DATASETS.CUSTOM")
     folder = arguments.weak_maps or expand_path(cfg.DATASETS.WEAK_MAPS)
     folder = folder or MetadataCatalog.get(dataset).get("weak_maps")
     if not folder:

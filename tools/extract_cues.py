@@ -60,9 +60,10 @@ def split_alphas(arguments: argparse.Namespace) -> None:
         try:
             numbers.append(float(words[len(numbers)]))
         except ValueError:
+            if not numbers or not words[len(numbers)][0].isalpha():  # no KEY either
+                word = words[len(numbers)]
+                raise InputError(f"--alpha {word}: expected a number from 0 to 1") from None
             break
-    if words and not numbers:
-        raise InputError(f"--alpha {words[0]}: expected a number from 0 to 1")
     arguments.alpha = numbers
     arguments.opts = words[len(numbers) :] + arguments.opts
 

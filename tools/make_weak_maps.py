@@ -32,6 +32,13 @@ from bestie_d2.evaluation.weak_map_check import check_weak_maps
 from bestie_d2.labeling.thresholds import METHODS, POLARITIES, ForegroundRecipe
 from bestie_d2.structures import IGNORE_INDEX
 
+# Options that only one kind of method takes.
+OF_NETWORKS = ("config_file", "dataset", "cam_threshold", "min_margin")
+OF_THRESHOLDS = (
+    *("images", "class_index", "draw", "truth", "points"),
+    *(field.name for field in fields(ForegroundRecipe) if field.name != "method"),
+)
+
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     """An option for each field of ``ForegroundRecipe``, of the same name."""
@@ -89,15 +96,25 @@ def parse_arguments() -> argparse.Namespace:
     add_network_options(parser)
     add_threshold_options(parser)
     arguments = parser.parse_args()
-    needed = "config_file" if arguments.method in network_maps.METHODS else "images"
-    if not getattr(arguments, needed):
-        option = f"--{needed.replace('_', '-')}"
-        raise InputError(f"--method {arguments.method} needs {option}")
+    check_options(parser, arguments)
     if not 0 < arguments.class_index < IGNORE_INDEX:
         raise InputError(f"--class-index {arguments.class_index}: expected 1..{IGNORE_INDEX - 1}")
     if arguments.jobs < 1:
         raise InputError(f"--jobs {arguments.jobs}: expected 1 or more")
     return arguments
+
+
+def check_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse what the method lacks, and what it would pass over."""
+    with_network = arguments.method in network_maps.METHODS
+    needed = "config_file" if with_network else "images"
+    if not getattr(arguments, needed):
+        option = f"--{needed.replace('_', '-')}"
+        raise InputError(f"--method {arguments.method} needs {option}")
+    for name in OF_THRESHOLDS if with_network else OF_NETWORKS:
+        if getattr(arguments, name) != parser.get_default(name):
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"--method {arguments.method} takes no {option}")
 
 
 def from_network(arguments: argparse.Namespace) -> None:

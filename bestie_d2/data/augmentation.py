@@ -176,7 +176,7 @@ def build_training_augmentations(cfg) -> list[T.Augmentation]:
         ResizeLongSide(node.LONG_SIDE, node.SCALE_RANGE, node.SCALE_STEP),
         RandomPadCrop(
             node.CROP_SIZE,
-            image_color=[round(mean) for mean in cfg.MODEL.PIXEL_MEAN],
+            image_color=_mean_color(cfg),
             map_value=IGNORE_INDEX if node.IGNORE_PADDING else BACKGROUND_INDEX,
         ),
     ]
@@ -189,9 +189,13 @@ def build_tag_augmentations(cfg) -> list[T.Augmentation]:
     augmentations = [T.Resize((node.RESIZE, node.RESIZE))] if node.RESIZE else []
     augmentations += [
         RandomColorJitter(node.COLOR_JITTER),
-        T.RandomCrop("absolute", (node.CROP_SIZE, node.CROP_SIZE)),
+        RandomPadCrop(node.CROP_SIZE, _mean_color(cfg), map_value=IGNORE_INDEX),
     ]
     return augmentations + _build_flips(node)
+
+
+def _mean_color(cfg) -> list[int]:
+    return [round(mean) for mean in cfg.MODEL.PIXEL_MEAN]
 
 
 def _build_flips(node) -> list[T.Augmentation]:

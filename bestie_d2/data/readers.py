@@ -19,6 +19,9 @@ from bestie_d2.errors import InputError
 from bestie_d2.structures import IGNORE_INDEX, PointCues
 
 GIVEN_SCORE = 1.0  # score of a point that a person gave
+# What Pillow raises for a file that it cannot or will not read.
+IMAGE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+UNREADABLE = "unreadable"  # of a record: why its image cannot be opened
 INDEX_MODES = ("P", "L", "1")  # Pillow's modes of palette, 8-bit grey and 1-bit grey images
 IMAGE_LISTS = {"images": ("id", "file_name"), "categories": ("id", "name")}  # of a COCO-like file
 
@@ -41,7 +44,7 @@ def read_weak_sem_seg(path: str, num_classes: int, size: Size | None = None) -> 
             mode, array = image.mode, np.array(image)
     except FileNotFoundError:
         raise InputError(f"index map {path}: no such file") from None
-    except (OSError, SyntaxError, ValueError) as error:
+    except IMAGE_ERRORS as error:
         raise InputError(f"index map {path}: not a readable PNG ({error})") from None
     if mode not in INDEX_MODES:
         raise InputError(

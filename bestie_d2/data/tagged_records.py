@@ -6,7 +6,7 @@ import logging
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from bestie_d2.data.weak_labels import check_classes, check_present
+from bestie_d2.data.weak_labels import check_classes, check_present, check_readable
 from bestie_d2.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ def load_tagged_records(name: str, num_classes: int, *, keep_untagged: bool = Fa
     records = DatasetCatalog.get(name)
     check_classes(MetadataCatalog.get(name).thing_classes, num_classes)
     check_present("image", [record["file_name"] for record in records])
+    check_readable(records)
     kept = [record for record in records if record["image_classes"] or keep_untagged]
     if not kept:
         raise InputError(f"data set {name!r}: none of its {len(records)} images has a tag")

@@ -11,7 +11,7 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from bestie_d2.data.paths import expand_path
-from bestie_d2.data.readers import Size, read_cues
+from bestie_d2.data.readers import UNREADABLE, Size, read_cues
 from bestie_d2.errors import InputError
 from bestie_d2.structures import PointCues
 
@@ -97,6 +97,7 @@ def attach_weak_labels(
     stems = [Path(record["file_name"]).stem for record in records]
     maps = [os.path.join(weak_maps, stem + WEAK_MAP_SUFFIX) for stem in stems]
     check_present("image", [record["file_name"] for record in records])
+    check_readable(records)
     check_present("weak map", maps)
     sizes = [(record["height"], record["width"]) for record in records]
     for path, size in zip(maps, sizes, strict=True):
@@ -117,6 +118,13 @@ def check_classes(classes: Sequence[str], num_classes: int) -> None:
             f"the model has {num_classes} classes, the data set {len(classes)} "
             f"({', '.join(classes)}): set the model's number of classes to {len(classes)}"
         )
+
+
+def check_readable(records: Sequence[dict]) -> None:
+    """Refuse records of which any has an image that could not be opened for its size."""
+    for record in records:
+        if UNREADABLE in record:
+            raise InputError(record[UNREADABLE])
 
 
 def check_present(what: str, paths: list[str]) -> None:

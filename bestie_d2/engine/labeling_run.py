@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 import bestie_d2.modeling  # noqa: F401 (registers the architectures, in spawned processes too)
 from bestie_d2.data import EvaluationMapper
-from bestie_d2.data.weak_labels import check_classes, check_present
+from bestie_d2.data.weak_labels import check_classes, check_present, check_readable
 from bestie_d2.engine.quiet import quiet_third_party_warnings
 from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.errors import InputError
@@ -96,6 +96,7 @@ def records_to_label(dataset_name: str, model_classes: int, *, skip_bad: bool) -
     check_classes(MetadataCatalog.get(dataset_name).thing_classes, model_classes)
     if not skip_bad:
         check_present("image", [record["file_name"] for record in records])
+        check_readable(records)
     return [{k: v for k, v in record.items() if k != "annotations"} for record in records]
 
 

@@ -36,6 +36,12 @@ class MapRecipe:
     cam_threshold: float = 0.3
     min_margin: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name in ("cam_threshold", "min_margin"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise InputError(f"--{name.replace('_', '-')} {value:g}: expected 0 to 1")
+
 
 class WeakMapWriter(DatasetEvaluator):
     """Turns a network's outputs into index PNGs."""

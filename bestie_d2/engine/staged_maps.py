@@ -39,7 +39,8 @@ class StagedMaps:
             overwrite: make all maps anew, and throw away unfinished ones of other settings.
 
         Raises:
-            InputError: there are maps of other settings, or a folder can't be made.
+            InputError: there are maps of other settings, finished or not, or a folder can't be
+                made.
         """
         wanted = json.loads(json.dumps(settings))
         make_folder(self.output, "--output")
@@ -52,6 +53,12 @@ class StagedMaps:
             )
             raise InputError(
                 f"--output {self.output}: its maps {why}; --overwrite replaces them, another "
+                "--output leaves them"
+            )
+        if any(self.stage.glob(f"*{WEAK_MAP_SUFFIX}")) and unfinished != wanted and not overwrite:
+            raise InputError(
+                f"--output {self.output}: {self.stage} holds unfinished maps of other settings "
+                f"({differences(unfinished or {}, wanted)}); --overwrite throws them away, another "
                 "--output leaves them"
             )
         if unfinished != wanted:
@@ -73,13 +80,18 @@ class StagedMaps:
         os.replace(scratch, self.stage / f"{stem}{WEAK_MAP_SUFFIX}")
 
     def finish(self, stems: Iterable[str]) -> int:
-        """Move the maps of the images to their place and say how many were new."""
+        """Move the maps of the images to their place and say how many were new.
+
+        Where maps of other settings were to be replaced, those of images that were left out go.
+        """
         moved = 0
         for stem in stems:
             made = self.stage / f"{stem}{WEAK_MAP_SUFFIX}"
             if made.exists():
                 os.replace(made, self.output / made.name)
                 moved += 1
+            elif not self.keeps_output:
+                (self.output / made.name).unlink(missing_ok=True)
         os.replace(self.stage / MADE_WITH, self.output / MADE_WITH)
         shutil.rmtree(self.stage)
         return moved

@@ -100,7 +100,8 @@ class ThresholdMaps:
             InputError: other maps in the folder, or an unreadable image unless they are skipped.
         """
         maps = StagedMaps(self.output)
-        settings = {"class index": self.class_index, **asdict(self.recipe)}
+        folder = str(self.images[0].parent.resolve())
+        settings = {"images": folder, "class index": self.class_index, **asdict(self.recipe)}
         maps.begin(settings, overwrite=overwrite)
         pending = [path for path in self.images if not maps.has(path.stem)]
         if len(pending) < len(self.images):

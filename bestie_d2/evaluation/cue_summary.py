@@ -85,7 +85,7 @@ class CueSummary:
                 "(those with exactly one become pseudo labels)"
             )
         if 0 < self.with_map < self.images:
-            lines.append(f"weak maps are there for {self.with_map} of {self.images} images")
+            lines.append(f"weak maps that can be used: {self.with_map} of {self.images}")
         return lines
 
     def table(self, class_names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bestie_d2.data.readers import read_weak_sem_seg
 from bestie_d2.data.weak_labels import CUE_SCORE_THRESHOLD, WEAK_MAP_SUFFIX
+from bestie_d2.errors import InputError
 from bestie_d2.evaluation.cue_summary import CueSummary, count_cues
 from bestie_d2.evaluation.json_stream import write_object
 from bestie_d2.evaluation.result_shards import ResultShards, replacing
@@ -55,15 +56,17 @@ def cues_of(cams: Tensor, record: Mapping, recipe: CueRecipe) -> tuple[PointCues
 
 
 def read_weak_map_of(record: Mapping, folder: str, num_classes: int) -> np.ndarray | None:
-    """(H, W) WSSS indices of a record's weak map; None where it, or the folder, is not there.
+    """(H, W) WSSS indices of a record's weak map; None where there is none that can be used.
 
-    Raises:
-        InputError: the map is unreadable or of another size than its image.
+    Cues do not depend on it, so nothing stops for its sake; the summary says how many there were.
     """
     path = Path(folder, Path(record["file_name"]).stem + WEAK_MAP_SUFFIX)
     if not folder or not path.is_file():
         return None
-    return read_weak_sem_seg(str(path), num_classes, (record["height"], record["width"]))
+    try:
+        return read_weak_sem_seg(str(path), num_classes, (record["height"], record["width"]))
+    except InputError:
+        return None
 
 
 class CueWriter(DatasetEvaluator):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bestie_d2.data.datasets.weak import TRUTH_LISTS
 from bestie_d2.data.readers import load_json
+from bestie_d2.data.weak_labels import check_readable
 from bestie_d2.errors import InputError
 
 # image id -> its objects: {"category_id": int, "segmentation": RLE} and, if predicted, "score"
@@ -57,6 +58,7 @@ def load_truth(dataset_name: str, *, crowds: bool = False) -> ObjectsByImage:
     if dataset_name not in DatasetCatalog:
         raise InputError(f"data set {dataset_name!r} is not registered; see DATASETS.CUSTOM")
     records = DatasetCatalog.get(dataset_name)
+    check_readable(records)
     annotations: dict[Hashable, list[dict]] = {}
     for record in records:
         if "annotations" in record:

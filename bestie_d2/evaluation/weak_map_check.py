@@ -35,6 +35,7 @@ class WeakMapReport:
     Attributes:
         class_names: C names.
         images: how many images the data set has.
+        read: of how many of them the map could be read.
         unusable: a line for each map that is missing, unreadable, of another size or with an index
             that is no class.
         lacking: stems of images with a tag that their map has no pixel of.
@@ -46,6 +47,7 @@ class WeakMapReport:
 
     class_names: Sequence[str]
     images: int
+    read: int = 0
     unusable: list[str] = field(default_factory=list)
     lacking: list[str] = field(default_factory=list)
     beyond: list[str] = field(default_factory=list)
@@ -60,6 +62,7 @@ class WeakMapReport:
 
     def count(self, stem: str, index_map: np.ndarray, image_classes: Sequence[int]) -> None:
         """Add one image with its map (H, W) and its tags."""
+        self.read += 1
         counts = np.bincount(index_map.ravel(), minlength=INDICES)
         self.pixels += counts
         shown = {c for c in range(len(self.class_names)) if counts[wsss_index(c)]}
@@ -77,7 +80,7 @@ class WeakMapReport:
         background = PERCENT * self.pixels[BACKGROUND_INDEX] / total
         unknown = PERCENT * self.pixels[IGNORE_INDEX] / total
         lines = [
-            f"{self.images - len(self.unusable)} of {self.images} maps can be used; "
+            f"{self.read} of {self.images} maps can be used; "
             f"{background:.1f} % of their pixels are background, {unknown:.1f} % unknown (255)"
         ]
         for stems, what in (

@@ -45,15 +45,24 @@ def test_both_sides_are_resized_then_cropped(record):
     assert MAPPER_REGISTRY.get("ImageTagMapper")(cfg)(record)["image"].shape == (3, 20, 20)
 
 
+def test_a_small_image_is_padded_with_the_mean_color(record):
+    plain = ["INPUT.TAGS.COLOR_JITTER", "[0, 0, 0, 0]"]
+    cfg = config("INPUT.TAGS.CROP_SIZE", "50", *plain)
+    image = MAPPER_REGISTRY.get("ImageTagMapper")(cfg)(record)["image"]
+    assert image.shape == (3, 50, 50)
+    padding = (image == torch.tensor([124, 116, 104], dtype=torch.uint8).view(3, 1, 1)).all(dim=0)
+    assert int(padding.sum()) == 50 * 50 - 24 * 40
+
+
 def test_flips_and_jitter_are_there_when_asked_for():
     def kinds(*overrides: str) -> list[str]:
         return [type(a).__name__ for a in build_tag_augmentations(config(*overrides).clone())]
 
-    assert kinds() == ["RandomColorJitter", "RandomCrop", "RandomFlip"]
+    assert kinds() == ["RandomColorJitter", "RandomPadCrop", "RandomFlip"]
     assert kinds("INPUT.TAGS.VERTICAL_FLIP", "True", "INPUT.TAGS.RESIZE", "30") == [
         "Resize",
         "RandomColorJitter",
-        "RandomCrop",
+        "RandomPadCrop",
         "RandomFlip",
         "RandomFlip",
     ]

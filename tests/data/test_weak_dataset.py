@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog, detection_utils
 from detectron2.structures import BoxMode
+from PIL import Image
+from PIL.ExifTags import Base
 
-from bestie_d2.data import register_custom_datasets, register_weak_dataset
+from bestie_d2.data import load_tagged_records, register_custom_datasets, register_weak_dataset
+from bestie_d2.engine.labeling_run import records_to_label
 from bestie_d2.errors import InputError
 
 IMAGES = [
@@ -143,10 +146,34 @@ def test_load_refusals(name, tmp_path, write_json):
     register_weak_dataset(name, images=str(tmp_path), points=path)
     with pytest.raises(InputError, match=r"points\.json: images a\.png and other/a\.png have"):
         DatasetCatalog.get(name)
-    content["images"] = [{"id": 1, "file_name": "c.png"}]
-    write_json(tmp_path / "points.json", content)
-    with pytest.raises(InputError, match=r"image .*c\.png: no such file"):
-        DatasetCatalog.get(name)
-    (tmp_path / "c.png").write_text("text")
-    with pytest.raises(InputError, match=r"image .*c\.png: not a readable image"):
-        DatasetCatalog.get(name)
+
+
+def test_an_image_of_unknown_size_that_cannot_be_opened(name, tmp_path, write_png):
+    """A training refuses it; a labeling run that skips bad images can leave it out."""
+    (tmp_path / "tags.csv").write_text("c.png,cat\nd.png,cat\n")
+    write_png(tmp_path / "d.png", np.zeros((2, 3, 3)))
+    register_weak_dataset(name, images=str(tmp_path), tags=str(tmp_path / "tags.csv"))
+    for content, reason in ((None, "no such file"), ("text", "not a readable image")):
+        if content:
+            (tmp_path / "c.png").write_text(content)
+        bad, good = DatasetCatalog.get(name)
+        assert f"c.png: {reason}" in bad["unreadable"]
+        assert "height" not in bad
+        assert (good["height"], good["width"]) == (2, 3)
+        with pytest.raises(InputError, match=rf"image .*c\.png: {reason}"):
+            load_tagged_records(name, 1)
+        assert len(records_to_label(name, 1, skip_bad=True)) == 2
+        with pytest.raises(InputError, match=rf"image .*c\.png: {reason}"):
+            records_to_label(name, 1, skip_bad=False)
+
+
+def test_sizes_are_those_of_the_turned_image(name, tmp_path):
+    sideways = Image.new("RGB", (30, 20))
+    exif = sideways.getexif()
+    exif[Base.Orientation] = 6
+    sideways.save(tmp_path / "phone.jpg", exif=exif)
+    (tmp_path / "tags.csv").write_text("phone.jpg,cat\n")
+    register_weak_dataset(name, images=str(tmp_path), tags=str(tmp_path / "tags.csv"))
+    (record,) = DatasetCatalog.get(name)
+    assert (record["height"], record["width"]) == (30, 20)
+    assert detection_utils.read_image(record["file_name"], "RGB").shape[:2] == (30, 20)

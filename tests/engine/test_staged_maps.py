@@ -70,13 +70,28 @@ def test_maps_of_other_settings_are_not_mixed(tmp_path):
     assert values(output) == {"a": 2, "b": 2}
 
 
-def test_unfinished_maps_of_other_settings_are_thrown_away(tmp_path):
+def test_unfinished_maps_of_other_settings_are_kept_unless_overwritten(tmp_path):
     output = tmp_path / "maps"
     maps = StagedMaps(output)
     maps.begin({"method": "x"}, overwrite=False)
     maps.save("a", index_map(1))
-    assert make(output, {"method": "y"}, 2) == 2
+    with pytest.raises(InputError, match=r"unfinished maps .*\(method was x, is y\)"):
+        make(output, {"method": "y"}, 2)
+    assert maps.has("a")
+    assert make(output, {"method": "y"}, 2, overwrite=True) == 2
     assert values(output) == {"a": 2, "b": 2}
+
+
+def test_no_old_map_passes_for_a_new_one(tmp_path):
+    output = tmp_path / "maps"
+    make(output, {"method": "x"}, 1)
+    maps = StagedMaps(output)
+    maps.begin({"method": "y"}, overwrite=True)
+    maps.save("a", index_map(2))  # image b is left out
+    assert maps.finish(STEMS) == 1
+    assert values(output) == {"a": 2}
+    assert make(output, {"method": "y"}, 3) == 1  # and made when it can be
+    assert values(output) == {"a": 2, "b": 3}
 
 
 def test_a_run_that_dies_while_moving_is_finished_by_the_next(tmp_path, monkeypatch):

@@ -82,7 +82,7 @@ def test_counts_add_up_and_are_told():
         "images without any cue, however weak: 1",
         "weak components with none / exactly one / several of them: 50.0 % / 25.0 % / 25.0 % of 4 "
         "(those with exactly one become pseudo labels)",
-        "weak maps are there for 1 of 2 images",
+        "weak maps that can be used: 1 of 2",
     ]
     lines = [line.split() for line in summary.table(["cat", "dog", "cow"]).splitlines()[2:]]
     assert lines == [

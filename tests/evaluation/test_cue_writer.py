@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from bestie_d2.data import read_cues
-from bestie_d2.errors import InputError
 from bestie_d2.evaluation.cue_writer import CueRecipe, CueWriter
 from bestie_d2.evaluation.result_shards import ResultShards
 
@@ -79,8 +78,10 @@ def test_images_that_were_left_out_are_not_in_the_file(shards, tmp_path):
     assert content["points"] == []
 
 
-def test_a_wrong_weak_map_is_named(shards, tmp_path):
-    Image.fromarray(np.zeros((4, 9), np.uint8)).save(tmp_path / "a.png")
-    writer = CueWriter(CATEGORIES, shards, CueRecipe(weak_maps=str(tmp_path)))
-    with pytest.raises(InputError, match=r"a.png: 4x9 pixels .* but its image has 4x8"):
-        writer.process([RECORDS[1]], [maps()])
+def test_a_weak_map_that_cannot_be_used_is_not_counted_with(shards, tmp_path):
+    Image.fromarray(np.zeros((4, 9), np.uint8)).save(tmp_path / "a.png")  # the image has 4x8
+    recipe = CueRecipe(weak_maps=str(tmp_path))
+    writer = CueWriter(CATEGORIES, shards, recipe, records=RECORDS)
+    writer.process([RECORDS[1]], [maps()])
+    summary = writer.evaluate()
+    assert (summary.images, summary.with_map, summary.components) == (1, 0, (0, 0, 0))

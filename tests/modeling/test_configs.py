@@ -13,7 +13,8 @@ from bestie_d2.engine.trainer import Trainer
 from bestie_d2.model_keys import num_classes
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-FILES = sorted(CONFIGS.rglob("*.yaml"))
+PIPELINES = CONFIGS / "pipelines"  # no configurations: chains of them
+FILES = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent != PIPELINES)
 DEEP = ("bestie_voc.yaml", "bestie_voc_R50.yaml")  # tested at full depth; the others need not be
 
 

@@ -187,3 +187,4 @@ def test_refusals(refused, images, tmp_path):
     (images / "b.png").write_bytes((images / "a.png").read_bytes())
     assert "has the same name as b.jpg" in refused()
     assert "--method cam needs --config-file" in refused("--method", "cam")
+    assert "takes no --dataset" in refused("--dataset", "anything")

@@ -10,10 +10,11 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from PIL import Image
+from PIL.ExifTags import Base
 from pycocotools import mask as mask_api
 
 from bestie_d2.data.paths import expand_path
-from bestie_d2.data.readers import IMAGE_LISTS, load_json
+from bestie_d2.data.readers import IMAGE_ERRORS, IMAGE_LISTS, UNREADABLE, Size, load_json
 from bestie_d2.data.tags import TaggedImages, read_tags, tags_from_coco
 from bestie_d2.errors import InputError
 
@@ -22,6 +23,7 @@ TRUTH_LISTS = {
     **IMAGE_LISTS,
     "annotations": ("id", "image_id", "category_id", "bbox", "area", "segmentation"),
 }
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 PATH_KEYS = ("images", "points", "tags", "cues", "weak_maps", "annotations")
 
 
@@ -147,9 +149,11 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
     Returns:
         A dict an image: ``file_name``, ``image_id``, ``height``, ``width``, ``image_classes``
         (sorted contiguous class ids) and, where the truth is all that is given, ``annotations``.
+        An image whose size the lists do not say and that cannot be opened has ``unreadable``, the
+        reason, in place of its size; see :func:`bestie_d2.data.weak_labels.check_readable`.
 
     Raises:
-        InputError: unreadable files, two images of one name, or an unknown category.
+        InputError: unreadable lists, two images of one name, or an unknown category.
     """
     source = dataset.tags or dataset.points
     if source:
@@ -169,7 +173,10 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
         stems[stem] = record["file_name"]
         record["file_name"] = os.path.join(dataset.images, record["file_name"])
         if "height" not in record or "width" not in record:
-            record["width"], record["height"] = _image_size(record["file_name"])
+            try:
+                record["height"], record["width"] = _image_size(record["file_name"])
+            except InputError as error:
+                record[UNREADABLE] = str(error)
     contiguous = {category_id: index for index, category_id in enumerate(tagged.category_ids)}
     MetadataCatalog.get(dataset.name).set(
         thing_classes=tagged.classes, thing_dataset_id_to_contiguous_id=contiguous
@@ -177,14 +184,17 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
     return tagged.records
 
 
-def _image_size(path: str) -> tuple[int, int]:
+def _image_size(path: str) -> Size:
+    """Height and width as readers give the image: turned the way its EXIF entry says."""
     try:
         with Image.open(path) as image:
-            return image.size
+            width, height = image.size
+            sideways = image.getexif().get(Base.Orientation, 1) in SIDEWAYS
     except FileNotFoundError:
         raise InputError(f"image {path}: no such file") from None
-    except OSError as error:
+    except IMAGE_ERRORS as error:
         raise InputError(f"image {path}: not a readable image ({error})") from None
+    return (width, height) if sideways else (height, width)
 
 
 def _add_annotations(tagged: TaggedImages, annotations: list[dict]) -> None:

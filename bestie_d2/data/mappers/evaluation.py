@@ -6,8 +6,8 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import SizeMismatchError
-from PIL import UnidentifiedImageError
 
+from bestie_d2.data.readers import IMAGE_ERRORS
 from bestie_d2.errors import InputError
 
 
@@ -33,6 +33,6 @@ class EvaluationMapper(DatasetMapper):
             reason = "no such file"
         except SizeMismatchError as error:
             reason = " ".join(str(error).split())
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        except IMAGE_ERRORS as error:
             reason = f"not a readable image ({error})"
         raise InputError(f"image {dataset_dict['file_name']}: {reason}")

@@ -10,11 +10,11 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
-from PIL import UnidentifiedImageError
 from torch import Tensor
 
 from bestie_d2.data.augmentation import build_tag_augmentations
 from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
+from bestie_d2.data.readers import IMAGE_ERRORS
 from bestie_d2.data.tagged_records import load_tagged_records
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import num_classes
@@ -30,7 +30,7 @@ def read_image(file_name: str, image_format: str) -> np.ndarray:
         return detection_utils.read_image(file_name, format=image_format)
     except FileNotFoundError:
         raise InputError(f"image {file_name}: no such file") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except IMAGE_ERRORS as error:
         raise InputError(f"image {file_name}: not a readable image ({error})") from None
 
 
