@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,26 @@ from PIL import Image
 # Names and tags of the images; the tags are category ids of the file, with a gap.
 NAMES = ["fünf.png", "a b.png", "日本.png", "d.png", "e.png"]
 TAGS = [[3], [3, 7], [7], [], [7]]
+
+# Runs the tool until so many results are there, then dies in the middle of the next one.
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {tools!r})
+from bestie_d2.evaluation.result_shards import ShardWriter
+whole, count = ShardWriter.append, 0
+def append(self, image_id, result):
+    global count
+    if count == 2:
+        self._file.write("[5, {{")
+        self._file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    whole(self, image_id, result)
+    count += 1
+ShardWriter.append = append
+sys.argv = {argv!r}
+import {tool}
+{tool}.main()
+"""
 
 
 def _write(folder: Path) -> None:
@@ -48,3 +71,16 @@ def tagged_images(tmp_path_factory) -> Path:
         (folder / name).mkdir()
     _write(folder)
     return folder
+
+
+@pytest.fixture
+def die_after_two_results() -> Callable[[list[str]], None]:
+    """Runs a tool that keeps results of single images, and kills it in the middle of the third."""
+
+    def run(argv: list[str]) -> None:
+        tool = Path(argv[0])
+        program = KILLED.format(tools=str(tool.parent), tool=tool.stem, argv=argv)
+        died = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=200)
+        assert died.returncode == -9, died.stderr[-2000:]
+
+    return run

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -51,26 +50,6 @@ DATASETS:
 DATALOADER:
   NUM_WORKERS: 0
 OUTPUT_DIR: "{folder}/output"
-"""
-
-# Runs the tool until so many results are there, then dies in the middle of the next one.
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, {tools!r})
-from bestie_d2.evaluation.result_shards import ShardWriter
-whole, count = ShardWriter.append, 0
-def append(self, image_id, result):
-    global count
-    if count == 2:
-        self._file.write("[5, {{")
-        self._file.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
-    whole(self, image_id, result)
-    count += 1
-ShardWriter.append = append
-sys.argv = {argv!r}
-import export_pseudo_labels
-export_pseudo_labels.main()
 """
 
 
@@ -210,13 +189,13 @@ def test_tags_and_cuts_choose(run, output):
     assert min(a["area"] for a in labels("--min-area", "9")) >= 9
 
 
-def test_a_kill_and_several_processes_change_no_byte(run, output, whole, project, monkeypatch):
+def test_a_kill_and_several_processes_change_no_byte(
+    run, output, whole, project, monkeypatch, die_after_two_results
+):
     output.parent.mkdir()
     config = ["--config-file", str(project / "tiny.yaml")]
     argv = [str(TOOL), *config, "--output", str(output), *EVERYTHING]
-    script = KILLED.format(tools=str(TOOL.parent), argv=argv)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120)
-    assert done.returncode == -9, done.stderr[-2000:]
+    die_after_two_results(argv)
     assert not output.exists()
     out = run("--output", str(output), *EVERYTHING, "--jobs", "2")
     assert "2 images are done already, 3 to go" in out

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -46,26 +45,6 @@ DATASETS:
 DATALOADER:
   NUM_WORKERS: 0
 OUTPUT_DIR: "{folder}/output"
-"""
-
-# Runs the tool until so many results are there, then dies in the middle of the next one.
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, {tools!r})
-from bestie_d2.evaluation.result_shards import ShardWriter
-whole, count = ShardWriter.append, 0
-def append(self, image_id, result):
-    global count
-    if count == 2:
-        self._file.write("[5, {{")
-        self._file.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
-    whole(self, image_id, result)
-    count += 1
-ShardWriter.append = append
-sys.argv = {argv!r}
-import extract_cues
-extract_cues.main()
 """
 
 
@@ -151,11 +130,9 @@ def test_the_file_has_all_images_and_cues_of_their_tags_alone(whole, image_names
         assert classes <= set(tags)
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(run, project, output, whole):
+def test_a_killed_run_goes_on_to_the_same_bytes(run, project, output, whole, die_after_two_results):
     argv = [str(TOOL), "--config-file", str(project / "tiny.yaml"), "--output", str(output)]
-    script = KILLED.format(tools=str(TOOL.parent), argv=argv)
-    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=200)
-    assert killed.returncode == -9, killed.stderr.decode()
+    die_after_two_results(argv)
     assert not output.exists()
     part = output.with_name("cues.json.parts") / "worker_0.jsonl"
     assert part.read_text().endswith("\n[5, {")

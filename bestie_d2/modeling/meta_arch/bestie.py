@@ -19,13 +19,14 @@ from bestie_d2.modeling.criterion import (
 )
 from bestie_d2.modeling.heads import InstanceMaps, build_instance_head
 from bestie_d2.modeling.layers import upsample
+from bestie_d2.modeling.meta_arch.normalized_input import NormalizedInput
 from bestie_d2.modeling.postprocessing import to_instances
 from bestie_d2.ops.offsets import rescale_offsets
 from bestie_d2.structures import InstanceTargets
 
 
 @META_ARCH_REGISTRY.register()
-class BESTIE(nn.Module):
+class BESTIE(NormalizedInput):
     """Weakly-supervised instance segmentation network (paper: Section 3)."""
 
     @configurable
@@ -51,15 +52,13 @@ class BESTIE(nn.Module):
             flip: average a test image's maps with those of its mirror image.
             grouping: keyword arguments of ``labeling.grouping.group_instances``.
         """
-        super().__init__()
+        super().__init__(pixel_mean, pixel_std)
         self.backbone = backbone
         self.head = head
         self.criterion = criterion
         self.size_divisibility = size_divisibility
         self.flip = flip
         self.grouping = grouping
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -83,10 +82,6 @@ class BESTIE(nn.Module):
             },
         }
 
-    @property
-    def device(self) -> torch.device:
-        return self.pixel_mean.device
-
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """Losses while training, else ``[{"instances": Instances}]``, one for each input.
 
@@ -108,10 +103,6 @@ class BESTIE(nn.Module):
             [item["cues"] for item in batched_inputs],
         )
         return self.criterion(maps, labels)
-
-    def _normalize(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in 0..255 -> zero mean, unit deviation, on the model's device."""
-        return (images.to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
 
     @torch.no_grad()
     def predict_maps(

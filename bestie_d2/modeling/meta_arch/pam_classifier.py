@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bestie_d2.errors import InputError
 from bestie_d2.modeling.heads.pam import HEAD_LAYER, PeakAttention, apply_after, check_layers
+from bestie_d2.modeling.meta_arch.normalized_input import NormalizedInput
 
 
 def layer_activations(backbone: nn.Module, layer: int) -> list[nn.Module]:
@@ -30,7 +31,7 @@ def layer_activations(backbone: nn.Module, layer: int) -> list[nn.Module]:
 
 
 @META_ARCH_REGISTRY.register()
-class PAMClassifier(nn.Module):
+class PAMClassifier(NormalizedInput):
     """Multi-label classifier whose activation maps peak once per object (paper: Section 3.2)."""
 
     @configurable
@@ -56,15 +57,13 @@ class PAMClassifier(nn.Module):
             pixel_mean, pixel_std: of each channel of the image, in 0..255.
             flip: average a test image's maps with those of its mirror image.
         """
-        super().__init__()
+        super().__init__(pixel_mean, pixel_std)
         self.backbone = backbone
         self.head = head
         self.in_feature = in_feature
         self.flip = flip
         for layer in backbone_layers:
             apply_after(layer_activations(backbone, layer), PeakAttention(alpha))
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -85,10 +84,6 @@ class PAMClassifier(nn.Module):
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "flip": node.TEST.FLIP,
         }
-
-    @property
-    def device(self) -> torch.device:
-        return self.pixel_mean.device
 
     def class_activation_maps(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalized images -> (B, C, h, w), before any ReLU."""
@@ -111,10 +106,6 @@ class PAMClassifier(nn.Module):
         tags = torch.stack([item["image_classes"] for item in batched_inputs]).to(self.device)
         logits = self.class_activation_maps(images).mean(dim=(-2, -1))
         return {"loss_tags": F.multilabel_soft_margin_loss(logits, tags.to(logits.dtype))}
-
-    def _normalize(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in 0..255 -> zero mean, unit deviation, on the model's device."""
-        return (images.to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
 
     @torch.no_grad()
     def _activate(self, image: Tensor) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bestie_d2.modeling.dense_crf import DenseCRF
 from bestie_d2.modeling.layers import upsample
+from bestie_d2.modeling.meta_arch.normalized_input import NormalizedInput
 from bestie_d2.modeling.wsss_losses import (
     balanced_cross_entropy,
     class_scores,
@@ -30,7 +31,7 @@ from bestie_d2.ops.pamr import refine_masks
 
 
 @META_ARCH_REGISTRY.register()
-class SingleStageWSSS(nn.Module):
+class SingleStageWSSS(NormalizedInput):
     """Segmentation network that learns from tags and its own refined masks.
 
     Araslanov & Roth, "Single-stage semantic segmentation from image labels" (CVPR 2020).
@@ -82,7 +83,7 @@ class SingleStageWSSS(nn.Module):
             refine_output: PAMR on a test image's probabilities.
             crf: dense conditional random field on these, or None.
         """
-        super().__init__()
+        super().__init__(pixel_mean, pixel_std)
         self.backbone = backbone
         self.head = head
         self.num_classes = num_classes
@@ -98,8 +99,6 @@ class SingleStageWSSS(nn.Module):
         self.use_tags = use_tags
         self.refine_output = refine_output
         self.crf = crf
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -136,10 +135,6 @@ class SingleStageWSSS(nn.Module):
             "crf": DenseCRF() if node.TEST.CRF else None,
         }
 
-    @property
-    def device(self) -> torch.device:
-        return self.pixel_mean.device
-
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """Losses while training, else ``[{"sem_seg": probabilities}]``, one for each input.
 
@@ -171,10 +166,6 @@ class SingleStageWSSS(nn.Module):
         labels = pseudo_masks(refined, tags, **self.pseudo)
         mask_loss = balanced_cross_entropy(everything, labels, tags)
         return {**losses, "loss_masks": mask_loss * self.mask_loss_weight}
-
-    def _normalize(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in 0..255 -> zero mean, unit deviation, on the model's device."""
-        return (images.to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
 
     def _probabilities(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalized images -> (B, C+1, h, w)."""

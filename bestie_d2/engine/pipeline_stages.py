@@ -1,0 +1,232 @@
+"""What the stages of a pipeline do: each calls what the tool of the same purpose calls."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation.testing import flatten_results_dict
+from detectron2.utils.env import seed_all_rng
+
+from bestie_d2.data import register_custom_datasets
+from bestie_d2.engine.checks import check_config, check_test_sets
+from bestie_d2.engine.configuration import load_config
+from bestie_d2.engine.cue_extraction import CueSource, extract_cue_file
+from bestie_d2.engine.labeling_source import LabelingSource
+from bestie_d2.engine.mask_training import check_train_sets
+from bestie_d2.engine.network_maps import SINGLE_STAGE, MapRecipe, make_network_maps
+from bestie_d2.engine.pipeline_file import KINDS, Pipeline
+from bestie_d2.engine.pseudo_label_export import export_pseudo_labels
+from bestie_d2.engine.stage_figures import Figures, finite, headlines, shown
+from bestie_d2.engine.trainer import Trainer, evaluate
+from bestie_d2.errors import InputError
+from bestie_d2.evaluation.coco_writer import LabelRecipe
+from bestie_d2.evaluation.weak_map_check import check_weak_maps
+
+PERCENT = 100.0
+PSEUDO_SUFFIX = "_pseudo_labels"  # of the name that the training set has with exported labels
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """One stage of a pipeline with its configurations.
+
+    Attributes:
+        name: of the stage.
+        configs: by stage, of what is trained, used or evaluated, without what earlier stages make;
+            several only for ``evaluate``.
+    """
+
+    pipeline: Pipeline
+    name: str
+    configs: dict[str, CfgNode]
+
+    @staticmethod
+    def load(pipeline: Pipeline, name: str) -> StageJob:
+        """Load the configurations, with overrides and the pipeline's data sets.
+
+        A stage that uses another's model takes that one's overrides too, then its own.
+
+        Raises:
+            InputError: names the file or key that is wrong.
+        """
+        kind = KINDS[name]
+        owners = [name] if kind.trains else pipeline.inputs_of(name)
+        return StageJob(pipeline, name, {o: _config(pipeline, name, o) for o in owners})
+
+    @property
+    def folder(self) -> str:
+        return self.pipeline.folder_of(self.name)
+
+    @property
+    def product(self) -> str:
+        return self.pipeline.product_of(self.name)
+
+    def config_hash(self) -> str:
+        """SHA-256 of everything that the pipeline and its configurations say of the stage."""
+        digest = hashlib.sha256(f"{self.pipeline.stages[self.name].score_threshold}".encode())
+        for owner, cfg in self.configs.items():
+            digest.update(f"\n{owner}\n{cfg.dump()}".encode())
+        return digest.hexdigest()
+
+    def run(self) -> Figures:
+        """Do what the stage is for, or go on with it.
+
+        Raises:
+            InputError: names the stage, and what is wrong.
+        """
+        try:
+            return RUNS[self.name](self)
+        except InputError as error:
+            raise InputError(f"stage {self.name}: {error}") from None
+
+
+def _config(pipeline: Pipeline, stage: str, owner: str) -> CfgNode:
+    """The configuration of ``owner``'s model as ``stage`` takes it."""
+    entry = pipeline.stages[owner]
+    own = pipeline.stages[stage].overrides if stage != owner else []
+    try:
+        cfg = load_config(entry.config, [*entry.overrides, *own]).clone()
+        cfg.defrost()
+        pseudo = owner == "mrcnn"
+        cfg.DATASETS.TRAIN = (pipeline.train_set + (PSEUDO_SUFFIX if pseudo else ""),)
+        cfg.DATASETS.TEST = (pipeline.test_set,)
+        cfg.OUTPUT_DIR = ""
+        check_config(cfg)
+    except InputError as error:
+        raise InputError(f"stage {stage}: {error}") from None
+    supervision = cfg.MODEL.BESTIE.SUPERVISION
+    if owner == "bestie" and supervision != pipeline.supervision:
+        raise InputError(
+            f"stage {stage}: MODEL.BESTIE.SUPERVISION is {supervision!r}, but the pipeline's "
+            f"supervision is {pipeline.supervision!r}"
+        )
+    for name in (pipeline.train_set, pipeline.test_set):
+        if name not in DatasetCatalog:
+            raise InputError(f"stage {stage}: data set {name!r} is not registered")
+    cfg.freeze()
+    return cfg
+
+
+def _train(job: StageJob) -> Figures:
+    cfg = _for_training(job)
+    check_test_sets(cfg)
+    check_train_sets(cfg)
+    with open(os.path.join(job.folder, "config.yaml"), "w", encoding="utf-8") as file:
+        file.write(cfg.dump())
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=True)
+    trainer.train()
+    return headlines({key: value for key, (value, _) in trainer.storage.latest().items()})
+
+
+def _for_training(job: StageJob) -> CfgNode:
+    """The stage's own configuration with the products that it learns from."""
+    pipeline = job.pipeline
+    cfg = job.configs[job.name].clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR = job.folder
+    weights_from = pipeline.stages[job.name].weights_from
+    if weights_from:
+        cfg.MODEL.WEIGHTS = pipeline.product_of(weights_from)
+    inputs = pipeline.inputs_of(job.name)
+    if "cues" in inputs:
+        cfg.DATASETS.CUES = pipeline.product_of("cues")
+    if "maps" in inputs:
+        cfg.DATASETS.WEAK_MAPS = pipeline.product_of("maps")
+    if "export" in inputs:
+        labeled = {
+            "name": cfg.DATASETS.TRAIN[0],
+            "images": MetadataCatalog.get(pipeline.train_set).image_root,
+            "annotations": pipeline.product_of("export"),
+        }
+        cfg.DATASETS.CUSTOM = [*cfg.DATASETS.CUSTOM, labeled]
+        register_custom_datasets([labeled])
+    cfg.freeze()
+    return cfg
+
+
+def _with_model(job: StageJob, owner: str, folder: str) -> CfgNode:
+    """The configuration of a trained stage with its checkpoint."""
+    cfg = job.configs[owner].clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR = folder
+    cfg.MODEL.WEIGHTS = job.pipeline.product_of(owner)
+    cfg.freeze()
+    return cfg
+
+
+def _extract_cues(job: StageJob) -> Figures:
+    cfg = _with_model(job, "pam", job.folder)
+    source = CueSource.open(cfg, job.pipeline.train_set, jobs=1, skip_bad=False)
+    summary = extract_cue_file(source, job.product, overwrite=True)
+    _print([summary.table(source.class_names), *summary.describe(source.threshold)])
+    values, text = {"cues": summary.cues}, f"{summary.cues} cues above {source.threshold:g}"
+    if sum(summary.components):
+        share = PERCENT * summary.components[1] / sum(summary.components)
+        values["components with one cue"] = share
+        text += f", {share:.1f} % of components with one"
+    return Figures(values, text)
+
+
+def _make_maps(job: StageJob) -> Figures:
+    cfg = _with_model(job, "wsss", job.folder)
+    train_set = job.pipeline.train_set
+    make_network_maps(cfg, train_set, job.product, MapRecipe(SINGLE_STAGE))
+    report = check_weak_maps(train_set, job.product)
+    _print([report.table(), *report.describe()])
+    if report.figures:
+        miou = finite(report.figures["mIoU"])
+        return Figures({"maps": report.images, "mIoU": miou}, f"mIoU {shown(miou)}")
+    return Figures({"maps": report.images}, f"{report.images} maps")
+
+
+def _export(job: StageJob) -> Figures:
+    cfg = _with_model(job, "bestie", job.folder)
+    source = LabelingSource.open(cfg, job.pipeline.train_set, jobs=1, skip_bad=False)
+    threshold = job.pipeline.stages[job.name].score_threshold
+    recipe = LabelRecipe(use_tags=True, score_threshold=threshold, min_area=1)
+    report = export_pseudo_labels(source, job.product, recipe, overwrite=True)
+    _print([report.table(source.class_names), *report.histogram(), *report.describe()])
+    labels = int(report.labels.sum())
+    if report.quality is None:
+        return Figures({"labels": labels}, f"{labels} labels")
+    of = report.quality.figures()
+    shares = {
+        "precision": finite(PERCENT * of.precision),
+        "recall": finite(PERCENT * of.recall),
+    }
+    text = ", ".join(f"{name} {shown(share)} %" for name, share in shares.items())
+    return Figures({"labels": labels, **shares}, f"{labels} labels, {text}")
+
+
+def _evaluate(job: StageJob) -> Figures:
+    values, texts = {}, []
+    for owner in job.configs:
+        folder = os.path.join(job.folder, owner)
+        os.makedirs(folder, exist_ok=True)
+        found = headlines(flatten_results_dict(evaluate(_with_model(job, owner, folder))))
+        values |= {f"{owner}/{key}": value for key, value in found.values.items()}
+        texts.append(f"{owner}: {found.text}")
+    return Figures(values, "; ".join(texts))
+
+
+def _print(lines: Iterable[str]) -> None:
+    print("\n".join(lines))
+
+
+RUNS: dict[str, Callable[[StageJob], Figures]] = {
+    "pam": _train,
+    "cues": _extract_cues,
+    "wsss": _train,
+    "maps": _make_maps,
+    "bestie": _train,
+    "export": _export,
+    "mrcnn": _train,
+    "evaluate": _evaluate,
+}
