@@ -12,13 +12,14 @@ from bestie_d2.errors import InputError
 logger = logging.getLogger(__name__)
 
 
-def load_tagged_records(name: str, num_classes: int, *, keep_untagged: bool = False) -> list[dict]:
+def load_tagged_records(name: str, num_classes: int) -> list[dict]:
     """The records of a registered data set, each with ``image_classes``.
+
+    Images without any tag are left out: they teach nothing.
 
     Args:
         name: a registered data set.
         num_classes: C of the model.
-        keep_untagged: also those of images without any tag, which teach nothing.
 
     Raises:
         InputError: an unknown name, no (tagged) image, a missing image, or another number of
@@ -30,7 +31,7 @@ def load_tagged_records(name: str, num_classes: int, *, keep_untagged: bool = Fa
     check_classes(MetadataCatalog.get(name).thing_classes, num_classes)
     check_present("image", [record["file_name"] for record in records])
     check_readable(records)
-    kept = [record for record in records if record["image_classes"] or keep_untagged]
+    kept = [record for record in records if record["image_classes"]]
     if not kept:
         raise InputError(f"data set {name!r}: none of its {len(records)} images has a tag")
     if len(kept) < len(records):
