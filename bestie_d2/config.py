@@ -160,9 +160,6 @@ def _add_classifier_keys(cfg: CfgNode) -> None:
     # convolutions). Paper, Table 8: 6 alone is best; () gives plain CAMs.
     cfg.MODEL.PAM.LAYERS = (6,)
     cfg.MODEL.PAM.ALPHA = 0.7  # alpha: activations below alpha x their channel's peak are zeroed
-    # The first training iteration with peak attention, plain ReLU before: a network from scratch
-    # has to find its classes first. Released recipe: 0, from ImageNet weights.
-    cfg.MODEL.PAM.START_ITER = 0
     cfg.MODEL.PAM.TEST = CfgNode()
     cfg.MODEL.PAM.TEST.FLIP = True  # average with the mirrored image
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY, build_model
-from detectron2.utils.events import EventStorage
 
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
@@ -51,9 +50,8 @@ def test_the_head_puts_pam_in_place_of_every_relu():
 
 
 def test_loss_is_the_soft_margin_of_the_maps_means(batch):
-    model = build("MODEL.PAM.START_ITER", "0").train()
-    with EventStorage(0):
-        loss = model(batch)["loss_tags"]
+    model = build().train()
+    loss = model(batch)["loss_tags"]
     model.eval()  # batch statistics aside, the same maps
     images = model._normalize(torch.stack([item["image"] for item in batch]))
     model.train()
@@ -61,22 +59,6 @@ def test_loss_is_the_soft_margin_of_the_maps_means(batch):
     tags = torch.stack([item["image_classes"] for item in batch]).float()
     expected = -(tags * F.logsigmoid(logits) + (1 - tags) * F.logsigmoid(-logits)).mean()
     torch.testing.assert_close(loss, expected)
-
-
-@pytest.mark.parametrize("layers", ["(6,)", "(5,)"])
-def test_pam_waits_for_its_first_iteration(batch, layers):
-    model = build("MODEL.PAM.START_ITER", "3", "MODEL.PAM.LAYERS", layers).train()
-    plain = build("MODEL.PAM.LAYERS", "()").train()
-
-    def loss(model, iteration: int) -> float:
-        with EventStorage(iteration):
-            return model(batch)["loss_tags"].item()
-
-    assert loss(model, 2) == loss(plain, 2)
-    assert loss(model, 3) != loss(plain, 3)
-    loss(model, 2)
-    model.eval()(batch[:1])  # at inference always
-    assert not any(attention.waiting for attention in model.attentions)
 
 
 def test_inference_averages_image_and_mirror_image(batch):

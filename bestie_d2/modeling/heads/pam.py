@@ -20,19 +20,14 @@ LAYERS = (4, 5, HEAD_LAYER)  # that may carry PAM (paper: Table 8)
 
 
 class PeakAttention(nn.Module):
-    """:func:`bestie_d2.ops.pam.peak_attention` as a layer without parameters.
-
-    Attributes:
-        waiting: be a plain ReLU for the time being.
-    """
+    """:func:`bestie_d2.ops.pam.peak_attention` as a layer without parameters."""
 
     def __init__(self, alpha: float) -> None:
         super().__init__()
         self.alpha = alpha
-        self.waiting = False
 
     def forward(self, features: Tensor) -> Tensor:
-        return features.relu() if self.waiting else peak_attention(features, self.alpha)
+        return peak_attention(features, self.alpha)
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}"

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, build_sem_seg_head
-from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
 from bestie_d2.errors import InputError
@@ -44,7 +43,6 @@ class PAMClassifier(NormalizedInput):
         in_feature: str,
         alpha: float,
         backbone_layers: tuple[int, ...],
-        start_iter: int,
         pixel_mean: list[float],
         pixel_std: list[float],
         flip: bool,
@@ -56,7 +54,6 @@ class PAMClassifier(NormalizedInput):
             in_feature: the feature that the head is given.
             alpha: of PAM in the backbone.
             backbone_layers: layers of the backbone that carry PAM.
-            start_iter: the first training iteration with PAM; plain ReLU before.
             pixel_mean, pixel_std: of each channel of the image, in 0..255.
             flip: average a test image's maps with those of its mirror image.
         """
@@ -65,12 +62,8 @@ class PAMClassifier(NormalizedInput):
         self.head = head
         self.in_feature = in_feature
         self.flip = flip
-        self.start_iter = start_iter
-        in_backbone = PeakAttention(alpha)
         for layer in backbone_layers:
-            apply_after(layer_activations(backbone, layer), in_backbone)
-        self.attentions = [m for m in head.modules() if isinstance(m, PeakAttention)]
-        self.attentions.append(in_backbone)
+            apply_after(layer_activations(backbone, layer), PeakAttention(alpha))
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -86,7 +79,6 @@ class PAMClassifier(NormalizedInput):
             "head": build_sem_seg_head(cfg, shapes[node.IN_FEATURE]),
             "in_feature": node.IN_FEATURE,
             "alpha": node.ALPHA,
-            "start_iter": node.START_ITER,
             "backbone_layers": tuple(n for n in check_layers(node.LAYERS) if n != HEAD_LAYER),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
@@ -108,8 +100,6 @@ class PAMClassifier(NormalizedInput):
             ``{"loss_tags": scalar}``, or for each input ``cams`` (C, h, w), the class activation
             maps before any ReLU at the backbone's stride, and ``tag_logits`` (C,), their means.
         """
-        for attention in self.attentions:
-            attention.waiting = self.training and get_event_storage().iter < self.start_iter
         if not self.training:
             return [self._activate(item["image"]) for item in batched_inputs]
         images = self._normalize(torch.stack([item["image"] for item in batched_inputs]))
