@@ -85,6 +85,9 @@ class PAMHead(nn.Module):
             get_norm(norm, hidden_channels) or nn.Identity() for _ in self._hidden()
         )
         self.activation = PeakAttention(alpha)
+        for convolution in self._hidden():
+            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            nn.init.zeros_(convolution.bias)
 
     def _hidden(self) -> tuple[nn.Conv2d, ...]:
         return self.extra_conv1, self.extra_conv2, self.extra_conv3
