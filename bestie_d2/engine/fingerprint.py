@@ -35,7 +35,7 @@ def fingerprint(cfg: CfgNode, records: Sequence[dict], dataset_name: str) -> dic
     return {
         "data set": dataset_name,
         "images and tags": hashlib.sha256(listing).hexdigest(),
-        "weights": _hash_of(cfg.MODEL.WEIGHTS),
+        "weights": _hash_of_weights(cfg.MODEL.WEIGHTS),
         **values,
     }
 
@@ -51,10 +51,13 @@ def _flatten(node: CfgNode, name: str, left_out: Collection[str], values: dict[s
             values[key] = str(value)
 
 
-def _hash_of(path: str) -> str:
+def _hash_of_weights(path: str) -> str:
     """SHA-256 of a file; the address itself of what is fetched."""
-    if "://" in path:
-        return path
+    return path if "://" in path else hash_of_file(path)
+
+
+def hash_of_file(path: str) -> str:
+    """SHA-256 of a file's content."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(READ_AT_ONCE):

@@ -16,11 +16,11 @@ import detectron2
 import torch
 
 from bestie_d2.engine.command_line import make_folder
+from bestie_d2.engine.fingerprint import hash_of_file
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.result_shards import replacing
 
 STARTED, MANIFEST = "started.json", "manifest.json"
-READ_AT_ONCE = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,11 @@ class StageRecord:
 
 def hash_of_product(path: str) -> str:
     """SHA-256 of a file, or of the names and contents of the files in a folder."""
+    if not os.path.isdir(path):
+        return hash_of_file(path)
     digest = hashlib.sha256()
-    if os.path.isdir(path):
-        for name in sorted(os.listdir(path)):
-            digest.update(f"{name}\0{hash_of_product(os.path.join(path, name))}\n".encode())
-        return digest.hexdigest()
-    with open(path, "rb") as file:
-        while block := file.read(READ_AT_ONCE):
-            digest.update(block)
+    for name in sorted(os.listdir(path)):
+        digest.update(f"{name}\0{hash_of_product(os.path.join(path, name))}\n".encode())
     return digest.hexdigest()
 
 

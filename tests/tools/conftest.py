@@ -5,10 +5,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from bestie_d2.engine.command_line import run_tool
 
 # Names and tags of the images; the tags are category ids of the file, with a gap.
 NAMES = ["fünf.png", "a b.png", "日本.png", "d.png", "e.png"]
@@ -82,5 +85,24 @@ def die_after_two_results() -> Callable[[list[str]], None]:
         program = KILLED.format(tools=str(tool.parent), tool=tool.stem, argv=argv)
         died = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=200)
         assert died.returncode == -9, died.stderr[-2000:]
+
+    return run
+
+
+@pytest.fixture
+def run_main(monkeypatch, capsys) -> Callable[[ModuleType, list[str], int], str]:
+    """Runs a loaded tool in this process and expects an exit code; returns what it printed, or for
+    another code than 0 what it complained of."""
+
+    def run(tool: ModuleType, argv: list[str], code: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", argv)
+        if code:
+            with pytest.raises(SystemExit) as stop:
+                run_tool(tool.main)
+            assert stop.value.code == code
+        else:
+            run_tool(tool.main)
+        captured = capsys.readouterr()
+        return captured.err if code else captured.out
 
     return run

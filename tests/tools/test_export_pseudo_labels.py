@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +17,6 @@ from PIL import Image
 from pycocotools import mask as mask_api
 
 from bestie_d2.data.datasets import weak
-from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.evaluation.coco_writer import PseudoLabelWriter
 
@@ -101,20 +99,12 @@ def tool() -> ModuleType:
 
 
 @pytest.fixture
-def run(tool, project, monkeypatch, capsys):
+def run(tool, project, run_main):
     """Runs the tool in this process; returns what it printed. ``code``: the exit code expected."""
 
     def run(*arguments: str, code: int = 0) -> str:
         words = ["--config-file", str(project / "tiny.yaml"), *arguments]
-        monkeypatch.setattr(sys, "argv", [str(TOOL), *words])
-        if code:
-            with pytest.raises(SystemExit) as stop:
-                run_tool(tool.main)
-            assert stop.value.code == code
-        else:
-            run_tool(tool.main)
-        captured = capsys.readouterr()
-        return captured.err if code else captured.out
+        return run_main(tool, [str(TOOL), *words], code)
 
     return run
 

@@ -15,7 +15,6 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from bestie_d2.data.datasets import weak
-from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.evaluation.cue_writer import CueWriter
 
@@ -77,21 +76,13 @@ def tool() -> ModuleType:
 
 
 @pytest.fixture
-def run(tool, project, monkeypatch, capsys):
+def run(tool, project, run_main):
     """Runs the tool in this process; returns what it printed. ``code``: the exit code expected."""
 
     def run(*arguments: str, code: int = 0) -> str:
-        monkeypatch.setattr(
-            sys, "argv", [str(TOOL), "--config-file", str(project / "tiny.yaml"), *arguments]
+        return run_main(
+            tool, [str(TOOL), "--config-file", str(project / "tiny.yaml"), *arguments], code
         )
-        if code:
-            with pytest.raises(SystemExit) as stop:
-                run_tool(tool.main)
-            assert stop.value.code == code
-        else:
-            run_tool(tool.main)
-        captured = capsys.readouterr()
-        return captured.err if code else captured.out
 
     return run
 

@@ -18,7 +18,6 @@ from PIL import Image
 
 from bestie_d2.data import EvaluationMapper
 from bestie_d2.data.datasets import weak
-from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.labeling.weak_maps import cams_to_index_map
 
@@ -100,19 +99,11 @@ def words(project: Path, method: str, output: Path, *arguments: str) -> list[str
 
 
 @pytest.fixture
-def run(tool, project, tmp_path, monkeypatch, capsys):
+def run(tool, project, tmp_path, run_main):
     """Runs the tool in this process; returns what it printed. ``code``: the exit code expected."""
 
     def run(method: str, *arguments: str, code: int = 0) -> str:
-        monkeypatch.setattr(sys, "argv", words(project, method, tmp_path / "maps", *arguments))
-        if code:
-            with pytest.raises(SystemExit) as stop:
-                run_tool(tool.main)
-            assert stop.value.code == code
-        else:
-            run_tool(tool.main)
-        captured = capsys.readouterr()
-        return captured.err if code else captured.out
+        return run_main(tool, words(project, method, tmp_path / "maps", *arguments), code)
 
     return run
 
