@@ -19,8 +19,8 @@ import argparse  # noqa: E402
 from bestie_d2.engine.checks import check_config  # noqa: E402
 from bestie_d2.engine.command_line import run_tool  # noqa: E402
 from bestie_d2.engine.configuration import load_config, with_trained_weights  # noqa: E402
-from bestie_d2.engine.labeling_source import LabelingSource  # noqa: E402
-from bestie_d2.engine.pseudo_label_export import export_pseudo_labels  # noqa: E402
+from bestie_d2.engine.labeling_runs.labeling_source import LabelingSource  # noqa: E402
+from bestie_d2.engine.labeling_runs.pseudo_label_export import export_pseudo_labels  # noqa: E402
 from bestie_d2.errors import InputError  # noqa: E402
 from bestie_d2.evaluation.coco_writer import LabelRecipe  # noqa: E402
 

@@ -17,8 +17,8 @@ quiet_third_party_warnings()
 import argparse  # noqa: E402
 
 from bestie_d2.engine.command_line import run_tool  # noqa: E402
-from bestie_d2.engine.pipeline import run_pipeline, table  # noqa: E402
-from bestie_d2.engine.pipeline_file import read_pipeline  # noqa: E402
+from bestie_d2.engine.pipeline.definition import read_pipeline  # noqa: E402
+from bestie_d2.engine.pipeline.runner import run_pipeline, table  # noqa: E402
 
 
 def parse_arguments() -> argparse.Namespace:

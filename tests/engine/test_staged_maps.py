@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bestie_d2.data import read_weak_sem_seg
-from bestie_d2.engine.staged_maps import StagedMaps
+from bestie_d2.engine.labeling_runs.staged_maps import StagedMaps
 from bestie_d2.errors import InputError
 
 STEMS = ("a", "b")

@@ -11,8 +11,8 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from bestie_d2.engine.command_line import make_folder
-from bestie_d2.engine.fingerprint import fingerprint
-from bestie_d2.engine.labeling_run import (
+from bestie_d2.engine.labeling_runs.fingerprint import fingerprint
+from bestie_d2.engine.labeling_runs.labeling_run import (
     BuildConsumer,
     LabelingRun,
     pending,

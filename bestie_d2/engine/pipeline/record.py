@@ -16,7 +16,7 @@ import detectron2
 import torch
 
 from bestie_d2.engine.command_line import make_folder
-from bestie_d2.engine.fingerprint import hash_of_file
+from bestie_d2.engine.labeling_runs.fingerprint import hash_of_file
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.result_shards import replacing
 

@@ -21,7 +21,7 @@ from bestie_d2.contact_sheet import contact_sheet
 from bestie_d2.data.datasets.weak import WeakDataset, load_weak_dataset
 from bestie_d2.data.readers import read_cues, read_weak_sem_seg
 from bestie_d2.data.tags import read_tags
-from bestie_d2.engine.staged_maps import StagedMaps
+from bestie_d2.engine.labeling_runs.staged_maps import StagedMaps
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.truth import to_rle
 from bestie_d2.evaluation.weak_map_quality import (

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
-from bestie_d2.engine.pipeline_file import Pipeline
-from bestie_d2.engine.pipeline_stages import StageJob
-from bestie_d2.engine.stage_log import logging_to
-from bestie_d2.engine.stage_record import Sources, StageRecord, hash_of_product
+from bestie_d2.engine.pipeline.definition import Pipeline
+from bestie_d2.engine.pipeline.log import logging_to
+from bestie_d2.engine.pipeline.record import Sources, StageRecord, hash_of_product
+from bestie_d2.engine.pipeline.stages import StageJob
 from bestie_d2.errors import InputError
 
 SKIP, RUN, RESUME, REDO = "skip", "run", "resume", "redo"

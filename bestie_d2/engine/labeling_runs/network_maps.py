@@ -10,9 +10,9 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
 
-from bestie_d2.engine.fingerprint import fingerprint
-from bestie_d2.engine.labeling_run import LabelingRun, records_to_label
-from bestie_d2.engine.staged_maps import StagedMaps
+from bestie_d2.engine.labeling_runs.fingerprint import fingerprint
+from bestie_d2.engine.labeling_runs.labeling_run import LabelingRun, records_to_label
+from bestie_d2.engine.labeling_runs.staged_maps import StagedMaps
 from bestie_d2.errors import InputError
 from bestie_d2.labeling.weak_maps import cams_to_index_map, to_index_map
 from bestie_d2.model_keys import num_classes

@@ -15,13 +15,13 @@ from detectron2.utils.env import seed_all_rng
 from bestie_d2.data import register_custom_datasets
 from bestie_d2.engine.checks import check_config, check_test_sets
 from bestie_d2.engine.configuration import load_config
-from bestie_d2.engine.cue_extraction import CueSource, extract_cue_file
-from bestie_d2.engine.labeling_source import LabelingSource
+from bestie_d2.engine.labeling_runs.cue_extraction import CueSource, extract_cue_file
+from bestie_d2.engine.labeling_runs.labeling_source import LabelingSource
+from bestie_d2.engine.labeling_runs.network_maps import SINGLE_STAGE, MapRecipe, make_network_maps
+from bestie_d2.engine.labeling_runs.pseudo_label_export import export_pseudo_labels
 from bestie_d2.engine.mask_training import check_train_sets
-from bestie_d2.engine.network_maps import SINGLE_STAGE, MapRecipe, make_network_maps
-from bestie_d2.engine.pipeline_file import KINDS, Pipeline
-from bestie_d2.engine.pseudo_label_export import export_pseudo_labels
-from bestie_d2.engine.stage_figures import Figures, finite, headlines, shown
+from bestie_d2.engine.pipeline.definition import KINDS, Pipeline
+from bestie_d2.engine.pipeline.figures import Figures, finite, headlines, shown
 from bestie_d2.engine.trainer import Trainer, evaluate
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.coco_writer import LabelRecipe

@@ -12,7 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from bestie_d2.data.paths import expand_path
-from bestie_d2.engine.labeling_source import LabelingSource
+from bestie_d2.engine.labeling_runs.labeling_source import LabelingSource
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.cue_summary import CueSummary
 from bestie_d2.evaluation.cue_writer import CueRecipe, CueWriter

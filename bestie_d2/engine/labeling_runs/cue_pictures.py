@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from bestie_d2.contact_sheet import SheetSample, draw_prediction_sheet
 from bestie_d2.data import EvaluationMapper
-from bestie_d2.engine.cue_extraction import CueSource, recipe_of
+from bestie_d2.engine.labeling_runs.cue_extraction import CueSource, recipe_of
 from bestie_d2.engine.pictures import ROWS_A_SHEET
 from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.errors import InputError

@@ -7,7 +7,7 @@ from functools import partial
 
 from detectron2.data import MetadataCatalog
 
-from bestie_d2.engine.labeling_source import LabelingSource
+from bestie_d2.engine.labeling_runs.labeling_source import LabelingSource
 from bestie_d2.engine.tasks import INSTANCES, task_of
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import has_truth, load_truth

@@ -1,0 +1,1 @@
+"""Runs over a data set that make labels: cues, weak maps, pseudo labels; resumable."""

@@ -1,0 +1,1 @@
+"""The chain of stages, from weak labels to Mask R-CNN, in one resumable command."""
