@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.structures import BoxMode
-from pycocotools import mask as mask_api
 
+from bestie_d2.data.datasets.object_map import ObjectMap, object_numbers
 from bestie_d2.data.datasets.weak import EVALUATOR_TYPE
 from bestie_d2.data.readers import Size, read_weak_sem_seg
+from bestie_d2.data.tags import read_tags
 from bestie_d2.errors import InputError
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
 
@@ -22,13 +22,19 @@ VOC_CLASSES = (
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
     "tvmonitor",
 )  # fmt: skip
-MAX_OBJECT_ID = IGNORE_INDEX - 1  # an object PNG holds 0, the objects' ids, and 255 for void
+MAX_OBJECT_NUMBER = IGNORE_INDEX - 1  # an object PNG holds 0, numbers of objects, 255 for void
+SUFFIXES = {"JPEGImages": ".jpg", "Annotations": ".xml"}  # of a folder's files; else PNGs
+
+# What datasets/prepare_voc.py adds to the folder; a set is used with or without it.
+TRAIN_AUG = "train_aug"
+CLASS_MAPS = "SegmentationClassAug"  # true class maps of train_aug: VOC's own, and SBD's
+CENTER_POINTS = "Center_points"  # the authors' name for their folder of given points
 
 # Detectron2 has the names voc_2012_train and voc_2012_val for VOC's detection task.
 # name: (image list, the authors' folder of cues, whether the truth is read)
 VOC_SETS = {
-    "voc_2012_train_aug": ("train_aug", "Peak_points", False),
-    "voc_2012_train_aug_point": ("train_aug", "Center_points", False),
+    "voc_2012_train_aug": (TRAIN_AUG, "Peak_points", False),
+    "voc_2012_train_aug_point": (TRAIN_AUG, CENTER_POINTS, False),
     "voc_2012_seg_train": ("train", "Peak_points", True),
     "voc_2012_seg_val": ("val", "Peak_points", True),
 }
@@ -38,12 +44,16 @@ def register_voc(root: str) -> None:
     """Register the VOC 2012 sets found in ``root/VOC2012``; nothing is opened before first use.
 
     ``voc_2012_seg_train`` and ``voc_2012_seg_val`` carry the truth, to measure pseudo labels and
-    predictions; the ``train_aug`` sets have tags and points alone.
+    predictions; the records of the ``train_aug`` sets have tags alone. Where these were prepared,
+    their truth is named beside: ``json_file`` of the metadata, for who measures pseudo labels.
     """
     folder = os.path.join(root, VOC_FOLDER)
     for name, (split, cues, with_truth) in VOC_SETS.items():
 
-        def load(split: str = split, with_truth: bool = with_truth) -> list[dict]:
+        def load(name: str = name, split: str = split, with_truth: bool = with_truth) -> list[dict]:
+            truth = os.path.join(folder, instances_file(split))
+            if not with_truth and os.path.isfile(truth):
+                MetadataCatalog.get(name).json_file = truth
             return load_voc(folder, split, with_truth=with_truth)
 
         DatasetCatalog.register(name, load)
@@ -60,6 +70,9 @@ def register_voc(root: str) -> None:
 def load_voc(folder: str, split: str, *, with_truth: bool) -> list[dict]:
     """The records of one image list, in Detectron2's format.
 
+    Tags and sizes come from the split's ``tags_*.json`` where that was prepared and has the image,
+    else from the image's XML.
+
     Args:
         folder: ``VOC2012``, with ``JPEGImages``, ``Annotations`` and ``ImageSets/Segmentation``.
         split: name of a list there.
@@ -68,34 +81,76 @@ def load_voc(folder: str, split: str, *, with_truth: bool) -> list[dict]:
     Raises:
         InputError: a missing or unreadable file, or a tag that is no VOC class.
     """
+    prepared = _prepared_tags(os.path.join(folder, tags_file(split)))
+    class_maps = "SegmentationClass" if with_truth else CLASS_MAPS
+    has_class_maps = os.path.isdir(os.path.join(folder, class_maps))
     records = []
-    for stem in _read_list(folder, split):
-        record = _read_xml(os.path.join(folder, "Annotations", f"{stem}.xml"))
-        record["file_name"] = os.path.join(folder, "JPEGImages", f"{stem}.jpg")
-        record["image_id"] = int(stem.replace("_", ""))
+    for stem in read_list(voc_list(folder, split), list_hint(folder, split)):
+        record = prepared.get(stem) or read_voc_xml(voc_file(folder, "Annotations", stem))
+        record["file_name"] = voc_file(folder, "JPEGImages", stem)
+        record["image_id"] = voc_image_id(stem)
         if with_truth:
             size = (record["height"], record["width"])
-            record["annotations"] = read_voc_instances(folder, stem, size)
-            record["semantic_truth_file_name"] = os.path.join(
-                folder, "SegmentationClass", f"{stem}.png"
-            )
+            record["annotations"] = read_voc_objects(folder, stem, size).annotations()
+        if has_class_maps:
+            record["semantic_truth_file_name"] = voc_file(folder, class_maps, stem)
         records.append(record)
     return records
 
 
-def _read_list(folder: str, split: str) -> list[str]:
-    """Image stems; the first word of a line is one, alone or as the path of an image."""
-    path = os.path.join(folder, "ImageSets", "Segmentation", f"{split}.txt")
+def voc_image_id(stem: str) -> int:
+    """2007_000032 -> 2007000032."""
+    return int(stem.replace("_", ""))
+
+
+def voc_list(folder: str, split: str) -> str:
+    """The path of an image list."""
+    return os.path.join(folder, "ImageSets", "Segmentation", f"{split}.txt")
+
+
+def voc_file(folder: str, kind: str, stem: str) -> str:
+    """The path of an image's file in one of the folders of ``VOC2012``."""
+    return os.path.join(folder, kind, stem + SUFFIXES.get(kind, ".png"))
+
+
+def instances_file(split: str) -> str:
+    """The name of a split's COCO instance JSON."""
+    return f"instances_{split}.json"
+
+
+def tags_file(split: str) -> str:
+    """The name of a split's tags in COCO style."""
+    return f"tags_{split}.json"
+
+
+def _prepared_tags(path: str) -> dict[str, dict]:
+    """``height``, ``width`` and ``image_classes`` by image stem; empty without the file."""
+    if not os.path.isfile(path):
+        return {}
+    return {Path(r["file_name"]).stem: r for r in read_tags(path, VOC_CLASSES).records}
+
+
+def list_hint(folder: str, split: str) -> str:
+    """What to do where an image list is missing."""
+    if split == TRAIN_AUG:
+        return "make it with python datasets/prepare_voc.py"
+    return f"put VOC 2012 into {folder} as datasets/README.md shows"
+
+
+def read_list(path: str, hint: str) -> list[str]:
+    """Image stems; the first word of a line is one, alone or as the path of an image.
+
+    Raises:
+        InputError: there is no such file; ``hint`` says what to do.
+    """
     try:
         lines = Path(path).read_text().splitlines()
     except OSError:
-        raise InputError(
-            f"{path}: no such file; put VOC 2012 into {folder} as datasets/README.md shows"
-        ) from None
+        raise InputError(f"{path}: no such file; {hint}") from None
     return [Path(line.split()[0]).stem for line in lines if line.strip()]
 
 
-def _read_xml(path: str) -> dict:
+def read_voc_xml(path: str) -> dict:
     """``height``, ``width`` and ``image_classes`` (sorted contiguous ids) of one annotation."""
     try:
         tree = ElementTree.parse(path)
@@ -113,41 +168,24 @@ def _read_xml(path: str) -> dict:
     return {**size, "image_classes": sorted(VOC_CLASSES.index(name) for name in names)}
 
 
-def read_voc_instances(folder: str, stem: str, size: Size) -> list[dict]:
-    """The true instances of an image by the protocol of the VOC instance AP.
+def read_voc_objects(folder: str, stem: str, size: Size) -> ObjectMap:
+    """The true objects of an image by the protocol of the VOC instance AP.
 
-    Every id of the object PNG but 0 and 255 is one; its class is the class PNG's value under it.
-    Void pixels belong to none, and no object is difficult or crowd.
-
-    Returns:
-        Annotations with ``bbox`` (XYXY_ABS, pixels), ``category_id`` (contiguous),
-        ``segmentation`` (compressed RLE with string counts) and ``iscrowd`` 0.
+    Every number of the object PNG but 0 and 255 is one; its class is the class PNG's value under
+    it. Void pixels belong to none, and no object is difficult or crowd.
 
     Raises:
         InputError: a missing or unreadable PNG, one of another ``size`` (height, width), or an
             object without a class.
     """
-    object_path = os.path.join(folder, "SegmentationObject", f"{stem}.png")
-    class_path = os.path.join(folder, "SegmentationClass", f"{stem}.png")
-    objects = read_weak_sem_seg(object_path, MAX_OBJECT_ID, size)
+    object_path = voc_file(folder, "SegmentationObject", stem)
+    class_path = voc_file(folder, "SegmentationClass", stem)
+    numbers = read_weak_sem_seg(object_path, MAX_OBJECT_NUMBER, size)
     class_map = read_weak_sem_seg(class_path, len(VOC_CLASSES), size)
-    annotations = []
-    for object_id in np.setdiff1d(objects, (BACKGROUND_INDEX, IGNORE_INDEX)):
-        mask = objects == object_id
-        index = int(np.bincount(class_map[mask]).argmax())
+    classes = {}
+    for number in object_numbers(numbers):
+        index = int(np.bincount(class_map[numbers == number]).argmax())
         if index in (BACKGROUND_INDEX, IGNORE_INDEX):
-            raise InputError(f"{class_path}: no class under object {object_id} of {object_path}")
-        annotations.append(_to_annotation(mask, index - 1))
-    return annotations
-
-
-def _to_annotation(mask: np.ndarray, category_id: int) -> dict:
-    rle = mask_api.encode(np.asfortranarray(mask.astype(np.uint8)))
-    ys, xs = mask.nonzero()
-    return {
-        "bbox": [int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1],
-        "bbox_mode": BoxMode.XYXY_ABS,
-        "category_id": category_id,
-        "segmentation": {"size": rle["size"], "counts": rle["counts"].decode("ascii")},
-        "iscrowd": 0,
-    }
+            raise InputError(f"{class_path}: no class under object {number} of {object_path}")
+        classes[number] = index - 1
+    return ObjectMap(numbers, classes)

@@ -174,7 +174,7 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
         record["file_name"] = os.path.join(dataset.images, record["file_name"])
         if "height" not in record or "width" not in record:
             try:
-                record["height"], record["width"] = _image_size(record["file_name"])
+                record["height"], record["width"] = image_size(record["file_name"])
             except InputError as error:
                 record[UNREADABLE] = str(error)
     contiguous = {category_id: index for index, category_id in enumerate(tagged.category_ids)}
@@ -184,8 +184,12 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
     return tagged.records
 
 
-def _image_size(path: str) -> Size:
-    """Height and width as readers give the image: turned the way its EXIF entry says."""
+def image_size(path: str) -> Size:
+    """Height and width as readers give the image: turned the way its EXIF entry says.
+
+    Raises:
+        InputError: no such file, or not a readable image.
+    """
     try:
         with Image.open(path) as image:
             width, height = image.size

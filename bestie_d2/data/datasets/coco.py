@@ -1,0 +1,126 @@
+"""COCO 2017 as weakly labelled sets: tags from the official files, or points made from them.
+
+Detectron2's own ``coco_2017_train`` and ``coco_2017_val`` hold masks; these never do.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.logger import log_first_n
+
+from bestie_d2.data.datasets.weak import EVALUATOR_TYPE
+from bestie_d2.data.readers import IMAGE_LISTS, load_json
+from bestie_d2.data.tags import tags_from_coco
+from bestie_d2.errors import InputError
+
+COCO_FOLDER = "coco"
+SPLITS = ("train", "val")
+NAMES_OF_CLASSES = "coco_2017_val"  # Detectron2's own set, which has them before any file is read
+POINTS_HINT = "make it with python datasets/prepare_coco.py"
+TRUTH_HINT = "put COCO 2017 there as datasets/README.md shows"
+
+logger = logging.getLogger(__name__)
+
+
+def register_coco(root: str) -> None:
+    """Register ``coco_2017_{train,val}_{tags,point}``; nothing is opened before first use.
+
+    Their truth is the official annotation file in ``root/coco/annotations``, which the metadata
+    names for evaluators; the records have tags alone.
+    """
+    folder = os.path.join(root, COCO_FOLDER)
+    classes = list(MetadataCatalog.get(NAMES_OF_CLASSES).thing_classes)
+    for split in SPLITS:
+        truth, points = instances_path(folder, split), points_path(folder, split)
+        sources = {
+            f"coco_2017_{split}_tags": (truth, os.path.join(folder, "Peak_points")),
+            f"coco_2017_{split}_point": (points, points),
+        }
+        for name, (source, cues) in sources.items():
+
+            def load(name: str = name, source: str = source, split: str = split) -> list[dict]:
+                return load_coco(name, folder, source, split)
+
+            DatasetCatalog.register(name, load)
+            MetadataCatalog.get(name).set(
+                thing_classes=classes,
+                image_root=image_folder(folder, split),
+                json_file=truth,
+                weak_maps=os.path.join(folder, "WSSS_maps"),
+                cues=cues,
+                evaluator_type=EVALUATOR_TYPE,
+            )
+
+
+def image_folder(folder: str, split: str) -> str:
+    """The images of a split of ``coco``."""
+    return os.path.join(folder, f"{split}2017")
+
+
+def instances_path(folder: str, split: str) -> str:
+    """The official annotation file of a split."""
+    return os.path.join(folder, "annotations", f"instances_{split}2017.json")
+
+
+def points_path(folder: str, split: str) -> str:
+    """The point labels of a split, which ``datasets/prepare_coco.py`` makes."""
+    return os.path.join(folder, "annotations", f"points_{split}2017.json")
+
+
+def load_coco(name: str, folder: str, source: str, split: str) -> list[dict]:
+    """The records of a split, in Detectron2's format, with ``image_classes``.
+
+    A crowd region gives no tag. Images without a tag are left out of ``train``, since they would
+    teach that all they show is background; ``val`` has every image.
+
+    Args:
+        name: the registered name; its metadata are completed.
+        folder: ``coco``.
+        source: COCO-style JSON with ``annotations`` or ``points``.
+
+    Raises:
+        InputError: a missing or unreadable file, or other categories than COCO's.
+    """
+    if not os.path.isfile(source):
+        hint = POINTS_HINT if source == points_path(folder, split) else TRUTH_HINT
+        raise InputError(f"{source}: no such file; {hint}")
+    data = load_json(source, IMAGE_LISTS)
+    if isinstance(data.get("annotations"), list):
+        data["annotations"] = without_crowds(data["annotations"])
+    metadata = MetadataCatalog.get(name)
+    tagged = tags_from_coco(source, data, metadata.thing_classes)
+    metadata.thing_dataset_id_to_contiguous_id = {
+        category_id: index for index, category_id in enumerate(tagged.category_ids)
+    }
+    _tell_gaps(source, tagged.category_ids)
+    for record in tagged.records:
+        record["file_name"] = os.path.join(image_folder(folder, split), record["file_name"])
+    if split != "train":
+        return tagged.records
+    kept = [record for record in tagged.records if record["image_classes"]]
+    untagged = len(tagged.records) - len(kept)
+    _log_once(f"{source}: {untagged} of {len(tagged.records)} images have no tag and are left out")
+    return kept
+
+
+def without_crowds(annotations: Sequence[dict]) -> list[dict]:
+    """The annotations of single objects."""
+    return [entry for entry in annotations if not entry.get("iscrowd", 0)]
+
+
+def _tell_gaps(source: str, category_ids: Sequence[int]) -> None:
+    ids = sorted(category_ids)
+    gaps = ", ".join(str(i) for i in range(ids[0], ids[-1]) if i not in ids)
+    _log_once(
+        f"{source}: the category ids {ids[0]} to {ids[-1]} (without {gaps or 'a gap'}) are the "
+        f"classes 0 to {len(ids) - 1}"
+    )
+
+
+def _log_once(line: str) -> None:
+    """Log a line the first time: a set is read several times in a run."""
+    log_first_n(logging.INFO, line, name=logger.name, key="message")
