@@ -1,7 +1,7 @@
 # make help lists what there is.
 #   PYTHON=/path/to/python   an interpreter, 3.10 to 3.12 (default: the first suitable one on PATH)
 #   VENV=/path/to/folder     where the environment goes (default: .venv)
-#   ARGS="..."               passed on to tools/run_demo.py or pytest
+#   ARGS="..."               passed on to tools/run_pipeline.py or pytest
 
 VENV ?= .venv
 PYTHON ?=
@@ -26,8 +26,8 @@ setup: ## prepare the environment in $(VENV); quick when it is up to date
 	echo "bestie_d2 needs Python 3.10 to 3.12, found none in: $(CANDIDATES);" \
 	    "try make PYTHON=/path/to/python" >&2; exit 1
 
-demo: setup ## run the demonstration (ARGS=... for tools/run_demo.py)
-	@"$(RUN)" tools/run_demo.py $(ARGS)
+demo: setup ## the whole chain on the embedded data (ARGS=... for tools/run_pipeline.py)
+	@"$(RUN)" tools/run_pipeline.py --config configs/pipelines/shapes.yaml $(ARGS)
 
 test: setup lint ## lint, then the test suite (ARGS=... for pytest)
 	@"$(RUN)" -m pytest $(ARGS)

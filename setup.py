@@ -22,6 +22,7 @@ setup(
         "pycocotools",
         "scikit-image",
         "scipy",
+        "tabulate",
         "timm",
         "torch>=2.4",
         "torchvision",

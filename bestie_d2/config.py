@@ -29,6 +29,9 @@ def _add_dataset_keys(cfg: CfgNode) -> None:
     cfg.DATASETS.WEAK_MAPS = ""
     # Cue or point file (or folder) to use in place of the registered one ("" = that).
     cfg.DATASETS.CUES = ""
+    # COCO file of instances to learn from in place of the components with one cue: labels that
+    # BESTIE exported (iterative training, paper: Table 5). "" = transfer from the cues.
+    cfg.DATASETS.INSTANCE_LABELS = ""
     # Cues with a higher score are used. Paper: 0.5.
     cfg.DATASETS.CUE_THRESHOLD = 0.7
 
@@ -67,6 +70,9 @@ def _add_input_keys(cfg: CfgNode) -> None:
 
 
 def _add_network_keys(cfg: CfgNode) -> None:
+    # Weights with the channels as the innermost dimension, as convolutions in half precision want.
+    cfg.MODEL.CHANNELS_LAST = False
+
     # HRNet over timm: hrnet_w18_small, hrnet_w18, hrnet_w32 or hrnet_w48.
     cfg.MODEL.HRNET = CfgNode()
     cfg.MODEL.HRNET.ARCHITECTURE = "hrnet_w48"
@@ -232,9 +238,18 @@ def _add_wsss_keys(cfg: CfgNode) -> None:
 def _add_solver_keys(cfg: CfgNode) -> None:
     # Learning rate of everything but the backbone, as a multiple of BASE_LR.
     cfg.SOLVER.HEAD_LR_FACTOR = 1.0
+    # With SOLVER.AMP.ENABLED, what convolutions and products are computed in while training:
+    # "bfloat16" (also on processors that have it), or "float16" (GPUs only; gradients are scaled).
+    cfg.SOLVER.AMP.DTYPE = "bfloat16"
     # Adam in place of Detectron2's SGD.
     cfg.SOLVER.ADAM = False
     # Power of the polynomial decay of SOLVER.LR_SCHEDULER_NAME "WarmupPolynomialLR".
     cfg.SOLVER.POLY_POWER = 0.9
+    # A set with truth and weak labels on which, with every evaluation, the true positives of pseudo
+    # and refined labels are counted (paper: Figure 6; "" = none), and how many of its images
+    # (0 = all).
+    cfg.TEST.LABEL_PROGRESS = CfgNode()
+    cfg.TEST.LABEL_PROGRESS.DATASET = ""
+    cfg.TEST.LABEL_PROGRESS.IMAGES = 0
     # Detections an image that COCO AP counts; pycocotools' own number is 100.
     cfg.TEST.MAX_DETECTIONS_PER_IMAGE = 100

@@ -130,30 +130,30 @@ def draw_prediction_sheet(
 
 def _draw_sample(sample: SheetSample, class_names: Sequence[str] | None) -> dict[str, np.ndarray]:
     """Pictures by column."""
-    image = brighten(draw_image(sample.image))
-    factor = max(1, round(COMFORTABLE_SIDE / max(image.shape[:2])))
-    image = np.ascontiguousarray(_enlarge(image.transpose(2, 0, 1), factor).transpose(1, 2, 0))
-    pictures = {"image": image}
+    large = Enlarged(sample.image)
+    pictures = {"image": large.image}
     if sample.weak_map is not None:
-        pictures["weak map"] = draw_weak_map(image, _enlarge(sample.weak_map, factor))
+        pictures["weak map"] = draw_weak_map(large.image, large.maps(sample.weak_map))
     if sample.activations is not None:
-        maps = _enlarge(sample.activations, factor)
-        pictures["activations"] = draw_activations(image, maps, sample.tags)
+        maps = large.maps(sample.activations)
+        pictures["activations"] = draw_activations(large.image, maps, sample.tags)
     if sample.cues is not None:
-        pictures["cues"] = draw_cues(image, _enlarge_cues(sample.cues, factor))
+        pictures["cues"] = draw_cues(large.image, large.cues(sample.cues))
     if sample.center is not None:
-        pictures["center map"] = draw_center_map(image, _enlarge(sample.center, factor))
+        pictures["center map"] = draw_center_map(large.image, large.maps(sample.center))
     if sample.offset is not None:
         shown = _foreground(sample)
         pictures["offsets"] = draw_offsets(
-            _enlarge(sample.offset, factor), None if shown is None else _enlarge(shown, factor)
+            large.maps(sample.offset), None if shown is None else large.maps(shown)
         )
     for title in ("prediction", "truth"):
         found: MaskSet | None = getattr(sample, title)
         if found is not None:
-            masks = _enlarge(found.masks, factor)
-            pictures[title] = draw_instances(image, masks, found.classes, found.scores, class_names)
-    return {title: _shrink(picture) for title, picture in pictures.items()}
+            masks = large.maps(found.masks)
+            pictures[title] = draw_instances(
+                large.image, masks, found.classes, found.scores, class_names
+            )
+    return {title: shrink(picture) for title, picture in pictures.items()}
 
 
 def _foreground(sample: SheetSample) -> np.ndarray | None:
@@ -165,20 +165,38 @@ def _foreground(sample: SheetSample) -> np.ndarray | None:
     return None
 
 
-def _enlarge(maps: Array, factor: int) -> np.ndarray:
-    """(..., H, W) with every pixel ``factor`` times as wide and high."""
-    return to_numpy(maps).repeat(factor, axis=-2).repeat(factor, axis=-1)
+class Enlarged:
+    """A small image, and what is known of it, with every pixel a whole number of pixels wide and
+    high, so that dots, outlines and text on it are legible.
+
+    Attributes:
+        image: (h, w, 3) uint8 RGB to draw on.
+    """
+
+    def __init__(self, image: Array, side: int = COMFORTABLE_SIDE) -> None:
+        """
+        Args:
+            image: as ``draw_image`` takes it.
+            side: what its longer side gets near to, in pixels; a larger image stays as it is.
+        """
+        picture = brighten(draw_image(image))
+        self._factor = max(1, round(side / max(picture.shape[:2])))
+        self.image = np.ascontiguousarray(self.maps(picture.transpose(2, 0, 1)).transpose(1, 2, 0))
+
+    def maps(self, maps: Array) -> np.ndarray:
+        """(..., H, W) maps or masks of the image as (..., h, w)."""
+        return to_numpy(maps).repeat(self._factor, axis=-2).repeat(self._factor, axis=-1)
+
+    def cues(self, cues: PointCues) -> PointCues:
+        """Cues in pixels of the image, in those of the enlarged one."""
+        middle = (self._factor - 1) / 2  # an index is a pixel's middle
+        return PointCues(cues.yx * self._factor + middle, cues.classes, cues.scores)
 
 
-def _enlarge_cues(cues: PointCues, factor: int) -> PointCues:
-    middle = (factor - 1) / 2  # an index is a pixel's middle
-    return PointCues(cues.yx * factor + middle, cues.classes, cues.scores)
-
-
-def _shrink(picture: np.ndarray) -> np.ndarray:
-    """A picture of at most ``LARGEST_SIDE`` pixels a side."""
+def shrink(picture: np.ndarray, side: int = LARGEST_SIDE) -> np.ndarray:
+    """An (h, w, 3) picture, smaller if one of its sides is longer than so many pixels."""
     height, width = picture.shape[:2]
-    share = LARGEST_SIDE / max(height, width)
+    share = side / max(height, width)
     if share >= 1:
         return picture
     size = (max(1, round(width * share)), max(1, round(height * share)))

@@ -32,7 +32,7 @@ NEARLY_ALL = 0.995  # share of the values that are at most an image's white
 MAP_OPACITY = 0.5
 MASK_OPACITY = 0.5
 DIMMED = 0.6  # of the image's brightness, under a heat map
-CUE_RADIUS = 1 / 80  # of the image's shorter side, at least two pixels
+CUE_RADIUS = 1 / 80  # of the image's shorter side
 LEGEND_RADIUS = 1 / 14  # of the image's shorter side
 LEGEND_SMALLEST = 10  # pixels; a smaller wheel can't be read and is left out
 TEXT_SIZE = 13  # pixels
@@ -77,10 +77,14 @@ def draw_weak_map(image: Array, index_map: Array) -> np.ndarray:
     return _blend(canvas, weak_map_colors()[indices.astype(np.int64)], MAP_OPACITY * shown)
 
 
-def draw_cues(image: Array, cues: PointCues) -> np.ndarray:
-    """A dot of its class's color for each cue, in a white ring as closed as the cue is sure."""
+def draw_cues(image: Array, cues: PointCues, *, radius: float = CUE_RADIUS) -> np.ndarray:
+    """A dot of its class's color for each cue, in a white ring as closed as the cue is sure.
+
+    Args:
+        radius: of a dot, as a share of the image's shorter side; at least two pixels.
+    """
     canvas = draw_image(image)
-    radius = max(2, round(min(canvas.shape[:2]) * CUE_RADIUS))
+    radius = max(2, round(min(canvas.shape[:2]) * radius))
     columns = (cues.yx.tolist(), cues.classes.tolist(), cues.scores.tolist())
     for (y, x), class_id, score in zip(*columns, strict=True):
         spot, color = (round(x), round(y)), class_color(class_id).tolist()

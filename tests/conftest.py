@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from hypothesis import settings
+
+from bestie_d2.data.datasets import weak
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_VARIABLE = "BESTIE_D2_SHARED"
@@ -29,3 +33,14 @@ def shared() -> Path:
     if not (folder / "reference").is_dir():
         pytest.skip(f"no reference data: set {SHARED_VARIABLE} to the folder that has 'reference'")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_data_sets() -> Iterator[None]:
+    """Names of data sets that a module's tests register are free for the next one's."""
+    before = set(DatasetCatalog.list())
+    yield
+    for name in set(DatasetCatalog.list()) - before:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+        weak._registered.pop(name, None)

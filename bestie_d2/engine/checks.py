@@ -10,6 +10,7 @@ from detectron2.utils.registry import Registry
 
 from bestie_d2.data import MAPPER_REGISTRY
 from bestie_d2.engine.tasks import task_of
+from bestie_d2.engine.training_step import PRECISIONS, on_cpu
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import num_classes
 from bestie_d2.modeling.heads import INSTANCE_HEAD_REGISTRY
@@ -64,6 +65,11 @@ def check_config(cfg: CfgNode) -> None:
         raise InputError(f"MODEL.PAM.ALPHA is {cfg.MODEL.PAM.ALPHA}, expected 0 to 1")
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but there is no GPU: use 'cpu'")
+    if cfg.SOLVER.AMP.DTYPE not in PRECISIONS:
+        known = " or ".join(PRECISIONS)
+        raise InputError(f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE!r}, expected {known}")
+    if cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "float16" and on_cpu(cfg):
+        raise InputError("SOLVER.AMP.DTYPE is 'float16', but there is no GPU: use 'bfloat16'")
     _check_name(META_ARCH_REGISTRY, "MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE)
     _check_name(BACKBONE_REGISTRY, "MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME)
     _check_name(INSTANCE_HEAD_REGISTRY, "MODEL.BESTIE.HEAD", cfg.MODEL.BESTIE.HEAD)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from bestie_d2.engine.class_names import check_class_names
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import num_classes, num_classes_key
 
@@ -23,11 +24,12 @@ logger = logging.getLogger(__name__)
 def check_train_sets(cfg: CfgNode) -> None:
     """Read the sets of ``DATASETS.TRAIN`` as Detectron2's loader will; say which images it drops.
 
-    Nothing is done where ``INPUT.MAPPER`` names a mapper: that one checks its own sets.
+    Where ``INPUT.MAPPER`` names a mapper, that one checks its own sets, but for the classes' names.
 
     Raises:
         InputError: a set is unknown or without masks, or model and set do not go together.
     """
+    check_class_names(cfg)
     if cfg.INPUT.MAPPER:
         return
     for name in cfg.DATASETS.TRAIN:
@@ -45,20 +47,13 @@ def check_train_sets(cfg: CfgNode) -> None:
 
 
 def _check_classes(cfg: CfgNode, name: str) -> None:
-    """Refuse another number of classes than the model's, or another order than a test set's."""
+    """Refuse another number of classes than the model's."""
     classes = list(MetadataCatalog.get(name).thing_classes)
     if len(classes) != num_classes(cfg):
         raise InputError(
             f"{num_classes_key(cfg)} is {num_classes(cfg)}, but the data set {name!r} of "
             f"DATASETS.TRAIN has {len(classes)} classes ({', '.join(classes)})"
         )
-    for test_name in cfg.DATASETS.TEST:
-        test_classes = list(MetadataCatalog.get(test_name).thing_classes)
-        if classes != test_classes and sorted(classes) == sorted(test_classes):
-            raise InputError(
-                f"the classes of {name!r} of DATASETS.TRAIN are {', '.join(classes)}, those of "
-                f"{test_name!r} of DATASETS.TEST in another order ({', '.join(test_classes)})"
-            )
 
 
 def _check_mask_format(cfg: CfgNode, name: str, records: Sequence[dict]) -> None:

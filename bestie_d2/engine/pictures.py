@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,24 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog, detection_utils
 from PIL import Image
 from pycocotools import mask as mask_api
+from torch import nn
 from tqdm import tqdm
 
 from bestie_d2.contact_sheet import MaskSet, SheetSample, draw_prediction_sheet
-from bestie_d2.data import EvaluationMapper, read_cues, read_weak_sem_seg
+from bestie_d2.data import EvaluationMapper, expand_path, read_cues, read_weak_sem_seg
 from bestie_d2.data.weak_labels import WEAK_MAP_SUFFIX
 from bestie_d2.evaluation import has_truth, load_truth
 from bestie_d2.modeling.meta_arch import BESTIE
+from bestie_d2.structures import PointCues
 
 ROWS_A_SHEET = 3
 MIN_SCORE = 0.1  # predictions below it are not drawn
+
+
+def spread_over(records: Sequence[dict], count: int) -> list[dict]:
+    """At most ``count`` records, evenly spread from the first to the last."""
+    chosen = np.unique(np.linspace(0, len(records) - 1, min(count, len(records))).round())
+    return [records[index] for index in chosen.astype(int).tolist()]
 
 
 def draw_predictions(
@@ -35,16 +44,17 @@ def draw_predictions(
     Returns:
         The files, a few images in each.
     """
-    records = DatasetCatalog.get(dataset_name)
-    chosen = np.unique(np.linspace(0, len(records) - 1, min(count, len(records))).round())
     samples = _SampleMaker(cfg, model, dataset_name)
     os.makedirs(folder, exist_ok=True)
     drawn, files = [], []
     model.eval()
-    for index in tqdm(chosen.astype(int).tolist(), desc="pictures", leave=False):
-        drawn.append(samples.make(records[index]))
+    chosen = spread_over(samples.labels.records, count)
+    for record in tqdm(chosen, desc="pictures", leave=False):
+        drawn.append(samples.make(record))
     for start in range(0, len(drawn), ROWS_A_SHEET):
-        sheet = draw_prediction_sheet(drawn[start : start + ROWS_A_SHEET], samples.class_names)
+        sheet = draw_prediction_sheet(
+            drawn[start : start + ROWS_A_SHEET], samples.labels.class_names
+        )
         files.append(Path(folder, f"predictions_{start // ROWS_A_SHEET + 1}.png"))
         Image.fromarray(sheet).save(files[-1])
     return files
@@ -54,50 +64,76 @@ class _SampleMaker:
     """Collects everything that a picture shows of a record; what the data set lacks stays out."""
 
     def __init__(self, cfg: CfgNode, model: BESTIE, dataset_name: str) -> None:
-        metadata = MetadataCatalog.get(dataset_name)
         self.model = model
         self.mapper = EvaluationMapper(cfg, is_train=False)
-        self.class_names = list(metadata.thing_classes)
-        self.truth = load_truth(dataset_name) if has_truth(dataset_name) else None
-        self.weak_maps = metadata.get("weak_maps")
-        cues = metadata.get("cues")
-        sizes = {
-            Path(record["file_name"]).stem: (record["height"], record["width"])
-            for record in DatasetCatalog.get(dataset_name)
-        }
-        known = cues and os.path.exists(cues)
-        self.cues = read_cues(cues, classes=self.class_names, sizes=sizes) if known else {}
+        self.labels = KnownLabels(dataset_name)
 
     def make(self, record: dict) -> SheetSample:
-        stem = Path(record["file_name"]).stem
         item = self.mapper(record)
-        size = (record["height"], record["width"])
-        _, center, offset = self.model.predict_maps(item["image"], size)
-        with torch.no_grad():
-            instances = self.model([item])[0]["instances"].to("cpu")
-        shown = instances[instances.scores > MIN_SCORE]
+        _, center, offset = self.model.predict_maps(item["image"], size_of(record))
         return SheetSample(
             image=detection_utils.read_image(record["file_name"], format="RGB"),
-            weak_map=self._weak_map(stem, size),
-            cues=self.cues.get(stem),
+            weak_map=self.labels.weak_map(record),
+            cues=self.labels.cues(record),
             center=center.cpu(),
             offset=offset.cpu(),
-            prediction=MaskSet(shown.pred_masks, shown.pred_classes, shown.scores),
-            truth=self._truth(record["image_id"], size),
+            prediction=predicted_masks(self.model, item),
+            truth=self.labels.truth(record),
         )
 
-    def _weak_map(self, stem: str, size: tuple[int, int]) -> np.ndarray | None:
-        path = os.path.join(self.weak_maps or "", stem + WEAK_MAP_SUFFIX)
-        if not self.weak_maps or not os.path.isfile(path):
-            return None
-        return read_weak_sem_seg(path, len(self.class_names), size)
 
-    def _truth(self, image_id: int | str, size: tuple[int, int]) -> MaskSet | None:
-        if self.truth is None:
+@torch.no_grad()
+def predicted_masks(model: nn.Module, item: dict) -> MaskSet:
+    """What a model finds in an input that ``EvaluationMapper`` made, above ``MIN_SCORE``."""
+    instances = model([item])[0]["instances"].to("cpu")
+    shown = instances[instances.scores > MIN_SCORE]
+    return MaskSet(shown.pred_masks, shown.pred_classes, shown.scores)
+
+
+def size_of(record: dict) -> tuple[int, int]:
+    """(H, W) of a record's image."""
+    return record["height"], record["width"]
+
+
+class KnownLabels:
+    """Weak labels and truth of a registered data set, for pictures: None for what is not there."""
+
+    def __init__(self, dataset_name: str, *, weak_maps: str = "", cues: str = "") -> None:
+        """
+        Args:
+            weak_maps, cues: paths that replace the registered ones unless empty.
+        """
+        self.records = DatasetCatalog.get(dataset_name)  # completes the metadata too
+        metadata = MetadataCatalog.get(dataset_name)
+        self.class_names = list(metadata.thing_classes)
+        self._truth = load_truth(dataset_name) if has_truth(dataset_name) else None
+        self._weak_maps = expand_path(weak_maps) or metadata.get("weak_maps")
+        cues = expand_path(cues) or metadata.get("cues")
+        sizes = {Path(record["file_name"]).stem: size_of(record) for record in self.records}
+        known = cues and os.path.exists(cues)
+        self.cues_by_stem = read_cues(cues, classes=self.class_names, sizes=sizes) if known else {}
+
+    def cues(self, record: dict) -> PointCues | None:
+        return self.cues_by_stem.get(Path(record["file_name"]).stem)
+
+    def weak_map(self, record: dict) -> np.ndarray | None:
+        """(H, W) WSSS indices."""
+        path = os.path.join(self._weak_maps or "", Path(record["file_name"]).stem + WEAK_MAP_SUFFIX)
+        if not self._weak_maps or not os.path.isfile(path):
             return None
-        objects = self.truth.get(image_id, [])
-        masks = [mask_api.decode(item["segmentation"]) for item in objects]
-        return MaskSet(
-            np.array(masks, dtype=bool).reshape(-1, *size),
-            np.array([item["category_id"] for item in objects], dtype=np.int64),
-        )
+        return read_weak_sem_seg(path, len(self.class_names), size_of(record))
+
+    def truth(self, record: dict) -> MaskSet | None:
+        """The true objects."""
+        if self._truth is None:
+            return None
+        return mask_set(self._truth.get(record["image_id"], []), size_of(record))
+
+
+def mask_set(objects: Sequence[Mapping], size: tuple[int, int]) -> MaskSet:
+    """Objects with RLE ``segmentation`` and ``category_id`` 0..C-1 as (N, H, W) masks."""
+    masks = [mask_api.decode(item["segmentation"]) for item in objects]
+    return MaskSet(
+        np.array(masks, dtype=bool).reshape(-1, *size),
+        np.array([item["category_id"] for item in objects], dtype=np.int64),
+    )

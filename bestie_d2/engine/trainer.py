@@ -11,7 +11,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
 from detectron2.data.samplers import TrainingSampler
-from detectron2.engine import DefaultTrainer
+from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
@@ -20,9 +20,12 @@ from torch import nn
 from bestie_d2.checkpoint import BestieCheckpointer
 from bestie_d2.data import MAPPER_REGISTRY, EvaluationMapper
 from bestie_d2.engine.checks import check_test_sets
+from bestie_d2.engine.class_names import check_trained_classes, write_class_names
 from bestie_d2.engine.interrupt import SaveOnInterrupt
+from bestie_d2.engine.label_progress import LabelProgressHook
 from bestie_d2.engine.solver import build_adam, build_polynomial_schedule, build_sgd
 from bestie_d2.engine.tasks import task_of
+from bestie_d2.engine.training_step import TrainingStep, autocast_dtype
 from bestie_d2.errors import InputError
 
 POLYNOMIAL = "WarmupPolynomialLR"  # SOLVER.LR_SCHEDULER_NAME of the schedule that we add
@@ -37,18 +40,37 @@ class Trainer(DefaultTrainer):
     """
 
     def __init__(self, cfg: CfgNode) -> None:
-        super().__init__(cfg)
+        detectron2_cfg = cfg.clone()
+        detectron2_cfg.defrost()
+        detectron2_cfg.SOLVER.AMP.ENABLED = False  # its own form of it is for GPUs only
+        super().__init__(detectron2_cfg)
+        self._trainer = TrainingStep(
+            self._trainer,
+            dtype=autocast_dtype(cfg),
+            checkpoint_period=cfg.SOLVER.CHECKPOINT_PERIOD,
+            last=cfg.SOLVER.MAX_ITER - 1,
+        )
         self.checkpointer = BestieCheckpointer(
             self.model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
         )
         self.register_hooks([SaveOnInterrupt(self.checkpointer)])
+        if comm.is_main_process():
+            write_class_names(cfg)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         model = super().build_model(cfg)
+        if cfg.MODEL.CHANNELS_LAST:
+            model.to(memory_format=torch.channels_last)
         if comm.get_world_size() > 1 and next(model.parameters()).is_cuda:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return model
+
+    def build_hooks(self) -> list[HookBase]:
+        hooks = super().build_hooks()
+        if self.cfg.TEST.LABEL_PROGRESS.DATASET:
+            hooks.insert(-1, LabelProgressHook(self.cfg))  # before the writers, which come last
+        return hooks
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
@@ -109,6 +131,8 @@ def evaluate(cfg: CfgNode) -> dict:
     if not cfg.DATASETS.TEST:
         raise InputError("DATASETS.TEST is empty: name a data set to evaluate on")
     check_test_sets(cfg)
+    for name in cfg.DATASETS.TEST:
+        check_trained_classes(cfg, name)
     model, state = load_trained_model(cfg)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():

@@ -12,6 +12,7 @@ from bestie_d2.evaluation.truth import ObjectsByImage, encode_masks, has_truth, 
 from bestie_d2.evaluation.voc_instance import VOCInstanceEvaluator, voc_instance_ap
 from bestie_d2.evaluation.weak_components import (
     evaluate_weak_components,
+    has_weak_maps,
     weak_component_instances,
     weak_component_predictions,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "evaluate_weak_components",
     "has_semantic_truth",
     "has_truth",
+    "has_weak_maps",
     "image_tag_scores",
     "load_truth",
     "mean_iou",

@@ -71,6 +71,15 @@ def weak_component_predictions(
         yield record, weak_component_instances(index_map, num_classes, min_area)
 
 
+def has_weak_maps(dataset_name: str) -> bool:
+    """Whether a registered data set has a weak map for each of its images."""
+    folder = MetadataCatalog.get(dataset_name).get("weak_maps")
+    return bool(folder) and all(
+        os.path.isfile(os.path.join(folder, Path(record["file_name"]).stem + WEAK_MAP_SUFFIX))
+        for record in DatasetCatalog.get(dataset_name)
+    )
+
+
 def evaluate_weak_components(
     dataset_name: str,
     evaluators: DatasetEvaluator | Iterable[DatasetEvaluator],

@@ -7,6 +7,7 @@ background.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import floor
 from typing import Literal
 
@@ -69,6 +70,10 @@ def single_cue_components(components: list[Component], cues: PointCues) -> list[
     ]
 
 
+def _whole_pixel(point: tuple[float, float]) -> tuple[int, int]:
+    return int(point[0]), int(point[1])
+
+
 def transfer_semantic_knowledge(
     weak_sem_seg: Tensor,
     cues: PointCues,
@@ -105,8 +110,9 @@ def transfer_semantic_knowledge(
     for component in single_cue_components(
         class_components(index_map, tagged, min_area), host_cues
     ):
-        y, x = component.centroid
-        center = (int(y), int(x)) if whole_pixel_centers else (y, x)
+        center = component.centroid
+        if whole_pixel_centers:
+            center = _whole_pixel(center)
         canvas.guide(*component.pixels(), center, weight=1.0)
         if centers == "component":
             canvas.draw_center(component.class_id, center, sigma)
@@ -117,3 +123,39 @@ def transfer_semantic_knowledge(
     return InstanceTargets(targets.center[0], targets.offset[0], targets.weight[0]).to(
         weak_sem_seg.device
     )
+
+
+def targets_of_instances(
+    instance_map: Tensor,
+    classes: Sequence[int],
+    num_classes: int,
+    *,
+    sigma: float = 6,
+    min_area: int = 50,
+    whole_pixel_centers: bool = True,
+) -> InstanceTargets:
+    """Pseudo instance targets of one image whose instances are labeled (paper: Table 5).
+
+    Args:
+        instance_map: (H, W) int, ``n`` on the pixels of instance ``n - 1``, on the host; other
+            values belong to none.
+        classes: ``0..C-1`` of each instance.
+        num_classes: C.
+        sigma, min_area, whole_pixel_centers: as in :func:`transfer_semantic_knowledge`.
+
+    Returns:
+        Targets (C, H, W), (2, H, W), (H, W); weight 1 on the pixels of the instances, 0 elsewhere.
+    """
+    targets = empty_targets(1, num_classes, *instance_map.shape)
+    canvas = TargetCanvas(targets, 0)
+    numbers = instance_map.numpy()
+    for number, class_id in enumerate(classes, start=1):
+        rows, columns = np.nonzero(numbers == number)
+        if len(rows) < max(min_area, 1):
+            continue
+        center = (float(rows.mean()), float(columns.mean()))
+        if whole_pixel_centers:
+            center = _whole_pixel(center)
+        canvas.guide(rows, columns, center, weight=1.0)
+        canvas.draw_center(class_id, center, sigma)
+    return InstanceTargets(targets.center[0], targets.offset[0], targets.weight[0])

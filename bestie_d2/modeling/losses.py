@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 from bestie_d2.structures import IGNORE_INDEX
 
 
-def _guided_mean(error: Tensor, weight: Tensor) -> Tensor:
-    """Weighted sum of a (..., K, H, W) error over the number of pixels with guidance; 0, with a
-    gradient of 0, where nothing is guided."""
-    guided = (weight > 0).sum().clamp(min=1)
-    return (error * weight.unsqueeze(-3)).sum() / guided
+class _GuidedError(torch.autograd.Function):
+    """Weighted error over the number of guided pixels, without a copy of the maps.
+
+    Written out, autograd keeps difference, error and weighted error: three times the center maps,
+    which are the largest tensors of a step. Here they are gone through image by image, and again
+    for the gradient.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, pred: Tensor, target: Tensor, weight: Tensor, squared: bool
+    ) -> Tensor:
+        """(B, K, H, W) twice and (B, H, W) -> scalar."""
+        guided = (weight > 0).sum().clamp(min=1)
+        ctx.save_for_backward(pred, target, weight, guided)
+        ctx.squared = squared
+        total = pred.new_zeros(())
+        for image in range(len(pred)):
+            difference = pred[image] - target[image]
+            error = difference.square_() if squared else difference.abs_()
+            total += error.mul_(weight[image]).sum()
+        return total / guided
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor, None, None, None]:
+        pred, target, weight, guided = ctx.saved_tensors
+        gradient = torch.empty_like(pred)
+        scale = upstream / guided
+        for image in range(len(pred)):
+            own = torch.sub(pred[image], target[image], out=gradient[image])
+            own = own.mul_(2) if ctx.squared else own.sign_()
+            own.mul_(weight[image] * scale)
+        return gradient, None, None, None
+
+
+def _guided_error(pred: Tensor, target: Tensor, weight: Tensor, *, squared: bool) -> Tensor:
+    """Weighted sum of the error over the number of pixels with guidance; 0, with a gradient of 0,
+    where nothing is guided."""
+    pred, target = (maps.reshape(-1, *maps.shape[-3:]) for maps in (pred, target))
+    weight = weight.reshape(-1, *weight.shape[-2:])
+    return _GuidedError.apply(pred, target.to(pred.dtype), weight, squared)
 
 
 def weighted_mse(pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -25,7 +63,7 @@ def weighted_mse(pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     Returns:
         Scalar: sum of weight x squared error / number of pixels with weight > 0, over the batch.
     """
-    return _guided_mean((pred - target) ** 2, weight)
+    return _guided_error(pred, target, weight, squared=True)
 
 
 def weighted_l1(pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -38,7 +76,7 @@ def weighted_l1(pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     Returns:
         Scalar: sum of weight x absolute error / number of pixels with weight > 0, over the batch.
     """
-    return _guided_mean((pred - target).abs(), weight)
+    return _guided_error(pred, target, weight, squared=False)
 
 
 def top_k_cross_entropy(

@@ -81,7 +81,8 @@ def test_classes_in_another_order_than_the_test_sets_are_told(register):
     train, test = register([label(1)]), register([label(1)], classes=("dog", "cat"))
     with pytest.raises(InputError, match=r"cat, dog, those of .* in another order \(dog, cat\)"):
         check(train, test=test)
-    check(train, test=register([label(1)], classes=("cat", "hound")))  # other names are no order
+    with pytest.raises(InputError, match=r"cat, dog, those of .* other ones \(cat, hound\)"):
+        check(train, test=register([label(1)], classes=("cat", "hound")))
 
 
 def test_rle_needs_bitmask(register):
@@ -124,4 +125,5 @@ def test_the_main_command_refuses_before_it_builds(project, run_tool):
 
 def test_models_with_a_mapper_check_their_own_sets():
     config = str(CONFIGS / "bestie_shapes.yaml")
-    check_train_sets(load_config(config, ["MODEL.DEVICE", "cpu", "DATASETS.TRAIN", "('nowhere',)"]))
+    sets = ["DATASETS.TRAIN", "('nowhere',)", "DATASETS.TEST", "()"]
+    check_train_sets(load_config(config, ["MODEL.DEVICE", "cpu", *sets]))

@@ -114,12 +114,8 @@ def test_pseudo_labels():
     mapper = WeakInstanceMapper(
         config(SIGMA=3, MIN_AREA=6, WHOLE_PIXEL_CENTERS=False, SUPERVISION="points")
     )
-    assert mapper.transfer == {
-        "sigma": 3.0,
-        "min_area": 6,
-        "centers": "cue",
-        "whole_pixel_centers": False,
-    }
+    assert mapper.centers == "cue"
+    assert mapper.drawing == {"sigma": 3.0, "min_area": 6, "whole_pixel_centers": False}
 
 
 @pytest.mark.parametrize(

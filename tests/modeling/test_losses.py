@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bestie_d2.modeling.losses import top_k_cross_entropy, weighted_l1, weighted_mse
 
@@ -53,3 +54,56 @@ def test_ignored_pixels_count_for_nothing():
         loss = top_k_cross_entropy(logits.requires_grad_(), everything, k=k)
         loss.backward()
         assert loss.item() == 0
+
+
+def written_out(pred, target, weight, power: int) -> torch.Tensor:
+    """The guided losses as the paper has them (Eq. 3, 4), for autograd to differentiate."""
+    error = (pred - target).abs() ** power
+    return (error * weight.unsqueeze(-3)).sum() / (weight > 0).sum().clamp(min=1)
+
+
+@pytest.mark.parametrize(("loss", "power"), [(weighted_mse, 2), (weighted_l1, 1)])
+@pytest.mark.parametrize("batch", [(), (3,)])
+def test_value_and_gradient_are_those_of_the_loss_written_out(loss, power, batch):
+    torch.manual_seed(0)
+    pred = torch.randn(*batch, 5, 6, 7, dtype=torch.float64)
+    target = torch.rand(*batch, 5, 6, 7)
+    weight = torch.rand(*batch, 6, 7) * (torch.rand(*batch, 6, 7) > 0.5)
+    found, gradients = [], []
+    for value_of in (loss, lambda *maps: written_out(*maps, power)):
+        own = pred.clone().requires_grad_()
+        value = value_of(own, target.double(), weight.double())
+        (3 * value).backward()
+        found.append(value.item())
+        gradients.append(own.grad)
+    assert found[0] == pytest.approx(found[1], rel=1e-12)
+    torch.testing.assert_close(*gradients)
+
+
+class LargestResult(TorchDispatchMode):
+    """Notes how many values the largest tensor has that is given memory of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        tensors = (*args, *(kwargs or {}).values())
+        given = {t.untyped_storage().data_ptr() for t in tensors if isinstance(t, torch.Tensor)}
+        if result.untyped_storage().data_ptr() not in given:
+            self.largest = max(self.largest, result.numel())
+        return result
+
+
+@pytest.mark.parametrize("loss", [weighted_mse, weighted_l1])
+def test_no_copy_of_a_batch_is_made_but_for_the_gradient(loss):
+    batch, classes, height, width = 6, 80, 8, 9
+    pred = torch.rand(batch, classes, height, width, requires_grad=True)
+    target, weight = torch.rand(batch, classes, height, width), torch.rand(batch, height, width)
+    with LargestResult() as forward:
+        value = loss(pred, target, weight)
+    assert forward.largest == classes * height * width  # one image's
+    with LargestResult() as backward:
+        value.backward()
+    assert backward.largest == pred.numel()

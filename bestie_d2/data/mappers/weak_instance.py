@@ -1,4 +1,4 @@
-"""Weak labels -> BESTIE's training input."""
+"""Weak labels, or instances labeled from them -> BESTIE's training input."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ import copy
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
+from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 
 from bestie_d2.data.augmentation import build_training_augmentations
+from bestie_d2.data.instance_labels import attach_instance_labels
 from bestie_d2.data.mappers.image_tags import read_image_of, tags_as_mask
 from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
+from bestie_d2.data.paths import expand_path
 from bestie_d2.data.readers import read_weak_sem_seg
 from bestie_d2.data.weak_labels import load_weak_records
-from bestie_d2.labeling.pseudo_labels import transfer_semantic_knowledge
+from bestie_d2.labeling.pseudo_labels import (
+    targets_of_instances,
+    transfer_semantic_knowledge,
+)
 from bestie_d2.structures import PointCues
 
 PIXEL_CENTER = 0.5  # a pixel's index lies so far inside its corner, which transforms speak of
@@ -59,10 +65,10 @@ class WeakInstanceMapper:
         self.augmentations = T.AugmentationList(augmentations)
         self.image_format = image_format
         self.num_classes = num_classes
-        self.transfer = {
+        self.centers = "cue" if supervision == "points" else "component"
+        self.drawing = {
             "sigma": sigma,
             "min_area": min_area,
-            "centers": "cue" if supervision == "points" else "component",
             "whole_pixel_centers": whole_pixel_centers,
         }
 
@@ -82,16 +88,23 @@ class WeakInstanceMapper:
     @staticmethod
     def load_records(cfg: CfgNode, dataset_name: str) -> list[dict]:
         """The records of a registered data set that this mapper takes."""
-        return load_weak_records(
+        records = load_weak_records(
             dataset_name,
             num_classes=cfg.MODEL.BESTIE.NUM_CLASSES,
             weak_maps=cfg.DATASETS.WEAK_MAPS,
             cues=cfg.DATASETS.CUES,
             score_threshold=cfg.DATASETS.CUE_THRESHOLD,
         )
+        labels = expand_path(cfg.DATASETS.INSTANCE_LABELS)
+        if not labels:
+            return records
+        classes = MetadataCatalog.get(dataset_name).thing_classes
+        return attach_instance_labels(records, labels, classes)
 
     def __call__(self, record: dict) -> dict:
         """A record with ``sem_seg_file_name``, ``cues`` and ``image_classes`` -> model input.
+
+        Its ``instance_labels``, if any, are learned from in place of the components with one cue.
 
         Returns:
             The record's other entries, and ``image`` (3, h, w) uint8, ``sem_seg`` (h, w) int64
@@ -113,7 +126,21 @@ class WeakInstanceMapper:
         record["sem_seg"] = torch.from_numpy(augmented.sem_seg.astype(np.int64))
         record["image_classes"] = image_classes
         record["cues"] = transform_cues(record["cues"], transforms)
-        record["pseudo_targets"] = transfer_semantic_knowledge(
-            record["sem_seg"], record["cues"], image_classes, **self.transfer
-        )
+        if "instance_labels" in record:
+            labels = record.pop("instance_labels")
+            moved = transforms.apply_segmentation(labels.draw(size))
+            record["pseudo_targets"] = targets_of_instances(
+                torch.from_numpy(np.ascontiguousarray(moved)),
+                labels.classes,
+                self.num_classes,
+                **self.drawing,
+            )
+        else:
+            record["pseudo_targets"] = transfer_semantic_knowledge(
+                record["sem_seg"],
+                record["cues"],
+                image_classes,
+                centers=self.centers,
+                **self.drawing,
+            )
         return record

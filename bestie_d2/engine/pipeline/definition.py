@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import yaml
 
@@ -23,7 +23,8 @@ class StageKind:
     Attributes:
         product: what later stages read, a file or folder in the stage's own; "" if nothing.
         keys: what a pipeline says of the stage; ``weights_from`` may be left out, the others not.
-        reads: the stages whose products it reads if the pipeline has them.
+        reads: kinds of stages whose products it reads if the pipeline has them before it.
+        reads_all: it reads all stages of those kinds, not the last of each alone.
         needs: the one of them that the pipeline must have; a stage without a ``config`` of its own
             has the model of this one.
     """
@@ -32,6 +33,7 @@ class StageKind:
     keys: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     needs: str = ""
+    reads_all: bool = False
 
     @property
     def trains(self) -> bool:
@@ -44,11 +46,16 @@ KINDS = {  # in the order in which they run
     "cues": StageKind("cues.json", reads=("pam",), needs="pam"),
     "wsss": StageKind(CHECKPOINT, TRAINING),
     "maps": StageKind("weak_maps", reads=("wsss",), needs="wsss"),
-    "bestie": StageKind(CHECKPOINT, TRAINING, reads=("cues", "maps")),
+    "bestie": StageKind(CHECKPOINT, TRAINING, reads=("cues", "maps", "export")),
     "export": StageKind("pseudo_labels.json", ("score_threshold",), ("bestie",), "bestie"),
     "mrcnn": StageKind(CHECKPOINT, TRAINING, reads=("export",), needs="export"),
-    "evaluate": StageKind("", reads=("bestie", "mrcnn"), needs="bestie"),
+    "mrcnn_truth": StageKind(CHECKPOINT, TRAINING),
+    "evaluate": StageKind(
+        "", reads=("bestie", "mrcnn", "mrcnn_truth"), needs="bestie", reads_all=True
+    ),
 }
+REPEATED = ("bestie", "export")  # stages of a round of iterative training
+ROUND = "_round"  # between the name of such a stage and the number of its round
 FROM_TAGS = ("pam", "cues")  # stages that make the cues which point supervision gives
 
 
@@ -57,12 +64,14 @@ class StageEntry:
     """What a pipeline says of one of its stages.
 
     Attributes:
+        kind: its name in ``KINDS``.
         config: Detectron2 configuration file of what is trained.
         weights_from: the stage whose checkpoint training starts from; "" keeps ``MODEL.WEIGHTS``.
         score_threshold: labels that score lower are not exported.
         overrides: ``KEY VALUE`` pairs.
     """
 
+    kind: str
     config: str = ""
     weights_from: str = ""
     score_threshold: float = 0.0
@@ -91,12 +100,20 @@ class Pipeline:
         return os.path.join(self.output, stage)
 
     def product_of(self, stage: str) -> str:
-        return os.path.join(self.folder_of(stage), KINDS[stage].product)
+        return os.path.join(self.folder_of(stage), self.kind_of(stage).product)
+
+    def kind_of(self, stage: str) -> StageKind:
+        return KINDS[self.stages[stage].kind]
 
     def inputs_of(self, stage: str) -> list[str]:
         """The stages whose products a stage reads."""
+        names, kind = list(self.stages), self.kind_of(stage)
+        earlier = names[: names.index(stage)]
+        reads = []
+        for wanted in kind.reads:
+            found = [name for name in earlier if self.stages[name].kind == wanted]
+            reads += found if kind.reads_all else found[-1:]
         weights_from = self.stages[stage].weights_from
-        reads = [name for name in KINDS[stage].reads if name in self.stages]
         return reads + ([weights_from] if weights_from else [])
 
     def check_stage(self, option: str, stage: str) -> None:
@@ -106,11 +123,13 @@ class Pipeline:
             raise InputError(f"{option}: {stage!r} is no stage of {self.name}, which has {known}")
 
 
-def read_pipeline(path: str, overrides: Sequence[str] = ()) -> Pipeline:
+def read_pipeline(path: str, overrides: Sequence[str] = (), *, rounds: int = 0) -> Pipeline:
     """Read a pipeline file; paths of configurations in it are relative to its folder.
 
     Args:
-        overrides: ``STAGE.KEY VALUE`` pairs.
+        overrides: ``STAGE.KEY VALUE`` pairs; those of a stage hold for its rounds too.
+        rounds: of iterative training: how often BESTIE is trained anew on its own exported labels
+            (paper: Table 5).
 
     Raises:
         InputError: no such file, or names the key or stage that is wrong.
@@ -137,6 +156,7 @@ def read_pipeline(path: str, overrides: Sequence[str] = ()) -> Pipeline:
     }
     pipeline = Pipeline(**{key: content[key] for key in TEXTS}, stages=stages)
     _check_chain(pipeline, where)
+    pipeline = _with_rounds(pipeline, rounds)
     _add_overrides(pipeline, overrides)
     return pipeline
 
@@ -179,7 +199,7 @@ def _read_entry(name: str, content: object, folder: str, where: str) -> StageEnt
     if KINDS[name].trains and not os.path.isfile(os.path.join(folder, str(config))):
         raise InputError(f"{where}: config {os.path.join(folder, str(config))}: no such file")
     config = os.path.normpath(os.path.join(folder, config)) if config else ""
-    return StageEntry(config, content.get("weights_from", ""), float(threshold))
+    return StageEntry(name, config, content.get("weights_from", ""), float(threshold))
 
 
 def _check_chain(pipeline: Pipeline, where: str) -> None:
@@ -200,10 +220,30 @@ def _check_chain(pipeline: Pipeline, where: str) -> None:
         earlier += [name] if KINDS[name].trains else []
 
 
+def _with_rounds(pipeline: Pipeline, rounds: int) -> Pipeline:
+    """Put the stages of each round behind the first export."""
+    if not rounds:
+        return pipeline
+    if rounds < 0 or "export" not in pipeline.stages:
+        raise InputError(f"--rounds {rounds}: expected 0 or more, and a stage 'export' to repeat")
+    stages: dict[str, StageEntry] = {}
+    for name, entry in pipeline.stages.items():
+        stages[name] = entry
+        if name != "export":
+            continue
+        for number in range(1, rounds + 1):
+            for repeated in REPEATED:
+                entry = replace(pipeline.stages[repeated], overrides=[])
+                stages[f"{repeated}{ROUND}{number}"] = entry
+    return replace(pipeline, stages=stages)
+
+
 def _add_overrides(pipeline: Pipeline, overrides: Sequence[str]) -> None:
     if len(overrides) % 2:
         raise InputError(f"overrides come as STAGE.KEY VALUE pairs, got {' '.join(overrides)!r}")
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
         stage, _, own_key = key.partition(".")
         pipeline.check_stage(f"override {key}", stage)
-        pipeline.stages[stage].overrides.extend([own_key, value])
+        for name, entry in pipeline.stages.items():
+            if name == stage or name.startswith(stage + ROUND):
+                entry.overrides.extend([own_key, value])

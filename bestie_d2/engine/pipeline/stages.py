@@ -20,15 +20,18 @@ from bestie_d2.engine.labeling_runs.labeling_source import LabelingSource
 from bestie_d2.engine.labeling_runs.network_maps import SINGLE_STAGE, MapRecipe, make_network_maps
 from bestie_d2.engine.labeling_runs.pseudo_label_export import export_pseudo_labels
 from bestie_d2.engine.mask_training import check_train_sets
-from bestie_d2.engine.pipeline.definition import KINDS, Pipeline
+from bestie_d2.engine.pipeline.definition import Pipeline
 from bestie_d2.engine.pipeline.figures import Figures, finite, headlines, shown
-from bestie_d2.engine.trainer import Trainer, evaluate
+from bestie_d2.engine.trainer import Trainer, append_metrics, evaluate
 from bestie_d2.errors import InputError
+from bestie_d2.evaluation import evaluate_weak_components, has_weak_maps
 from bestie_d2.evaluation.coco_writer import LabelRecipe
 from bestie_d2.evaluation.weak_map_check import check_weak_maps
 
 PERCENT = 100.0
-PSEUDO_SUFFIX = "_pseudo_labels"  # of the name that the training set has with exported labels
+WEAK_COMPONENTS = "weak_components"  # beside the trained stages in the folder of "evaluate"
+# What is added to the training set's name where masks are trained on: exported, or true ones.
+MASK_SETS = {"mrcnn": "_pseudo_labels", "mrcnn_truth": "_truth"}
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,7 @@ class StageJob:
         Raises:
             InputError: names the file or key that is wrong.
         """
-        kind = KINDS[name]
-        owners = [name] if kind.trains else pipeline.inputs_of(name)
+        owners = [name] if pipeline.kind_of(name).trains else pipeline.inputs_of(name)
         return StageJob(pipeline, name, {o: _config(pipeline, name, o) for o in owners})
 
     @property
@@ -80,7 +82,7 @@ class StageJob:
             InputError: names the stage, and what is wrong.
         """
         try:
-            return RUNS[self.name](self)
+            return RUNS[self.pipeline.stages[self.name].kind](self)
         except InputError as error:
             raise InputError(f"stage {self.name}: {error}") from None
 
@@ -92,15 +94,14 @@ def _config(pipeline: Pipeline, stage: str, owner: str) -> CfgNode:
     try:
         cfg = load_config(entry.config, [*entry.overrides, *own]).clone()
         cfg.defrost()
-        pseudo = owner == "mrcnn"
-        cfg.DATASETS.TRAIN = (pipeline.train_set + (PSEUDO_SUFFIX if pseudo else ""),)
+        cfg.DATASETS.TRAIN = (pipeline.train_set + MASK_SETS.get(entry.kind, ""),)
         cfg.DATASETS.TEST = (pipeline.test_set,)
         cfg.OUTPUT_DIR = ""
         check_config(cfg)
     except InputError as error:
         raise InputError(f"stage {stage}: {error}") from None
     supervision = cfg.MODEL.BESTIE.SUPERVISION
-    if owner == "bestie" and supervision != pipeline.supervision:
+    if entry.kind == "bestie" and supervision != pipeline.supervision:
         raise InputError(
             f"stage {stage}: MODEL.BESTIE.SUPERVISION is {supervision!r}, but the pipeline's "
             f"supervision is {pipeline.supervision!r}"
@@ -134,21 +135,29 @@ def _for_training(job: StageJob) -> CfgNode:
     weights_from = pipeline.stages[job.name].weights_from
     if weights_from:
         cfg.MODEL.WEIGHTS = pipeline.product_of(weights_from)
-    inputs = pipeline.inputs_of(job.name)
-    if "cues" in inputs:
-        cfg.DATASETS.CUES = pipeline.product_of("cues")
-    if "maps" in inputs:
-        cfg.DATASETS.WEAK_MAPS = pipeline.product_of("maps")
-    if "export" in inputs:
-        labeled = {
-            "name": cfg.DATASETS.TRAIN[0],
-            "images": MetadataCatalog.get(pipeline.train_set).image_root,
-            "annotations": pipeline.product_of("export"),
-        }
-        cfg.DATASETS.CUSTOM = [*cfg.DATASETS.CUSTOM, labeled]
-        register_custom_datasets([labeled])
+    kind = pipeline.stages[job.name].kind
+    inputs = {pipeline.stages[name].kind: name for name in pipeline.inputs_of(job.name)}
+    products = {key: pipeline.product_of(name) for key, name in inputs.items()}
+    cfg.DATASETS.CUES = products.get("cues", cfg.DATASETS.CUES)
+    cfg.DATASETS.WEAK_MAPS = products.get("maps", cfg.DATASETS.WEAK_MAPS)
+    if kind in MASK_SETS:
+        cfg.DATASETS.CUSTOM = [*cfg.DATASETS.CUSTOM, _mask_set(job, cfg.DATASETS.TRAIN[0])]
+        register_custom_datasets(cfg.DATASETS.CUSTOM[-1:])
+    elif "export" in products:
+        cfg.DATASETS.INSTANCE_LABELS = products["export"]
     cfg.freeze()
     return cfg
+
+
+def _mask_set(job: StageJob, name: str) -> dict[str, str]:
+    """An entry of ``DATASETS.CUSTOM``: the training images with exported, or with true masks."""
+    pipeline = job.pipeline
+    metadata = MetadataCatalog.get(pipeline.train_set)
+    inputs = pipeline.inputs_of(job.name)
+    masks = pipeline.product_of(inputs[0]) if inputs else metadata.get("json_file")
+    if not masks:
+        raise InputError(f"data set {pipeline.train_set!r} has no true masks: leave out the stage")
+    return {"name": name, "images": metadata.image_root, "annotations": masks}
 
 
 def _with_model(job: StageJob, owner: str, folder: str) -> CfgNode:
@@ -187,7 +196,8 @@ def _make_maps(job: StageJob) -> Figures:
 
 
 def _export(job: StageJob) -> Figures:
-    cfg = _with_model(job, "bestie", job.folder)
+    (owner,) = job.configs  # BESTIE, or a round of it
+    cfg = _with_model(job, owner, job.folder)
     source = LabelingSource.open(cfg, job.pipeline.train_set, jobs=1, skip_bad=False)
     threshold = job.pipeline.stages[job.name].score_threshold
     recipe = LabelRecipe(use_tags=True, score_threshold=threshold, min_area=1)
@@ -208,12 +218,26 @@ def _export(job: StageJob) -> Figures:
 def _evaluate(job: StageJob) -> Figures:
     values, texts = {}, []
     for owner in job.configs:
-        folder = os.path.join(job.folder, owner)
-        os.makedirs(folder, exist_ok=True)
-        found = headlines(flatten_results_dict(evaluate(_with_model(job, owner, folder))))
+        cfg = _with_model(job, owner, os.path.join(job.folder, owner))
+        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+        if not texts and has_weak_maps(job.pipeline.test_set):
+            found = _evaluate_components(cfg, os.path.join(job.folder, WEAK_COMPONENTS))
+            values |= {f"{WEAK_COMPONENTS}/{key}": value for key, value in found.values.items()}
+        found = headlines(flatten_results_dict(evaluate(cfg)))
         values |= {f"{owner}/{key}": value for key, value in found.values.items()}
         texts.append(f"{owner}: {found.text}")
     return Figures(values, "; ".join(texts))
+
+
+def _evaluate_components(cfg: CfgNode, folder: str) -> Figures:
+    """What is had for nothing: the components of the test images' weak maps as instances."""
+    os.makedirs(folder, exist_ok=True)
+    (test_set,) = cfg.DATASETS.TEST
+    evaluators = Trainer.build_evaluator(cfg, test_set, os.path.join(folder, "inference"))
+    min_area = cfg.MODEL.BESTIE.TEST.MIN_AREA
+    results = evaluate_weak_components(test_set, evaluators, min_area=min_area)
+    append_metrics(folder, results)
+    return headlines(flatten_results_dict(results))
 
 
 def _print(lines: Iterable[str]) -> None:
@@ -228,5 +252,6 @@ RUNS: dict[str, Callable[[StageJob], Figures]] = {
     "bestie": _train,
     "export": _export,
     "mrcnn": _train,
+    "mrcnn_truth": _train,
     "evaluate": _evaluate,
 }

@@ -104,7 +104,7 @@ class PAMClassifier(NormalizedInput):
             return [self._activate(item["image"]) for item in batched_inputs]
         images = self._normalize(torch.stack([item["image"] for item in batched_inputs]))
         tags = torch.stack([item["image_classes"] for item in batched_inputs]).to(self.device)
-        logits = self.class_activation_maps(images).mean(dim=(-2, -1))
+        logits = self.class_activation_maps(images).float().mean(dim=(-2, -1))
         return {"loss_tags": F.multilabel_soft_margin_loss(logits, tags.to(logits.dtype))}
 
     @torch.no_grad()

@@ -151,7 +151,7 @@ class SingleStageWSSS(NormalizedInput):
             return [{"sem_seg": self._segment(item)} for item in batched_inputs]
         images = self._normalize(torch.stack([item["image"] for item in batched_inputs]))
         tags = torch.stack([item["image_classes"] for item in batched_inputs]).to(self.device)
-        return self.losses(images, self.head(self.backbone(images)), tags)
+        return self.losses(images, self.head(self.backbone(images)).float(), tags)
 
     def losses(self, images: Tensor, logits: Tensor, tags: Tensor) -> dict[str, Tensor]:
         """Of (B, 3, H, W) normalized images, (B, C, h, w) logits and (B, C) bool tags."""

@@ -1,0 +1,85 @@
+"""Instances to learn from that were labeled beforehand, such as those that BESTIE exported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from pycocotools import mask as mask_api
+
+from bestie_d2.data.readers import IMAGE_LISTS, Size, category_indices, load_json
+from bestie_d2.errors import InputError
+from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
+
+LABEL_LISTS = {**IMAGE_LISTS, "annotations": ("image_id", "category_id", "segmentation")}
+MAX_INSTANCES = IGNORE_INDEX - 1  # an instance map is uint8: 0 is no instance, 255 is padding
+
+
+@dataclass(frozen=True)
+class InstanceLabels:
+    """The instances of an image.
+
+    Attributes:
+        classes: ``0..C-1`` of each.
+        rles: compressed RLE of each mask.
+    """
+
+    classes: list[int] = field(default_factory=list)
+    rles: list[dict] = field(default_factory=list)
+
+    def draw(self, size: Size) -> np.ndarray:
+        """(H, W) uint8 map of the instances, 1 and on; a later one covers an earlier one."""
+        drawn = np.full(size, BACKGROUND_INDEX, dtype=np.uint8)
+        for number, rle in enumerate(self.rles, start=1):
+            drawn[mask_api.decode(rle).astype(bool)] = number
+        return drawn
+
+
+def attach_instance_labels(records: list[dict], path: str, classes: Sequence[str]) -> list[dict]:
+    """Copies of the records with ``instance_labels``, none for an image without an instance.
+
+    Args:
+        path: COCO JSON with compressed RLE masks; the better its ``score``, the later an instance
+            is drawn. Images are matched by the stem of their names.
+        classes: names of the data set's classes, in contiguous order.
+
+    Raises:
+        InputError: the file is none, or an image or a mask is not of the data set.
+    """
+    by_stem = {Path(record["file_name"]).stem: record for record in records}
+    data = load_json(path, LABEL_LISTS)
+    contiguous = category_indices(path, data["categories"], classes)
+    stems = {image["id"]: Path(image["file_name"]).stem for image in data["images"]}
+    if not set(stems.values()) & set(by_stem):
+        raise InputError(f"instance labels {path}: none of the data set's images is in it")
+    labels = {stem: InstanceLabels() for stem in by_stem}
+    for entry in sorted(data["annotations"], key=lambda entry: entry.get("score", 0.0)):
+        stem = stems.get(entry["image_id"])
+        if stem not in labels:
+            continue
+        _check_mask(path, entry, by_stem[stem])
+        labels[stem].classes.append(contiguous[entry["category_id"]])
+        labels[stem].rles.append(entry["segmentation"])
+    best = {stem: _best(found) for stem, found in labels.items()}
+    return [{**record, "instance_labels": best[stem]} for stem, record in by_stem.items()]
+
+
+def _best(labels: InstanceLabels) -> InstanceLabels:
+    """As many as a map can tell apart."""
+    return InstanceLabels(labels.classes[-MAX_INSTANCES:], labels.rles[-MAX_INSTANCES:])
+
+
+def _check_mask(path: str, entry: Mapping, record: Mapping) -> None:
+    mask, size = entry["segmentation"], [record["height"], record["width"]]
+    if not isinstance(mask, dict) or not isinstance(mask.get("counts"), str):
+        raise InputError(
+            f"instance labels {path}: a mask of image {entry['image_id']} is no compressed "
+            "run-length encoding"
+        )
+    if list(mask["size"]) != size:
+        raise InputError(
+            f"instance labels {path}: a mask of {record['file_name']} has {mask['size'][0]}x"
+            f"{mask['size'][1]} pixels (height x width), but the image has {size[0]}x{size[1]}"
+        )

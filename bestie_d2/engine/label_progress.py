@@ -1,0 +1,135 @@
+"""How right the labels are that BESTIE is taught with, as training goes on (paper: Figure 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+from torch import Tensor
+
+from bestie_d2.data import WeakInstanceMapper
+from bestie_d2.data.augmentation import ResizeLongSide
+from bestie_d2.errors import InputError
+from bestie_d2.evaluation import ObjectsByImage, encode_masks, has_truth, load_truth
+from bestie_d2.evaluation.pseudo_label_report import PseudoLabelReport
+from bestie_d2.evaluation.voc_instance import PERCENT
+from bestie_d2.labeling.target_instances import instances_of_targets
+from bestie_d2.modeling.criterion import WeakLabels
+from bestie_d2.modeling.heads import InstanceMaps
+from bestie_d2.modeling.meta_arch import BESTIE
+from bestie_d2.structures import InstanceTargets
+
+PSEUDO, REFINED = "pseudo_labels", "refined_labels"  # of the metrics' names
+
+
+class LabelProgress:
+    """Pseudo and refined labels of some images with known truth, at the size of training.
+
+    Training reads no truth: this measures only.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """
+        Raises:
+            InputError: ``TEST.LABEL_PROGRESS.DATASET`` has no truth or no weak labels.
+        """
+        node = cfg.TEST.LABEL_PROGRESS
+        if not has_truth(node.DATASET):
+            raise InputError(f"TEST.LABEL_PROGRESS.DATASET: {node.DATASET!r} has no true masks")
+        records = WeakInstanceMapper.load_records(cfg, node.DATASET)
+        count = min(node.IMAGES or len(records), len(records))
+        chosen = np.linspace(0, len(records) - 1, count).round().astype(int)
+        self._records = [records[index] for index in chosen]
+        self._truth: ObjectsByImage = load_truth(node.DATASET)
+        self._num_classes = cfg.MODEL.BESTIE.NUM_CLASSES
+        resize = ResizeLongSide(cfg.INPUT.BESTIE.LONG_SIDE, [1.0, 1.0], 0.0)
+        parts = {**WeakInstanceMapper.from_config(cfg), "augmentations": [resize]}
+        self._mapper = WeakInstanceMapper(**parts)
+
+    @torch.no_grad()
+    def measure(self, model: BESTIE) -> dict[str, float]:
+        """True positives, labels, objects, and in percent precision and recall, of both kinds;
+        of the pseudo labels alone where the model refines none."""
+        reports = {PSEUDO: PseudoLabelReport(self._num_classes, with_truth=True)}
+        if model.criterion.refinement is not None:
+            reports[REFINED] = PseudoLabelReport(self._num_classes, with_truth=True)
+        for record in self._records:
+            item = self._mapper(record)
+            found = {PSEUDO: item["pseudo_targets"]}
+            if REFINED in reports:
+                found[REFINED] = refined_targets(model, item)
+            for kind, targets in found.items():
+                labels = _as_labels(targets, item["sem_seg"], (record["height"], record["width"]))
+                reports[kind].add(labels, {}, self._truth[record["image_id"]])
+        return {
+            f"{kind}/{name}": value
+            for kind, report in reports.items()
+            for name, value in _figures(report).items()
+        }
+
+
+def refined_targets(model: BESTIE, item: Mapping) -> InstanceTargets:
+    """What self-refinement makes of an image in the form that ``WeakInstanceMapper`` gives; in
+    host memory."""
+    probability, center, offset = model.predict_maps(item["image"])
+    maps = InstanceMaps(probability.log()[None], center[None], offset[None])
+    labels = WeakLabels(
+        item["sem_seg"][None].to(model.device),
+        item["image_classes"][None].to(model.device),
+        InstanceTargets.stack([item["pseudo_targets"]]).to(model.device),
+        [item["cues"]],
+    )
+    refined = model.criterion.refinement(maps, labels).to("cpu")
+    return InstanceTargets(refined.center[0], refined.offset[0], refined.weight[0])
+
+
+def _as_labels(
+    targets: InstanceTargets, sem_seg: Tensor, size: tuple[int, int]
+) -> list[dict[str, object]]:
+    """Labels as ``PseudoLabelReport`` takes them, at the image's own size."""
+    masks, classes, weights = instances_of_targets(targets, sem_seg)
+    height, width = size
+    resized = [
+        cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+        for mask in masks.numpy().astype(np.uint8)
+    ]
+    own_size = torch.from_numpy(np.array(resized, dtype=bool).reshape(-1, height, width))
+    triples = zip(encode_masks(own_size), classes.tolist(), weights.tolist(), strict=True)
+    return [
+        {"segmentation": rle, "category_id": class_id, "score": weight}
+        for rle, class_id, weight in triples
+    ]
+
+
+def _figures(report: PseudoLabelReport) -> dict[str, float]:
+    of = report.quality.figures()
+    return {
+        "true_positives": of.true_positives,
+        "labels": of.labels,
+        "objects": of.objects,
+        "precision": PERCENT * of.precision,
+        "recall": PERCENT * of.recall,
+    }
+
+
+class LabelProgressHook(HookBase):
+    """Writes :class:`LabelProgress` to the event storage whenever the model is evaluated."""
+
+    def __init__(self, cfg: CfgNode) -> None:
+        self._progress = LabelProgress(cfg)
+        self._period = cfg.TEST.EVAL_PERIOD
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        due = done == self.trainer.max_iter or (self._period > 0 and done % self._period == 0)
+        if due and comm.is_main_process():
+            model = self.trainer.model
+            model = getattr(model, "module", model)  # without the wrapper of several processes
+            model.eval()
+            self.trainer.storage.put_scalars(**self._progress.measure(model), smoothing_hint=False)
+            model.train()

@@ -1,0 +1,60 @@
+"""The training set of a run with the labels that BESTIE was, or will be, taught with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from detectron2.config import CfgNode
+
+from bestie_d2.engine.pictures import KnownLabels
+from bestie_d2.engine.pipeline.stages import StageJob
+from bestie_d2.engine.report.exported import ExportedLabels
+from bestie_d2.engine.report.run_files import RunFiles
+from bestie_d2.structures import PointCues
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What the report knows of the training images.
+
+    Attributes:
+        labels: weak labels, where they are made or given, and truth, where it is known.
+        cue_threshold: cues that score higher are used.
+        exported: the pseudo labels that were exported last, if any were.
+    """
+
+    labels: KnownLabels
+    cue_threshold: float
+    exported: ExportedLabels | None
+
+    @staticmethod
+    def of(run: RunFiles) -> TrainingSet:
+        """Register the data sets and read the labels.
+
+        Raises:
+            InputError: a configuration or a file of labels is wrong.
+        """
+        cfg = _teaching_config(run)
+        labels = KnownLabels(
+            run.pipeline.train_set,
+            weak_maps=run.product_of("maps") or cfg.DATASETS.WEAK_MAPS,
+            cues=run.product_of("cues") or cfg.DATASETS.CUES,
+        )
+        path = run.product_of("export")
+        exported = ExportedLabels.read(path, labels.class_names) if path else None
+        return TrainingSet(labels, cfg.DATASETS.CUE_THRESHOLD, exported)
+
+    def used_cues(self, record: dict) -> PointCues | None:
+        """The cues of an image that are used; None where none are known."""
+        cues = self.labels.cues(record)
+        return None if cues is None else cues[cues.scores > self.cue_threshold]
+
+
+def _teaching_config(run: RunFiles) -> CfgNode:
+    """That of the last stage that trains BESTIE, or of the last training where none does."""
+    found = {}
+    for stage in run.stages:
+        job = StageJob.load(run.pipeline, stage.name)  # registers data sets too
+        if stage.name in job.configs:
+            found[stage.kind] = job.configs[stage.name]
+    return found["bestie"] if "bestie" in found else list(found.values())[-1]

@@ -1,0 +1,130 @@
+"""One step of training: mixed precision on any device, and losses that are read now and then."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import SimpleTrainer
+from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
+from torch import Tensor
+
+PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}  # SOLVER.AMP.DTYPE
+LOG_PERIOD = 20  # iterations between two readings of the losses; Detectron2's writers have the same
+
+logger = logging.getLogger(__name__)
+
+
+def on_cpu(cfg: CfgNode) -> bool:
+    """Whether the model is trained on the processor."""
+    return torch.device(cfg.MODEL.DEVICE).type == "cpu"
+
+
+def autocast_dtype(cfg: CfgNode) -> torch.dtype | None:
+    """What convolutions and products are computed in; None for float32.
+
+    A processor without instructions for bfloat16 would be slower with it than without.
+    """
+    if not cfg.SOLVER.AMP.ENABLED:
+        return None
+    if on_cpu(cfg) and not cpu_has_bfloat16():
+        logger.warning("this processor has no instructions for bfloat16: training in float32")
+        return None
+    return PRECISIONS[cfg.SOLVER.AMP.DTYPE]
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether bfloat16 is faster than float32 on this processor."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+class TrainingStep(SimpleTrainer):
+    """Detectron2's step, under autocast if asked, that does not wait for the device.
+
+    Losses stay where they are for ``LOG_PERIOD`` steps; then their means are read in one transfer,
+    gathered from all processes, and written.
+    """
+
+    def __init__(
+        self,
+        plain: SimpleTrainer,
+        *,
+        dtype: torch.dtype | None,
+        checkpoint_period: int,
+        last: int,
+    ) -> None:
+        """
+        Args:
+            plain: the step that Detectron2 has built; its running loader is taken over.
+            dtype: of autocast; None for none. Gradients are scaled if it is float16.
+            checkpoint_period: losses are also read every so many iterations, lest weights are saved
+                that have gone wrong ...
+            last: ... and at this iteration.
+        """
+        self.__dict__.update(plain.__dict__)  # its own __init__ would start the loader once more
+        self.device_type = next(self.model.parameters()).device.type
+        self.dtype = dtype
+        self.checkpoint_period = checkpoint_period
+        self.last = last
+        scaled = dtype == torch.float16
+        self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=scaled)
+        self._waiting: list[dict[str, Tensor]] = []
+        self._data_times: list[float] = []
+
+    def run_step(self) -> None:
+        """Data, losses, gradients, optimizer.
+
+        Raises:
+            FloatingPointError: when losses are read and the mean of one is no number.
+        """
+        start = time.perf_counter()
+        data = next(self._data_loader_iter)
+        self._data_times.append(time.perf_counter() - start)
+        enabled = self.dtype is not None
+        with torch.autocast(self.device_type, dtype=self.dtype, enabled=enabled):
+            losses = self.model(data)
+            total = sum(losses.values())
+        self.optimizer.zero_grad()
+        self.grad_scaler.scale(total).backward()
+        self._waiting.append({name: loss.detach() for name, loss in losses.items()})
+        periods = (LOG_PERIOD, self.checkpoint_period)
+        if self.iter == self.last or any((self.iter + 1) % period == 0 for period in periods):
+            self._read_losses()
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
+    def _read_losses(self) -> None:
+        """Write the means since the last reading to the event storage."""
+        names = list(self._waiting[0])
+        steps = [torch.stack([losses[name] for name in names]) for losses in self._waiting]
+        own = torch.stack(steps).float().mean(dim=0).tolist()
+        data_time = max(self._data_times)
+        self._waiting.clear()
+        self._data_times.clear()
+        gathered = comm.gather((own, data_time))
+        if comm.is_main_process():
+            means = np.mean([losses for losses, _ in gathered], axis=0)
+            self._write(dict(zip(names, means.tolist(), strict=True)), [t for _, t in gathered])
+
+    def _write(self, losses: Mapping[str, float], data_times: Sequence[float]) -> None:
+        storage, total = get_event_storage(), sum(losses.values())
+        if not np.isfinite(total):
+            raise FloatingPointError(
+                f"a loss became infinite or NaN before iteration {storage.iter}: {dict(losses)}"
+            )
+        storage.put_scalar("data_time", max(data_times))
+        storage.put_scalars(total_loss=total, **losses)
+
+    def state_dict(self) -> dict:
+        return {**super().state_dict(), "grad_scaler": self.grad_scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        super().load_state_dict(state_dict)
+        state = state_dict.get("grad_scaler")
+        if state:  # empty where it was trained without one
+            self.grad_scaler.load_state_dict(state)

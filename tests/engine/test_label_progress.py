@@ -1,0 +1,82 @@
+"""Figure 6: how many of the labels that are taught are right, written as training goes on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from bestie_d2.data.datasets import register_custom_datasets
+from bestie_d2.engine.configuration import load_config
+from bestie_d2.engine.label_progress import LabelProgress
+from bestie_d2.engine.trainer import Trainer
+from bestie_d2.errors import InputError
+
+MEASURED = {"true_positives", "labels", "objects", "precision", "recall"}
+
+
+@pytest.fixture(scope="module")
+def measured_set(project) -> str:
+    """The tiny set with its truth beside its points."""
+    files = {"images": "images", "points": "points.json", "annotations": "annotations.json"}
+    entry = {key: str(project / value) for key, value in files.items()}
+    name = f"measured_{project.name}"
+    register_custom_datasets([{"name": name, "weak_maps": str(project / "maps"), **entry}])
+    return name
+
+
+def config(project, dataset: str, *opts: str):
+    keys = ["TEST.LABEL_PROGRESS.DATASET", dataset, "TEST.LABEL_PROGRESS.IMAGES", "4", *opts]
+    return load_config(str(project / "tiny.yaml"), keys)
+
+
+class Perfect(torch.nn.Module):
+    """BESTIE's network as far as it is asked: certain of the weak map, offsets to the points."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, criterion) -> None:
+        super().__init__()
+        self.criterion = criterion
+
+    def predict_maps(self, image):
+        height, width = image.shape[-2:]
+        foreground = (image.float().mean(dim=0) > 120).float()
+        probability = torch.stack([1 - foreground, foreground])
+        return probability, torch.zeros(1, height, width), torch.zeros(2, height, width)
+
+
+def test_labels_that_are_right_are_counted(project, measured_set):
+    cfg = config(project, measured_set)
+    model = Trainer.build_model(cfg)
+    # Each of the 4 x 2 squares is a component with one point. Refinement from points sends a pixel
+    # whose offset is 0 to the nearest point: its own, as the squares lie apart.
+    figures = LabelProgress(cfg).measure(Perfect(model.criterion))
+    right = {"true_positives": 8, "labels": 8, "objects": 8, "precision": 100.0, "recall": 100.0}
+    expected = {f"{kind}_labels/{k}": v for kind in ("pseudo", "refined") for k, v in right.items()}
+    assert figures == expected
+
+
+def test_without_refinement_there_are_pseudo_labels_alone(project, measured_set):
+    cfg = config(project, measured_set, "MODEL.BESTIE.REFINEMENT.ENABLED", "False")
+    figures = LabelProgress(cfg).measure(Perfect(Trainer.build_model(cfg).criterion))
+    assert set(figures) == {f"pseudo_labels/{name}" for name in MEASURED}
+
+
+def test_it_is_written_with_every_evaluation(project, measured_set, tmp_path):
+    opts = ("SOLVER.MAX_ITER", "22", "TEST.EVAL_PERIOD", "20", "OUTPUT_DIR", str(tmp_path))
+    trainer = Trainer(config(project, measured_set, *opts, "DATASETS.TEST", "()"))
+    trainer.train()
+    assert trainer.model.training
+    lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
+    by_iteration = {line["iteration"]: line for line in lines if "refined_labels/labels" in line}
+    assert list(by_iteration) == [19, 21]  # after 20 steps, and after the last
+    for line in by_iteration.values():
+        assert line["pseudo_labels/true_positives"] == 8
+        assert {f"refined_labels/{name}" for name in MEASURED} <= set(line)
+
+
+def test_a_set_without_truth_is_refused(project):
+    with pytest.raises(InputError, match=r"DATASET: 'tiny_train' has no true masks"):
+        LabelProgress(config(project, "tiny_train"))

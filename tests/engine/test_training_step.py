@@ -1,0 +1,113 @@
+"""The training step: what it writes, when it reads losses, and in which precision it computes."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.engine import SimpleTrainer
+from detectron2.utils.events import EventStorage, get_event_storage
+from torch import nn
+
+from bestie_d2.engine import training_step
+from bestie_d2.engine.checks import check_config
+from bestie_d2.engine.configuration import load_config
+from bestie_d2.engine.training_step import TrainingStep, autocast_dtype
+from bestie_d2.errors import InputError
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs" / "bestie_shapes.yaml"
+
+
+class Line(nn.Module):
+    """Loses its weight times the datum; notes what it computed in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1, bias=False)
+        nn.init.ones_(self.layer.weight)
+        self.seen: list[torch.dtype] = []
+
+    def forward(self, datum: float) -> dict[str, torch.Tensor]:
+        out = self.layer(torch.tensor([datum]))
+        self.seen.append(out.dtype)
+        return {"loss_a": out.float().sum(), "loss_b": out.float().sum() * 0 + 1}
+
+
+def run(data: list[float], **changes: object) -> tuple[TrainingStep, dict[int, dict[str, float]]]:
+    """Train on the data with learning rate 0; the metrics that stand in the storage after each
+    iteration where they were written."""
+    model = Line()
+    plain = SimpleTrainer(model, data, torch.optim.SGD(model.parameters(), lr=0.0))
+    settings = {"dtype": None, "checkpoint_period": 1000, "last": len(data) - 1, **changes}
+    step = TrainingStep(plain, **settings)
+    written: dict[int, dict[str, float]] = {}
+    with EventStorage(0) as storage:
+        for iteration in range(len(data)):
+            step.iter = iteration
+            step.run_step()
+            latest = get_event_storage().latest()
+            written |= {
+                iteration: {name: value for name, (value, at) in latest.items() if at == iteration}
+            }
+            storage.step()
+    return step, {iteration: metrics for iteration, metrics in written.items() if metrics}
+
+
+def test_means_are_written_every_twenty_steps_and_at_the_end():
+    _, written = run([float(value) for value in range(23)])
+    assert list(written) == [19, 22]
+    assert written[19]["loss_a"] == 9.5  # of 0..19
+    assert written[22]["loss_a"] == 21  # of 20, 21, 22
+    assert written[22]["total_loss"] == 22
+    assert written[22]["data_time"] >= 0
+
+
+def test_losses_are_looked_at_before_weights_are_saved():
+    _, written = run([1.0] * 10, checkpoint_period=4)
+    assert list(written) == [3, 7, 9]
+    with pytest.raises(FloatingPointError, match=r"before iteration 3: {.loss_a.: nan"):
+        run([1.0, float("nan"), 1.0, 1.0], checkpoint_period=4)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_precision(dtype):
+    step, _ = run([1.0, 2.0], dtype=dtype)
+    assert step.model.seen == [dtype or torch.float32] * 2
+
+
+def test_its_state_is_that_of_detectron2s_step():
+    step, _ = run([1.0])
+    state = step.state_dict()
+    assert state["iteration"] == 0
+    other, _ = run([1.0, 2.0])
+    del state["grad_scaler"]  # as a checkpoint of Detectron2's own step has it
+    other.load_state_dict(state)
+    assert other.iter == 0
+
+
+def config(*opts: str):
+    return load_config(str(CONFIG), ["MODEL.DEVICE", "cpu", *opts])
+
+
+def test_a_processor_without_bfloat16_computes_in_float32(monkeypatch, caplog):
+    amp = config("SOLVER.AMP.ENABLED", "True")
+    for able, expected in ((True, torch.bfloat16), (False, None)):
+        monkeypatch.setattr(training_step, "cpu_has_bfloat16", lambda able=able: able)
+        with caplog.at_level(logging.WARNING, logger=training_step.__name__):
+            assert autocast_dtype(amp) == expected
+    assert [record.getMessage() for record in caplog.records] == [
+        "this processor has no instructions for bfloat16: training in float32"
+    ]
+    assert autocast_dtype(config()) is None
+
+
+@pytest.mark.parametrize(
+    ("dtype", "line"),
+    [("float16", "there is no GPU: use 'bfloat16'"), ("float8", "'float8', expected bfloat16 or")],
+)
+def test_a_wrong_precision_is_refused(dtype, line):
+    with pytest.raises(InputError) as told:
+        check_config(config("SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", dtype))
+    assert line in str(told.value)
