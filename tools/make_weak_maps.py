@@ -22,10 +22,10 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from bestie_d2.engine import network_maps
 from bestie_d2.engine.checks import check_config
 from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config, with_trained_weights
+from bestie_d2.engine.labeling_runs import network_maps
 from bestie_d2.engine.labeling_runs.threshold_maps import References, ThresholdMaps, find_images
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.weak_map_check import check_weak_maps

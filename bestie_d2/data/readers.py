@@ -1,24 +1,16 @@
-"""Readers of the files that pass between the stages: weak maps, cues and points.
-
-Files hold points as ``(x, y)``; they are turned to ``(y, x)`` here and nowhere else. Weak labels
-belong to an image by its *stem*, the file name without folder and extension.
-"""
+"""Readers of index maps and of COCO-like JSON, the files that pass between the stages."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from PIL import Image
 
 from bestie_d2.errors import InputError
-from bestie_d2.structures import IGNORE_INDEX, PointCues
+from bestie_d2.structures import IGNORE_INDEX
 
-GIVEN_SCORE = 1.0  # score of a point that a person gave
 # What Pillow raises for a file that it cannot or will not read.
 IMAGE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 UNREADABLE = "unreadable"  # of a record: why its image cannot be opened
@@ -26,7 +18,6 @@ INDEX_MODES = ("P", "L", "1")  # Pillow's modes of palette, 8-bit grey and 1-bit
 IMAGE_LISTS = {"images": ("id", "file_name"), "categories": ("id", "name")}  # of a COCO-like file
 
 Size = tuple[int, int]  # (height, width)
-Cue = tuple[float, float, int, float]  # x, y, class, score: the order of files
 
 
 def read_weak_sem_seg(path: str, num_classes: int, size: Size | None = None) -> np.ndarray:
@@ -116,116 +107,3 @@ def category_indices(path: str, categories: list[dict], classes: Sequence[str]) 
                 f"({', '.join(classes)})"
             )
     return {category["id"]: index[category["name"]] for category in categories}
-
-
-# -- cues and points
-
-
-def read_cues(
-    path: str, *, classes: Sequence[str], sizes: Mapping[str, Size] | None = None
-) -> dict[str, PointCues]:
-    """Read instance cues or given points (the latter have score 1).
-
-    Args:
-        path: a COCO-like JSON (``images``, ``categories``, ``points``), or a folder with one text
-            file an image, ``x y class [score]`` a line, class ``0..C-1``.
-        classes: class names in contiguous order; a JSON's categories are matched by name.
-        sizes: (height, width) by image stem. Text files of other images are passed over. Needed
-            to check the points of text files, which do not know the image's size.
-
-    Returns:
-        Cues by image stem, (y, x) in pixels.
-
-    Raises:
-        InputError: unreadable file, unknown category or image id, a point outside its image, or an
-            image size other than ``sizes`` says.
-    """
-    reader = _read_cue_folder if os.path.isdir(path) else _read_cue_json
-    return reader(path, classes, sizes)
-
-
-def _read_cue_json(
-    path: str, classes: Sequence[str], sizes: Mapping[str, Size] | None
-) -> dict[str, PointCues]:
-    data = load_json(path, {**IMAGE_LISTS, "points": ("image_id", "category_id", "point")})
-    contiguous = category_indices(path, data["categories"], classes)
-    images = {image["id"]: image for image in data["images"]}
-    cues: dict[int, list[Cue]] = {image_id: [] for image_id in images}
-    for number, entry in enumerate(data["points"]):
-        where = f"{path}: points[{number}]"
-        image_id, category_id = entry["image_id"], entry["category_id"]
-        try:
-            x, y = (float(value) for value in entry["point"])
-            score = float(entry.get("score", GIVEN_SCORE))
-        except (TypeError, ValueError):
-            raise InputError(f"{where}: expected numbers, 'point': [x, y], got {entry}") from None
-        if image_id not in images:
-            raise InputError(f"{where}: image id {image_id} is not in 'images'")
-        if category_id not in contiguous:
-            raise InputError(f"{where}: category id {category_id} is not in 'categories'")
-        cues[image_id].append((x, y, contiguous[category_id], score))
-    by_stem = {}
-    for image_id, image in images.items():
-        stem = Path(image["file_name"]).stem
-        if stem in by_stem:
-            raise InputError(f"{path}: two images are called {stem!r}; weak labels go by that name")
-        size = _agreed_size(path, image, (sizes or {}).get(stem))
-        by_stem[stem] = _to_cues(f"{path}: image {image['file_name']}", cues[image_id], size)
-    return by_stem
-
-
-def _agreed_size(path: str, image: dict, size: Size | None) -> Size | None:
-    if "height" not in image or "width" not in image:
-        return size
-    stated = (image["height"], image["width"])
-    if size is not None and tuple(size) != stated:
-        raise InputError(
-            f"{path}: points of {image['file_name']} lie on {stated[0]}x{stated[1]} pixels (height "
-            f"x width), but the image has {size[0]}x{size[1]}"
-        )
-    return stated
-
-
-def _read_cue_folder(
-    path: str, classes: Sequence[str], sizes: Mapping[str, Size] | None
-) -> dict[str, PointCues]:
-    cues = {}
-    for file in sorted(Path(path).glob("*.txt")):
-        if sizes is None or file.stem in sizes:
-            size = None if sizes is None else sizes[file.stem]
-            cues[file.stem] = _to_cues(str(file), _read_cue_lines(file, len(classes)), size)
-    return cues
-
-
-def _read_cue_lines(file: Path, num_classes: int) -> Iterable[Cue]:
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            x, y, label, score = (float(word) for word in (*line.split(), GIVEN_SCORE)[:4])
-        except ValueError:
-            raise InputError(
-                f"{file}, line {number}: expected 'x y class [score]', got {line!r}"
-            ) from None
-        if label not in range(num_classes):
-            raise InputError(
-                f"{file}, line {number}: class {label:g}, expected 0..{num_classes - 1}"
-            )
-        yield x, y, int(label), score
-
-
-def _to_cues(where: str, cues: Iterable[Cue], size: Size | None) -> PointCues:
-    cues = list(cues)
-    if not cues:
-        return PointCues.empty()
-    xs, ys, classes, scores = zip(*cues, strict=True)
-    if size is not None:
-        for x, y in zip(xs, ys, strict=True):
-            if not (0 <= x <= size[1] - 1 and 0 <= y <= size[0] - 1):
-                raise InputError(
-                    f"{where}: point (x, y) = ({x:g}, {y:g}) is outside the image of "
-                    f"{size[0]}x{size[1]} pixels (height x width)"
-                )
-    yx = torch.tensor([ys, xs], dtype=torch.float32).T.contiguous()
-    return PointCues(yx, torch.tensor(classes), torch.tensor(scores, dtype=torch.float32))

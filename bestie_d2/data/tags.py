@@ -32,7 +32,8 @@ def read_tags(path: str, classes: Sequence[str] | None = None) -> TaggedImages:
     """Read image tags from a COCO-style JSON or a CSV (``file_name,tag;tag`` a line).
 
     A JSON needs ``images``, ``categories`` and ``annotations`` or ``points`` with ``image_id`` and
-    ``category_id``; boxes and masks are not looked at. A CSV's images are numbered from 1.
+    ``category_id``; boxes and masks are not looked at, and crowd regions (``iscrowd``) give no tag.
+    A CSV's images are numbered from 1.
 
     Args:
         classes: names in the contiguous order wanted; without it that is the order of category
@@ -73,7 +74,8 @@ def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) 
                 f"{path}: tag with category id {entry.get('category_id')}, which is not in "
                 "'categories'"
             )
-        tags[entry["image_id"]].add(contiguous[entry["category_id"]])
+        if not entry.get("iscrowd", 0):
+            tags[entry["image_id"]].add(contiguous[entry["category_id"]])
     records = [
         {"file_name": image["file_name"], "image_id": image["id"]}
         | {key: image[key] for key in ("height", "width") if key in image}

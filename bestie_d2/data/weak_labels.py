@@ -10,8 +10,9 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from bestie_d2.data.cue_files import read_cues
 from bestie_d2.data.paths import expand_path
-from bestie_d2.data.readers import UNREADABLE, Size, read_cues
+from bestie_d2.data.readers import UNREADABLE, Size
 from bestie_d2.errors import InputError
 from bestie_d2.structures import PointCues
 
@@ -47,6 +48,26 @@ def load_weak_records(
     if name not in DatasetCatalog:
         raise InputError(f"data set {name!r} is not registered; see DATASETS.CUSTOM")
     records = DatasetCatalog.get(name)
+    weak_maps, cues = weak_label_paths(name, weak_maps=weak_maps, cues=cues)
+    return attach_weak_labels(
+        records,
+        weak_maps=weak_maps,
+        cues=cues,
+        classes=MetadataCatalog.get(name).thing_classes,
+        num_classes=num_classes,
+        score_threshold=score_threshold,
+    )
+
+
+def weak_label_paths(name: str, *, weak_maps: str = "", cues: str = "") -> tuple[str, str]:
+    """The folder of weak maps and the cues of a registered data set.
+
+    Args:
+        weak_maps, cues: paths that replace the registered ones unless empty.
+
+    Raises:
+        InputError: the data set is registered without them, and no other path is given.
+    """
     metadata = MetadataCatalog.get(name)
     paths = {
         "WEAK_MAPS": expand_path(weak_maps) or metadata.get("weak_maps"),
@@ -55,14 +76,12 @@ def load_weak_records(
     for key, path in paths.items():
         if not path:
             raise InputError(f"data set {name!r} is registered without them: set DATASETS.{key}")
-    return attach_weak_labels(
-        records,
-        weak_maps=paths["WEAK_MAPS"],
-        cues=paths["CUES"],
-        classes=metadata.thing_classes,
-        num_classes=num_classes,
-        score_threshold=score_threshold,
-    )
+    return paths["WEAK_MAPS"], paths["CUES"]
+
+
+def weak_map_path(folder: str, file_name: str) -> str:
+    """Where the weak map of an image is."""
+    return os.path.join(folder, Path(file_name).stem + WEAK_MAP_SUFFIX)
 
 
 def attach_weak_labels(
@@ -95,7 +114,7 @@ def attach_weak_labels(
     if not os.path.isdir(weak_maps):
         raise InputError(f"weak maps {weak_maps}: no such folder")
     stems = [Path(record["file_name"]).stem for record in records]
-    maps = [os.path.join(weak_maps, stem + WEAK_MAP_SUFFIX) for stem in stems]
+    maps = [weak_map_path(weak_maps, record["file_name"]) for record in records]
     check_present("image", [record["file_name"] for record in records])
     check_readable(records)
     check_present("weak map", maps)

@@ -62,8 +62,11 @@ class WeakMapReport:
 
     def count(self, stem: str, index_map: np.ndarray, image_classes: Sequence[int]) -> None:
         """Add one image with its map (H, W) and its tags."""
+        self.add(stem, pixels_of_indices(index_map), image_classes)
+
+    def add(self, stem: str, counts: np.ndarray, image_classes: Sequence[int]) -> None:
+        """Add one image by the pixels of each index in its map, and its tags."""
         self.read += 1
-        counts = np.bincount(index_map.ravel(), minlength=INDICES)
         self.pixels += counts
         shown = {c for c in range(len(self.class_names)) if counts[wsss_index(c)]}
         tags = set(image_classes)
@@ -114,6 +117,11 @@ class WeakMapReport:
         ]
         head = ["class", "tagged images", "drawn in", "pixels, %"]
         return tabulate(rows, [*head, "IoU"] if self.figures else head)
+
+
+def pixels_of_indices(index_map: np.ndarray) -> np.ndarray:
+    """(256,) pixels of each index in an (H, W) map."""
+    return np.bincount(index_map.ravel(), minlength=INDICES)
 
 
 def _listed(stems: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
-from bestie_d2.data import load_tagged_records, load_weak_records
+from bestie_d2.data import load_tagged_records, load_weak_records, tags
 from bestie_d2.data.datasets.coco import register_coco
 from bestie_d2.data.datasets.coco_points import write_coco_points
 from bestie_d2.engine.detectron2_seam import build_coco_evaluator
@@ -106,6 +107,20 @@ def test_the_gaps_and_what_is_left_out_are_told_once(coco, caplog):
     assert metadata.thing_dataset_id_to_contiguous_id == OFFICIAL.thing_dataset_id_to_contiguous_id
     assert metadata.thing_classes == OFFICIAL.thing_classes
     assert metadata.json_file == str(source)
+
+
+def test_a_file_is_read_once_until_it_changes(coco, monkeypatch):
+    read, times = [], []
+    load = tags.load_json
+    monkeypatch.setattr(tags, "load_json", lambda *a: read.append(a[0]) or load(*a))
+    path = coco / "annotations/instances_train2017.json"
+    for time in (1, 1, 2):
+        os.utime(path, (time, time))
+        (record,) = DatasetCatalog.get("coco_2017_train_tags")
+        assert record["file_name"] == f"{coco}/train2017/000000000003.jpg"
+        record["file_name"] = "changed by whoever got it"
+        times.append(len(read))
+    assert times == [1, 1, 2]
 
 
 def test_points(coco, run_script):

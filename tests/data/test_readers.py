@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from bestie_d2.data.cue_files import read_cues
 from bestie_d2.data.paths import expand_path
-from bestie_d2.data.readers import read_cues, read_weak_sem_seg
+from bestie_d2.data.readers import read_weak_sem_seg
 from bestie_d2.data.tags import read_tags
 from bestie_d2.errors import InputError
 

@@ -53,7 +53,7 @@ def test_records_and_metadata_from_points(name, points):
     assert metadata.thing_dataset_id_to_contiguous_id == {18: 0, 30: 1}
     assert metadata.image_root == "pictures"
     assert metadata.weak_maps == "maps"
-    assert metadata.cues == points
+    assert metadata.cues == metadata.tags == points
     assert metadata.evaluator_type == "bestie"
     assert "json_file" not in metadata.as_dict()
 
@@ -69,7 +69,7 @@ def test_evaluation_set_carries_the_truth(name, truth):
     register_weak_dataset(name, images="pictures", annotations=truth)
     first, second = DatasetCatalog.get(name)
     assert first["annotations"] == []
-    assert second["image_classes"] == [0]
+    assert second["image_classes"] == []  # a crowd is no tag
     (annotation,) = second["annotations"]
     assert annotation["category_id"] == 0
     assert (annotation["bbox"], annotation["bbox_mode"]) == ([1, 0, 1, 2], BoxMode.XYWH_ABS)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.logger import log_first_n
 
 from bestie_d2.data.datasets.weak import EVALUATOR_TYPE
-from bestie_d2.data.readers import IMAGE_LISTS, load_json
-from bestie_d2.data.tags import tags_from_coco
+from bestie_d2.data.tags import TaggedImages, read_tags
 from bestie_d2.errors import InputError
 
 COCO_FOLDER = "coco"
@@ -49,6 +49,7 @@ def register_coco(root: str) -> None:
             MetadataCatalog.get(name).set(
                 thing_classes=classes,
                 image_root=image_folder(folder, split),
+                tags=source,
                 json_file=truth,
                 weak_maps=os.path.join(folder, "WSSS_maps"),
                 cues=cues,
@@ -88,23 +89,34 @@ def load_coco(name: str, folder: str, source: str, split: str) -> list[dict]:
     if not os.path.isfile(source):
         hint = POINTS_HINT if source == points_path(folder, split) else TRUTH_HINT
         raise InputError(f"{source}: no such file; {hint}")
-    data = load_json(source, IMAGE_LISTS)
-    if isinstance(data.get("annotations"), list):
-        data["annotations"] = without_crowds(data["annotations"])
     metadata = MetadataCatalog.get(name)
-    tagged = tags_from_coco(source, data, metadata.thing_classes)
+    changed = os.stat(source).st_mtime_ns
+    tagged = _read_once(source, tuple(metadata.thing_classes), changed)
     metadata.thing_dataset_id_to_contiguous_id = {
         category_id: index for index, category_id in enumerate(tagged.category_ids)
     }
     _tell_gaps(source, tagged.category_ids)
-    for record in tagged.records:
-        record["file_name"] = os.path.join(image_folder(folder, split), record["file_name"])
+    images = image_folder(folder, split)
+    records = [
+        {**record, "file_name": os.path.join(images, record["file_name"])}
+        for record in tagged.records
+    ]
     if split != "train":
-        return tagged.records
-    kept = [record for record in tagged.records if record["image_classes"]]
-    untagged = len(tagged.records) - len(kept)
-    _log_once(f"{source}: {untagged} of {len(tagged.records)} images have no tag and are left out")
+        return records
+    kept = [record for record in records if record["image_classes"]]
+    untagged = len(records) - len(kept)
+    _log_once(f"{source}: {untagged} of {len(records)} images have no tag and are left out")
     return kept
+
+
+@lru_cache(maxsize=2 * len(SPLITS))
+def _read_once(source: str, classes: tuple[str, ...], changed: int) -> TaggedImages:
+    """The tags of a file, which has 860,000 annotations and is asked for several times in a run.
+
+    Args:
+        changed: when the file was last written; what an older one said is not taken.
+    """
+    return read_tags(source, classes)
 
 
 def without_crowds(annotations: Sequence[dict]) -> list[dict]:

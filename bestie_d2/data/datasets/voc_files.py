@@ -12,9 +12,9 @@ from PIL import Image
 from pycocotools import mask as mask_api
 
 from bestie_d2.colors import index_palette
+from bestie_d2.data.cue_files import GIVEN_SCORE
 from bestie_d2.data.datasets.object_map import ObjectMap
 from bestie_d2.data.datasets.voc import VOC_CLASSES, voc_image_id
-from bestie_d2.data.readers import GIVEN_SCORE
 
 CATEGORIES = [{"id": index + 1, "name": name} for index, name in enumerate(VOC_CLASSES)]
 

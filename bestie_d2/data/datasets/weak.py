@@ -104,6 +104,7 @@ def register_weak_dataset(
         "json_file": annotations,
         "weak_maps": weak_maps,
         "cues": cues or points,
+        "tags": tags or points,
         "thing_classes": list(classes) if classes else None,
     }
     MetadataCatalog.get(name).set(

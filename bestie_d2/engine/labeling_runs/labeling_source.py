@@ -10,6 +10,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
+from bestie_d2.engine.class_names import check_trained_classes
 from bestie_d2.engine.command_line import make_folder
 from bestie_d2.engine.labeling_runs.fingerprint import fingerprint
 from bestie_d2.engine.labeling_runs.labeling_run import (
@@ -50,6 +51,7 @@ class LabelingSource:
             InputError: the data set is not there, or it and the model do not go together.
         """
         records = records_to_label(dataset_name, num_classes(cfg), skip_bad=skip_bad)
+        check_trained_classes(cfg, dataset_name)
         metadata = MetadataCatalog.get(dataset_name)
         ids = {index: own for own, index in metadata.thing_dataset_id_to_contiguous_id.items()}
         categories = [

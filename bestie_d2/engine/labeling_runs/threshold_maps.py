@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +15,12 @@ from skimage.io import imread
 from tqdm import tqdm
 
 from bestie_d2.contact_sheet import contact_sheet
+from bestie_d2.data.cue_files import read_cues
 from bestie_d2.data.datasets.weak import WeakDataset, load_weak_dataset
-from bestie_d2.data.readers import read_cues, read_weak_sem_seg
+from bestie_d2.data.readers import read_weak_sem_seg
 from bestie_d2.data.tags import read_tags
 from bestie_d2.engine.labeling_runs.staged_maps import StagedMaps
+from bestie_d2.engine.processes import mapping
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.truth import to_rle
 from bestie_d2.evaluation.weak_map_quality import (
@@ -107,7 +106,7 @@ class ThresholdMaps:
         if len(pending) < len(self.images):
             there = len(self.images) - len(pending)
             print(f"{there} maps are there already (--overwrite makes them anew)")
-        with _mapper(jobs) as run:
+        with mapping(jobs) as run:
             work = partial(_make_map, maps=maps, class_index=self.class_index, recipe=self.recipe)
             errors = run(work, pending)
             for error in tqdm(errors, total=len(pending), desc="maps", unit="image"):
@@ -144,17 +143,6 @@ def _make_map(
         return str(error)
     maps.save(path.stem, mask.astype(np.uint8) * np.uint8(class_index))
     return None
-
-
-@contextmanager
-def _mapper(jobs: int) -> Iterator[Callable]:
-    """``imap`` of so many processes, or the built-in ``map``."""
-    if jobs == 1:
-        yield map
-        return
-    # Ctrl-C is the main process's to handle.
-    with Pool(jobs, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        yield pool.imap
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+from checked_data import CUES, ROOT, TOOL, WEAK, write_cues
+
+from bestie_d2.engine.command_line import run_tool
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location(TOOL.stem, TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def folder(tagged_images, tmp_path) -> Path:
+    """Five images of two classes with maps, tags and cues, to be spoilt."""
+    folder = tmp_path / "data"
+    shutil.copytree(tagged_images, folder)
+    write_cues(folder, CUES)
+    return folder
+
+
+@pytest.fixture
+def check(tool, folder, monkeypatch, capsys) -> Callable[..., str]:
+    """Checks the folder as the data of a configuration and expects an exit code; returns what the
+    tool printed, and below it the error's line, if any."""
+
+    def run(
+        base: str,
+        changes: dict[str, object],
+        *options: str,
+        entry: dict[str, str] | None = None,
+        test: tuple[str, ...] = (),
+        code: int = 0,
+    ) -> str:
+        name = f"train_of_{folder.parent.name}"
+        paths = {key: str(folder / path) for key, path in (entry or WEAK).items()}
+        custom = [{"name": name, "images": str(folder / "images"), **paths}]
+        node: dict = {"_BASE_": f"{ROOT}/configs/{base}.yaml"}
+        node["DATASETS"] = {"CUSTOM": custom, "TRAIN": [name], "TEST": list(test)}
+        node["OUTPUT_DIR"] = str(folder / "output")
+        path = folder / "own.yaml"
+        path.write_text(yaml.safe_dump(node))
+        overrides = [str(word) for pair in changes.items() for word in pair]
+        overrides += ["MODEL.DEVICE", "cpu"]
+        argv = [str(TOOL), "--config-file", str(path), *options, *overrides]
+        monkeypatch.setattr(sys, "argv", argv)
+        if code:
+            with pytest.raises(SystemExit) as stop:
+                run_tool(tool.main)
+            assert stop.value.code == code
+        else:
+            run_tool(tool.main)
+        captured = capsys.readouterr()
+        return captured.out + "".join(captured.err.splitlines(True)[-1:] if code else [])
+
+    return run

@@ -1,0 +1,53 @@
+"""Read everything that a training would read, and tell of it in one report; nothing is trained.
+
+    python tools/check_data.py --config-file FILE [--jobs N] [--draw N] [KEY VALUE ...]
+
+Where the data is, how much of it there is and how it is spread over the classes; what is missing or
+does not fit, the first few of each kind and how many more. Ends with exit code 2 if a training
+would fail. --draw writes annotated pictures of the training images to OUTPUT_DIR/data_check.
+"""
+
+from bestie_d2.engine.quiet import quiet_third_party_warnings
+
+quiet_third_party_warnings()
+
+import argparse  # noqa: E402
+import os  # noqa: E402
+
+from bestie_d2.engine.command_line import run_tool  # noqa: E402
+from bestie_d2.engine.configuration import load_config  # noqa: E402
+from bestie_d2.engine.data_check.check import check_data  # noqa: E402
+from bestie_d2.engine.data_check.drawing import draw_data  # noqa: E402
+from bestie_d2.errors import InputError  # noqa: E402
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--config-file", required=True, metavar="FILE")
+    add("--jobs", default=1, type=int, metavar="N", help="processes (default: 1)")
+    add("--draw", default=0, type=int, metavar="N", help="draw N of the images without a problem")
+    add("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
+    arguments = parser.parse_args()
+    if arguments.jobs < 1:
+        raise InputError(f"--jobs {arguments.jobs}: expected 1 or more")
+    if arguments.draw < 0:
+        raise InputError(f"--draw {arguments.draw}: expected 0 or more")
+    return arguments
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    cfg = load_config(arguments.config_file, arguments.opts)
+    report = check_data(cfg, jobs=arguments.jobs)
+    print("\n".join(report.describe()))
+    if arguments.draw:
+        folder = os.path.join(cfg.OUTPUT_DIR, "data_check")
+        print("", *draw_data(cfg, report.good, arguments.draw, folder), sep="\n")
+    if report.findings.problems:
+        raise InputError(f"a training would fail; problems: {report.findings.count}")
+    print("\na training could start")
+
+
+if __name__ == "__main__":
+    run_tool(main)
