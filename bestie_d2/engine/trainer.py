@@ -6,11 +6,11 @@ import json
 import math
 import os
 import weakref
+from collections.abc import Iterable
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
-from detectron2.data.samplers import TrainingSampler
+from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.evaluation.testing import flatten_results_dict
@@ -18,13 +18,14 @@ from detectron2.utils import comm
 from torch import nn
 
 from bestie_d2.checkpoint import BestieCheckpointer
-from bestie_d2.data import MAPPER_REGISTRY, EvaluationMapper
+from bestie_d2.data import EvaluationMapper
 from bestie_d2.engine.checks import check_test_sets
 from bestie_d2.engine.class_names import check_trained_classes, write_class_names
 from bestie_d2.engine.interrupt import SaveOnInterrupt
 from bestie_d2.engine.label_progress import LabelProgressHook
 from bestie_d2.engine.solver import build_adam, build_polynomial_schedule, build_sgd
 from bestie_d2.engine.tasks import task_of
+from bestie_d2.engine.training_data import build_training_loader
 from bestie_d2.engine.training_step import TrainingStep, autocast_dtype
 from bestie_d2.errors import InputError
 
@@ -46,6 +47,7 @@ class Trainer(DefaultTrainer):
         super().__init__(detectron2_cfg)
         self._trainer = TrainingStep(
             self._trainer,
+            seed=cfg.SEED,
             dtype=autocast_dtype(cfg),
             checkpoint_period=cfg.SOLVER.CHECKPOINT_PERIOD,
             last=cfg.SOLVER.MAX_ITER - 1,
@@ -73,23 +75,24 @@ class Trainer(DefaultTrainer):
         return hooks
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode):
-        if not cfg.INPUT.MAPPER:
-            return super().build_train_loader(cfg)
-        mapper = MAPPER_REGISTRY.get(cfg.INPUT.MAPPER)
-        records = [
-            record for name in cfg.DATASETS.TRAIN for record in mapper.load_records(cfg, name)
-        ]
-        if not records:
-            raise InputError("DATASETS.TRAIN is empty: name a data set to train on")
-        return build_detection_train_loader(
-            records,
-            mapper=mapper(cfg),
-            sampler=TrainingSampler(len(records)),
-            total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
-            aspect_ratio_grouping=False,
-            num_workers=cfg.DATALOADER.NUM_WORKERS,
-        )
+    def build_train_loader(cls, cfg: CfgNode, start: int = 0) -> Iterable[list[dict]]:
+        seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+        loader = build_training_loader(cfg, seed=seed, start=start)
+        return super().build_train_loader(cfg) if loader is None else loader
+
+    def state_dict(self) -> dict:
+        # Release 0.6 leaves the optimizer out of its checkpoints: Adam's moments would start anew.
+        return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        super().load_state_dict(state_dict)
+        if "_trainer" in state_dict:
+            self._trainer.load_state_dict(state_dict["_trainer"])
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        super().resume_or_load(resume)
+        if self.start_iter > 0:
+            self._trainer.read_from(self.build_train_loader(self.cfg, self.start_iter))
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):

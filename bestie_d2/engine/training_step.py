@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
+
+from bestie_d2.data.training_stream import seed_for
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}  # SOLVER.AMP.DTYPE
 LOG_PERIOD = 20  # iterations between two readings of the losses; Detectron2's writers have the same
@@ -54,6 +56,7 @@ class TrainingStep(SimpleTrainer):
         self,
         plain: SimpleTrainer,
         *,
+        seed: int,
         dtype: torch.dtype | None,
         checkpoint_period: int,
         last: int,
@@ -61,12 +64,15 @@ class TrainingStep(SimpleTrainer):
         """
         Args:
             plain: the step that Detectron2 has built; its running loader is taken over.
+            seed: each iteration's own random numbers follow from it; below 0 none do.
             dtype: of autocast; None for none. Gradients are scaled if it is float16.
             checkpoint_period: losses are also read every so many iterations, lest weights are saved
                 that have gone wrong ...
             last: ... and at this iteration.
         """
         self.__dict__.update(plain.__dict__)  # its own __init__ would start the loader once more
+        self._batches = self._data_loader_iter
+        self.seed = seed
         self.device_type = next(self.model.parameters()).device.type
         self.dtype = dtype
         self.checkpoint_period = checkpoint_period
@@ -76,6 +82,11 @@ class TrainingStep(SimpleTrainer):
         self._waiting: list[dict[str, Tensor]] = []
         self._data_times: list[float] = []
 
+    def read_from(self, data_loader: Iterable[list[dict]]) -> None:
+        """Take the next batches from another loader."""
+        self.data_loader = data_loader
+        self._batches = iter(data_loader)
+
     def run_step(self) -> None:
         """Data, losses, gradients, optimizer.
 
@@ -83,8 +94,10 @@ class TrainingStep(SimpleTrainer):
             FloatingPointError: when losses are read and the mean of one is no number.
         """
         start = time.perf_counter()
-        data = next(self._data_loader_iter)
+        data = next(self._batches)
         self._data_times.append(time.perf_counter() - start)
+        if self.seed >= 0:
+            seed_for(self.seed, self.iter)
         enabled = self.dtype is not None
         with torch.autocast(self.device_type, dtype=self.dtype, enabled=enabled):
             losses = self.model(data)

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -114,7 +115,11 @@ def test_resume_continues_where_training_stopped(trained, project, run_tool):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Starting training from iteration 20" in done.stdout
-    assert metrics(folder)[-1]["iteration"] == 40
+    for key in ("total_loss", "segm/AP50", "voc_instance/mAP50"):  # to the last digit
+        values = [[line[key] for line in metrics(at) if key in line] for at in (folder, trained)]
+        assert values[0][-1] == values[1][1 if key == "total_loss" else 0]
+    weights = [torch.load(at / FINAL, weights_only=False)["model"] for at in (folder, trained)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])
 
 
 def break_map(project: Path) -> list[str]:

@@ -35,12 +35,20 @@ class Line(nn.Module):
         return {"loss_a": out.float().sum(), "loss_b": out.float().sum() * 0 + 1}
 
 
-def run(data: list[float], **changes: object) -> tuple[TrainingStep, dict[int, dict[str, float]]]:
+def run(
+    data: list[float], model: nn.Module | None = None, **changes: object
+) -> tuple[TrainingStep, dict[int, dict[str, float]]]:
     """Train on the data with learning rate 0; the metrics that stand in the storage after each
     iteration where they were written."""
-    model = Line()
+    model = model or Line()
     plain = SimpleTrainer(model, data, torch.optim.SGD(model.parameters(), lr=0.0))
-    settings = {"dtype": None, "checkpoint_period": 1000, "last": len(data) - 1, **changes}
+    settings = {
+        "seed": -1,
+        "dtype": None,
+        "checkpoint_period": 1000,
+        "last": len(data) - 1,
+        **changes,
+    }
     step = TrainingStep(plain, **settings)
     written: dict[int, dict[str, float]] = {}
     with EventStorage(0) as storage:
@@ -69,6 +77,21 @@ def test_losses_are_looked_at_before_weights_are_saved():
     assert list(written) == [3, 7, 9]
     with pytest.raises(FloatingPointError, match=r"before iteration 3: {.loss_a.: nan"):
         run([1.0, float("nan"), 1.0, 1.0], checkpoint_period=4)
+
+
+def test_random_numbers_of_an_iteration_follow_from_the_seed():
+    drawn = []
+
+    class Dice(Line):
+        def forward(self, datum: float) -> dict[str, torch.Tensor]:
+            drawn.append(torch.rand(()).item())
+            return super().forward(datum)
+
+    for seed in (5, 5, 6):
+        run([1.0, 1.0], seed=seed, model=Dice())
+        torch.rand(3)
+    assert drawn[0:2] == drawn[2:4]
+    assert len(set(drawn)) == 4  # two iterations, two seeds
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])

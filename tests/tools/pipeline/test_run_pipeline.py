@@ -1,9 +1,4 @@
-"""tools/run_pipeline.py: the chain from tags on a tiny data set, killed, gone on with, redone.
-
-A training that goes on sees its images in another order than one that was never stopped (as with
-Detectron2's own --resume), so its figures need not be the same; that it goes on from its checkpoint
-is what is tested.
-"""
+"""tools/run_pipeline.py: the chain from tags on a tiny data set, killed, gone on with, redone."""
 
 from __future__ import annotations
 
@@ -17,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_pipeline import BESTIE_STEPS, PIPELINE, STAGES, TOOL, states_of
+import torch
+from tiny_pipeline import KILLED, PIPELINE, STAGES, TOOL, states_of
 
 
 def _manifest(project: Path, stage: str) -> dict:
@@ -30,35 +26,59 @@ def _snapshot(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in files if path.name != "report.html"}
 
 
-@pytest.fixture(scope="module")
-def finished(project) -> str:
-    """What the tool printed that went on after a SIGKILL in the middle of BESTIE's training."""
-    command = [sys.executable, str(TOOL), "--config", "tiny.yaml"]
+def _kill_in(stage: str, command: list[str], project: Path) -> None:
+    """Run until the stage has saved its first checkpoint, then SIGKILL."""
     killed = subprocess.Popen(
         command, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     end = time.monotonic() + 200
-    while not (project / "out" / "bestie" / "last_checkpoint").exists():
+    while not (project / "out" / stage / "last_checkpoint").exists():
         assert killed.poll() is None, "ended by itself"
         assert time.monotonic() < end
         time.sleep(0.02)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
-    assert not (project / "out" / "bestie" / "manifest.json").exists()
+    assert not (project / "out" / stage / "manifest.json").exists()
+
+
+@pytest.fixture(scope="module")
+def finished(project) -> str:
+    """What the tool printed that went on after a SIGKILL in the middle of each training."""
+    command = [sys.executable, str(TOOL), "--config", "tiny.yaml"]
+    for stage in KILLED:
+        _kill_in(stage, command, project)
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint(finished, project):
-    expected = dict.fromkeys(STAGES, "run") | dict.fromkeys(STAGES[:4], "skip")
-    assert states_of(finished) == expected | {"bestie": "resume"}
-    log = (project / "out" / "bestie" / "log.txt").read_text()
-    starts = [line.split()[-1] for line in log.splitlines() if "Starting training from" in line]
-    first, second = map(int, starts)
-    assert first == 0
-    assert 5 <= second < BESTIE_STEPS
-    assert _manifest(project, "bestie")["resumed"]
+    before = STAGES[: STAGES.index(KILLED[-1])]
+    expected = dict.fromkeys(STAGES, "run") | dict.fromkeys(before, "skip")
+    assert states_of(finished) == expected | {KILLED[-1]: "resume"}
+    for stage in KILLED:
+        log = (project / "out" / stage / "log.txt").read_text()
+        starts = [line.split()[-1] for line in log.splitlines() if "Starting training from" in line]
+        first, second = map(int, starts)
+        assert first == 0
+        assert second > 0
+        assert _manifest(project, stage)["resumed"]
+
+
+def test_kills_change_no_figure_and_no_weight(finished, project):
+    (project / "clean.yaml").write_text(PIPELINE.replace("output: out", "output: clean"))
+    command = [sys.executable, str(TOOL), "--config", "clean.yaml"]
+    subprocess.run(command, cwd=project, capture_output=True, timeout=280, check=True)
+    for stage in STAGES:
+        clean = json.loads((project / "clean" / stage / "manifest.json").read_text())
+        assert clean["figures"] == _manifest(project, stage)["figures"]
+        weights = [project / folder / stage / "model_final.pth" for folder in ("out", "clean")]
+        if weights[0].exists():
+            ours, others = (torch.load(path, weights_only=False)["model"] for path in weights)
+            assert all(torch.equal(ours[name], others[name]) for name in ours)
+    for product in ("cues/cues.json", "maps/weak_maps/1.png", "export/pseudo_labels.json"):
+        files = [(project / folder / product).read_bytes() for folder in ("out", "clean")]
+        assert files[0] == files[1]
 
 
 def test_manifests_say_what_a_stage_was_made_from(finished, project):

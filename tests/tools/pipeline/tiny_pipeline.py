@@ -14,7 +14,7 @@ TOOL = ROOT / "tools" / "run_pipeline.py"
 STAGES = ["pam", "cues", "wsss", "maps", "bestie", "export", "mrcnn", "mrcnn_truth", "evaluate"]
 SIDE = 64
 COLORS = {1: (230, 60, 40), 2: (50, 90, 240)}  # of the squares, by category id
-BESTIE_STEPS = 60  # enough to be killed in the middle
+KILLED = ["pam", "wsss", "bestie", "mrcnn"]  # trainings, each stopped in the middle
 
 PIPELINE = """
 name: tiny
@@ -38,6 +38,7 @@ COMMON = {
     "SOLVER.IMS_PER_BATCH": 2,
     "SOLVER.WARMUP_ITERS": 1,
     "DATALOADER.NUM_WORKERS": 0,
+    "SOLVER.CHECKPOINT_PERIOD": 5,
     "TEST.EVAL_PERIOD": 0,
 }
 OWN = {
@@ -60,14 +61,13 @@ OWN = {
         "INPUT.BESTIE.LONG_SIDE": SIDE + 1,
         "INPUT.BESTIE.CROP_SIZE": SIDE,
         "DATASETS.CUE_THRESHOLD": 0.0,
-        "SOLVER.MAX_ITER": BESTIE_STEPS,
-        "SOLVER.CHECKPOINT_PERIOD": 5,
+        "SOLVER.MAX_ITER": 60,
     },
     "mrcnn": {
         "MODEL.ROI_HEADS.NUM_CLASSES": 2,
         "INPUT.MIN_SIZE_TRAIN": [SIDE],
         "INPUT.MIN_SIZE_TEST": SIDE,
-        "SOLVER.MAX_ITER": 3,
+        "SOLVER.MAX_ITER": 8,
         "SOLVER.STEPS": [],
     },
 }

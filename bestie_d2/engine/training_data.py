@@ -1,0 +1,57 @@
+"""What a configuration trains on, from any iteration on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from detectron2.config import CfgNode
+from detectron2.data import (
+    DatasetMapper,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+)
+from detectron2.utils import comm
+
+from bestie_d2.data import MAPPER_REGISTRY
+from bestie_d2.data.training_stream import TrainingStream
+from bestie_d2.errors import InputError
+
+PLAIN_SAMPLER = "TrainingSampler"  # Detectron2's name of the sampler that shuffles all images
+
+
+def build_training_loader(cfg: CfgNode, *, seed: int, start: int) -> Iterable[list[dict]] | None:
+    """Batches for the model from iteration ``start`` on; the same ones whenever they are asked for.
+
+    Args:
+        seed: of their order and of their augmentation.
+
+    Returns:
+        None where only Detectron2's own loader does what is asked: for its models, if images are
+        grouped by aspect ratio or sampled unevenly. That one begins anew after a stop.
+
+    Raises:
+        InputError: there is nothing to train on.
+    """
+    if cfg.INPUT.MAPPER:
+        mapper_class = MAPPER_REGISTRY.get(cfg.INPUT.MAPPER)
+        records = [
+            record for name in cfg.DATASETS.TRAIN for record in mapper_class.load_records(cfg, name)
+        ]
+        mapper = mapper_class(cfg)
+    elif cfg.DATALOADER.ASPECT_RATIO_GROUPING or cfg.DATALOADER.SAMPLER_TRAIN != PLAIN_SAMPLER:
+        return None
+    else:
+        records = get_detection_dataset_dicts(
+            cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+        )
+        mapper = DatasetMapper(cfg, is_train=True)
+    if not records:
+        raise InputError("DATASETS.TRAIN is empty: name a data set to train on")
+    batch_size = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+    return build_detection_train_loader(
+        TrainingStream(records, batch_size=batch_size, seed=seed, start=start),
+        mapper=mapper,
+        total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        aspect_ratio_grouping=False,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+    )

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import random
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import build_detection_train_loader
+from detectron2.utils import comm
+
+from bestie_d2.data.training_stream import TrainingStream
+
+RECORDS = [{"name": name} for name in "abcdefg"]
+
+
+def draw(record: dict) -> tuple:
+    """A record's name with a number from each generator, as an augmentation draws them."""
+    numbers = (random.random(), np.random.random(), torch.rand(()).item())  # noqa: NPY002
+    return (record["name"], *numbers)
+
+
+def batches(count: int, *, start: int = 0, workers: int = 0, seed: int = 1) -> list[list[tuple]]:
+    stream = TrainingStream(RECORDS, batch_size=2, seed=seed, start=start)
+    loader = build_detection_train_loader(
+        stream, mapper=draw, total_batch_size=2, aspect_ratio_grouping=False, num_workers=workers
+    )
+    return list(islice(loader, count))
+
+
+def test_every_image_comes_once_before_any_comes_again():
+    names = [name for batch in batches(14) for name, *_ in batch]
+    rounds = [names[i : i + 7] for i in range(0, 28, 7)]
+    assert all(sorted(names) == list("abcdefg") for names in rounds)
+    assert len({tuple(names) for names in rounds}) > 1
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+@pytest.mark.parametrize("start", [0, 3, 5])
+def test_it_goes_on_as_if_it_had_never_stopped(start, workers):
+    whole = batches(9)
+    assert batches(9 - start, start=start, workers=workers) == whole[start:]
+
+
+def test_another_seed_is_another_order_and_other_numbers():
+    one, other = batches(7), batches(7, seed=2)
+    assert [[name for name, *_ in batch] for batch in one] != [
+        [name for name, *_ in batch] for batch in other
+    ]
+    numbers = [item[1:] for batch in one + other for item in batch]
+    assert len({number for triple in numbers for number in triple}) == 3 * len(numbers)
+
+
+def test_processes_share_the_stream(monkeypatch):
+    alone = [item for batch in batches(6) for item in batch]
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    shares = []
+    for rank in (0, 1):
+        monkeypatch.setattr(comm, "get_rank", lambda rank=rank: rank)
+        stream = TrainingStream(RECORDS, batch_size=1, seed=1, start=1)
+        shares.append([draw(record) for record in islice(stream, 4)])
+    together = [item for pair in zip(*shares, strict=True) for item in pair]
+    assert together == alone[2:10]
