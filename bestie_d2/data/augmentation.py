@@ -16,6 +16,7 @@ from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
 BRIGHTNESS = 16.0  # added to every value of 0..255, at most
 CONTRAST = (0.5, 1.5)  # factor on every value
 HUE = 36.0  # degrees, at most
+FULL_TURN = 360.0  # degrees
 SIDE_STEP = 32  # resized sides are a multiple of it, plus 1
 
 
@@ -38,11 +39,15 @@ class PhotometricTransform(Transform):
             x *= np.float32(self.contrast)
         if self.hue:
             hsv = cv2.cvtColor(x, cv2.COLOR_RGB2HSV)  # hue in degrees
-            hsv[..., 0] = (hsv[..., 0] + self.hue) % 360
+            hue = hsv[..., 0] + np.float32(self.hue)
+            hue[hue < 0] += FULL_TURN  # many times faster than a remainder
+            hue[hue >= FULL_TURN] -= FULL_TURN
+            hsv[..., 0] = hue
             x = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
         if not self.contrast_first:
             x *= np.float32(self.contrast)
-        return np.clip(np.rint(x), 0, 255).astype(np.uint8)
+        np.rint(x, out=x)
+        return np.clip(x, 0, 255, out=x).astype(np.uint8)
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
         return segmentation
@@ -125,7 +130,8 @@ class PadCropTransform(Transform):
 
     def _window(self, source: np.ndarray, filling: Sequence[int] | int) -> np.ndarray:
         window = np.empty((self.size, self.size, *source.shape[2:]), dtype=source.dtype)
-        window[:] = filling
+        window[:1] = filling
+        window[1:] = window[:1]  # row by row is several times faster than pixel by pixel
         height, width = source.shape[:2]
         rows = slice(max(self.top, 0), min(self.top + self.size, height))
         columns = slice(max(self.left, 0), min(self.left + self.size, width))

@@ -1,188 +1,145 @@
 """Instance grouping: center and offset maps -> instances (paper: Eq. 1 and Appendix).
 
-Every component of the semantic map is grouped by itself, inside its own crop and on flat lists of
-its pixels, so that the cost follows the foreground, not the number of instances.
+Every component of the semantic map is grouped by itself. The work is done on flat lists of the
+components' pixels, so that cost and memory follow the foreground, not the number of instances.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bestie_d2.ops.components import Component, class_components, connected_components
-from bestie_d2.ops.heatmap import local_maxima
-from bestie_d2.ops.offsets import nearest_center, vote
+from bestie_d2.labeling.centers import (
+    CenterClustering,
+    Centers,
+    find_centers,
+    resolve_clustering,
+)
+from bestie_d2.labeling.evidence import (
+    Evidence,
+    classes_wanted,
+    evidence_at,
+    fetch,
+    in_host_memory,
+    on_host,
+    places_of,
+    to_device,
+    values_at,
+)
+from bestie_d2.ops.offsets import nearest_center
+from bestie_d2.ops.regions import NOWHERE, Regions, find_regions
 
 
 @dataclass(frozen=True)
-class CenterClustering:
-    """Finding centers in the offset map (paper: Appendix, Figure 9). Lengths in pixels.
+class Groups:
+    """``N`` instances, each of the pixels of a region that vote for one center.
 
     Attributes:
-        magnitude: a center's pixels have shorter offsets than this (2.5).
-        area: the pixels that such a spot should cover (21) ...
-        area_tolerance: ... give or take fewer than this (epsilon = 3).
-        min_center: the center map's smallest value at the spot (released recipe: 0.05).
-        min_distance: to every local maximum of the center map (released recipe: 100).
+        members: (m,) int64 places in the regions' lists of pixels, instance by instance.
+        edges: (N+1,) int64; instance ``i`` has ``members[edges[i]:edges[i+1]]``, at least one.
+        centers: (N,) int64, the center that gathered each.
     """
 
-    magnitude: float = 2.5
-    area: int = 21
-    area_tolerance: int = 3
-    min_center: float = 0.05
-    min_distance: float = 100.0
+    members: np.ndarray
+    edges: np.ndarray
+    centers: np.ndarray
+
+    def only(self, chosen: np.ndarray) -> Groups:
+        """The instances that (N,) bool choose."""
+        sizes = np.diff(self.edges)
+        members = self.members[np.repeat(chosen, sizes)]
+        edges = np.concatenate([[0], np.cumsum(sizes[chosen])])
+        return Groups(members, edges, self.centers[chosen])
+
+    def owners(self) -> np.ndarray:
+        """(m,) instance of each member."""
+        return np.repeat(np.arange(len(self.centers)), np.diff(self.edges))
+
+    def highest(self, values: np.ndarray) -> np.ndarray:
+        """(N,) the member at which (n,) values are largest on each instance."""
+        own = values[self.members]
+        best = [start + own[start:stop].argmax() for start, stop in pairwise(self.edges.tolist())]
+        return self.members[best]
+
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """(N,) float64 mean of (n,) values over each instance."""
+        if len(self.centers) == 0:
+            return np.zeros(0)
+        own = values[self.members].astype(np.float64)
+        return np.add.reduceat(own, self.edges[:-1]) / np.diff(self.edges)
 
 
-def resolve_clustering(clustering: bool | CenterClustering) -> CenterClustering | None:
-    """The released values for True, nothing for False."""
-    if isinstance(clustering, bool):
-        return CenterClustering() if clustering else None
-    return clustering
-
-
-@dataclass(frozen=True)
-class Instance:
-    """Some pixels of a component that vote for one center.
-
-    Attributes:
-        class_id: class ``0..C-1``.
-        rows, columns: (n,) int pixels of the map, n >= 1.
-        center: (y, x) pixel of the center that gathered them.
-        clustered: the center was found in the offset map, not in the center map.
-    """
-
-    class_id: int
-    rows: np.ndarray
-    columns: np.ndarray
-    center: tuple[int, int]
-    clustered: bool
-
-    def highest(self, center_map: np.ndarray) -> tuple[float, tuple[int, int]]:
-        """The largest value of a (H, W) map on the instance, and the pixel (y, x) it is at."""
-        values = center_map[self.rows, self.columns]
-        best = int(values.argmax())
-        return float(values[best]), (int(self.rows[best]), int(self.columns[best]))
-
-
-def cluster_centers(
-    component: Component, center: np.ndarray, offset: np.ndarray, recipe: CenterClustering
-) -> np.ndarray:
-    """Centers of a component that only its offsets show.
+def votes_of(
+    regions: Regions, offset: Sequence[np.ndarray], part: slice
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where a part of the regions' pixels believe their centers to be, each (p,) float32 y and x.
 
     Args:
-        center: (H, W) float32 center map of the component's class.
-        offset: (2, H, W) float32.
-
-    Returns:
-        (N, 2) int (y, x): the whole pixel under the mean of each spot of short offsets.
+        offset: y and x, each (n,) float32 at the regions' pixels.
     """
-    rows, columns = component.window
-    dy, dx = offset[:, rows, columns]
-    short = (dy * dy + dx * dx < recipe.magnitude**2) & component.mask
-    _, boxes, centroids = connected_components(short, connectivity=4)
-    fits = np.abs(boxes[:, -1] - recipe.area) < recipe.area_tolerance
-    spots = centroids[fits].astype(np.int64) + np.array([component.top, component.left])
-    certain = [
-        component.contains(y, x) and center[y, x] > recipe.min_center for y, x in spots.tolist()
-    ]
-    return spots[np.array(certain, dtype=bool)]
+    axes = zip((regions.rows, regions.columns), offset, strict=True)
+    y, x = ((pixel[part] + own[part]).astype(np.float32) for pixel, own in axes)
+    return y, x
 
 
-def find_centers(
-    component: Component,
-    center: np.ndarray,
-    offset: np.ndarray,
-    *,
-    threshold: float,
-    kernel: int,
-    clustering: CenterClustering | None,
-) -> tuple[np.ndarray, int]:
-    """All centers of a component: peaks of the center map, then those that clustering adds.
-
-    Returns:
-        (N, 2) int (y, x), and how many of them, the first ones, are peaks.
-    """
-    crop = center[component.window]
-    inside = np.where(component.mask & (crop > threshold), crop, 0)
-    corner = np.array([component.top, component.left])
-    peaks = local_maxima(inside, kernel) + corner
-    if clustering is None:
-        return peaks, len(peaks)
-    spots = cluster_centers(component, center, offset, clustering)
-    if len(peaks) and len(spots):
-        distance = np.linalg.norm(spots[:, None] - peaks[None], axis=-1)
-        spots = spots[(distance > clustering.min_distance).all(axis=1)]
-    return np.concatenate([peaks, spots]), len(peaks)
+def group_regions(regions: Regions, centers: Centers, evidence: Evidence) -> Groups:
+    """Split regions by the center that each pixel votes for; centers without votes drop out, and
+    so do regions without a center."""
+    bounds = np.searchsorted(centers.regions, np.arange(len(regions) + 1))
+    count = np.diff(bounds)
+    owner = np.repeat(np.where(count > 0, bounds[:-1], NOWHERE), regions.areas)
+    for region in np.flatnonzero(count > 1):
+        own = slice(*regions.edges[region : region + 2])
+        candidates = centers.yx[bounds[region] : bounds[region + 1]]
+        offset = (evidence.offset_y, evidence.offset_x)
+        owner[own] += nearest_center(*votes_of(regions, offset, own), candidates)
+    members = np.argsort(owner, kind="stable")[(owner == NOWHERE).sum() :]
+    sizes = np.bincount(owner[members], minlength=len(centers.regions))
+    used = np.flatnonzero(sizes)
+    return Groups(members, np.concatenate([[0], np.cumsum(sizes[used])]), used)
 
 
-def group_component(
-    component: Component, centers: np.ndarray, num_peaks: int, offset: np.ndarray
-) -> list[Instance]:
-    """Split a component by the center that each pixel votes for; centers without votes drop out."""
-    rows, columns = component.pixels()
-    assigned = nearest_center(*vote(offset, rows, columns), centers)
-    order = np.argsort(assigned, kind="stable")
-    edges = np.cumsum(np.bincount(assigned, minlength=len(centers)))[:-1]
-    return [
-        Instance(component.class_id, rows[part], columns[part], (int(y), int(x)), k >= num_peaks)
-        for k, (part, (y, x)) in enumerate(zip(np.split(order, edges), centers, strict=True))
-        if len(part)
-    ]
-
-
-def group_map(
-    index_map: np.ndarray,
-    classes: Iterable[int],
-    center: np.ndarray,
-    offset: np.ndarray,
-    *,
-    min_area: int,
-    threshold: float,
-    kernel: int,
-    clustering: CenterClustering | None,
-) -> list[tuple[Component, list[Instance]]]:
-    """Group the components of some classes; the list is empty for one without any center."""
-    grouped = []
-    for component in class_components(index_map, classes, min_area):
-        centers, num_peaks = find_centers(
-            component,
-            center[component.class_id],
-            offset,
-            threshold=threshold,
-            kernel=kernel,
-            clustering=clustering,
-        )
-        instances = group_component(component, centers, num_peaks, offset) if len(centers) else []
-        grouped.append((component, instances))
-    return grouped
-
-
-def index_of_largest(maps: np.ndarray) -> np.ndarray:
-    """(H, W) uint8 index of the largest of (K, H, W) maps, the first one on a tie.
-
-    Map by map, which reads memory in its order: several times faster than an argmax across maps.
-    """
-    largest, index = maps[0].copy(), np.zeros(maps.shape[1:], dtype=np.uint8)
-    for number, channel in enumerate(maps[1:], start=1):
-        larger = channel > largest
-        index[larger] = number
+def index_of_largest(maps: Tensor) -> np.ndarray:
+    """(H, W) uint8 index of the largest of (K, H, W) maps, the first one on a tie, on the host."""
+    if not in_host_memory(maps):
+        return fetch(maps.argmax(dim=0).to(torch.uint8))
+    # Map by map, which reads memory in its order: several times faster than an argmax across maps.
+    host = maps.float().numpy()
+    largest, index = host[0].copy(), np.zeros(maps.shape[1:], dtype=np.uint8)
+    for number, channel in enumerate(host[1:], start=1):
+        np.copyto(index, number, where=channel > largest)
         np.maximum(largest, channel, out=largest)
     return index
 
 
-def _confidence(instance: Instance, center: np.ndarray, class_probability: float) -> float:
-    """How sure the center is; a clustered one, or a value that is no probability, counts as the
-    class probability (released recipe)."""
-    if instance.clustered:
-        return class_probability
-    highest, _ = instance.highest(center)
-    return highest if highest <= 1 else class_probability
+def _with_centerless(centers: Centers, regions: Regions) -> Centers:
+    """The centers, and the centroid of each region that has none."""
+    lonely = np.flatnonzero(np.bincount(centers.regions, minlength=len(regions)) == 0)
+    owners = np.concatenate([centers.regions, lonely])
+    order = np.argsort(owners, kind="stable")
+    return Centers(
+        np.concatenate([centers.yx, regions.centroids()[lonely].astype(np.int64)])[order],
+        owners[order],
+        np.concatenate([centers.values, np.zeros(len(lonely), np.float32)])[order],
+        np.concatenate([centers.clustered, np.zeros(len(lonely), bool)])[order],
+    )
 
 
+def _scores(groups: Groups, centers: Centers, evidence: Evidence) -> np.ndarray:
+    """(N,) center's confidence times mean class probability. A clustered center, or a value that is
+    no probability, counts as the class probability (released recipe)."""
+    likely = groups.means(evidence.probability)
+    highest = evidence.center[groups.highest(evidence.center)]
+    confident = ~centers.clustered[groups.centers] & (highest <= 1)
+    return likely * np.maximum(np.where(confident, highest, likely), 0)
+
+
+@torch.no_grad()
 def group_instances(
     sem_seg_prob: Tensor,
     center: Tensor,
@@ -210,37 +167,29 @@ def group_instances(
         masks (N, H, W) bool, classes (N,) int64 and scores (N,) float32 in [0, 1], the center's
         confidence times the mean class probability; on the device of the input, by class.
     """
-    probability, host_center, host_offset = (
-        t.detach().float().cpu().numpy() for t in (sem_seg_prob, center, offset)
+    sem_seg_prob, center, offset = (maps.detach() for maps in (sem_seg_prob, center, offset))
+    device = sem_seg_prob.device
+    index_map = index_of_largest(sem_seg_prob)
+    regions = find_regions(
+        index_map, classes_wanted(len(center)), connectivity=8, min_area=min_area
     )
-    index_map = index_of_largest(probability)
-    present = np.flatnonzero(np.bincount(index_map.ravel(), minlength=len(probability))[1:])
-    grouped = group_map(
-        index_map,
-        present.tolist(),
-        host_center,
-        host_offset,
-        min_area=min_area,
+    places = places_of(regions, sem_seg_prob)
+    probability = values_at(sem_seg_prob, places.index, places)
+    (columns,) = on_host([evidence_at(probability, center, offset, places)])
+    evidence = Evidence(*columns)
+    centers = find_centers(
+        regions,
+        evidence,
         threshold=center_threshold,
         kernel=kernel,
         clustering=resolve_clustering(clustering),
     )
-    instances = []
-    for component, found in grouped:
-        if not found and keep_centerless:
-            y, x = component.centroid
-            rows, columns = component.pixels()
-            found = [Instance(component.class_id, rows, columns, (int(y), int(x)), False)]
-        instances.extend(found)
-    masks = torch.zeros(len(instances), *index_map.shape, dtype=torch.bool)
-    scores = torch.zeros(len(instances))
-    for index, instance in enumerate(instances):
-        masks.numpy()[index, instance.rows, instance.columns] = True
-        class_map = probability[instance.class_id + 1]
-        likely = float(class_map[instance.rows, instance.columns].mean())
-        scores[index] = likely * max(
-            _confidence(instance, host_center[instance.class_id], likely), 0
-        )
-    classes = torch.tensor([instance.class_id for instance in instances], dtype=torch.int64)
-    device = sem_seg_prob.device
-    return masks.to(device), classes.to(device), scores.to(device)
+    if keep_centerless:
+        centers = _with_centerless(centers, regions)
+    groups = group_regions(regions, centers, evidence)
+    classes = regions.values[centers.regions[groups.centers]].astype(np.int64) - 1
+    scores = _scores(groups, centers, evidence).astype(np.float32)
+    masks = torch.zeros(len(classes), *index_map.shape, dtype=torch.bool, device=device)
+    owners, pixels = groups.owners(), regions.pixels[groups.members]
+    masks.view(-1).index_fill_(0, to_device(owners * index_map.size + pixels, device), True)
+    return masks, to_device(classes, device), to_device(scores, device)

@@ -8,70 +8,52 @@ background.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import floor
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bestie_d2.ops.components import Component, class_components
-from bestie_d2.ops.heatmap import draw_gaussians
-from bestie_d2.structures import InstanceTargets, PointCues
+from bestie_d2.labeling.drawing import DrawnInstances, draw_centers, empty_targets
+from bestie_d2.labeling.evidence import labels_on_host, tagged_indices
+from bestie_d2.ops.regions import Regions, find_regions, regions_of_values
+from bestie_d2.structures import InstanceTargets, PointCues, wsss_index
 
 
-def empty_targets(batch: int, num_classes: int, height: int, width: int) -> InstanceTargets:
-    """All-zero targets of a batch in host memory."""
-    # torch.zeros leaves untouched pages to the operating system; most stay untouched.
-    return InstanceTargets(
-        torch.zeros(batch, num_classes, height, width),
-        torch.zeros(batch, 2, height, width),
-        torch.zeros(batch, height, width),
-    )
+def single_cue_regions(regions: Regions, cues: PointCues) -> np.ndarray:
+    """(K,) bool: which regions of a map of WSSS indices hold exactly one cue of their class."""
+    height, width = regions.shape
+    yx = np.array(cues.pixels(), dtype=np.int64).reshape(-1, 2)
+    inside = ((yx >= 0) & (yx < (height, width))).all(axis=1)
+    y, x = yx[inside].T
+    hit, index = regions.as_map()[y, x], wsss_index(cues.classes.numpy()[inside])
+    on_region = hit >= 0
+    hit, index = hit[on_region], index[on_region]
+    return np.bincount(hit[regions.values[hit] == index], minlength=len(regions)) == 1
 
 
-class TargetCanvas:
-    """One image's place in a batch of targets, for instances to be drawn into."""
+def _draw_regions(
+    targets: InstanceTargets, regions: Regions, chosen: np.ndarray, whole_pixel_centers: bool
+) -> np.ndarray:
+    """Draw offsets to the centroids, and weight 1, of those regions that (K,) bool choose.
 
-    def __init__(self, targets: InstanceTargets, index: int) -> None:
-        self.center = targets.center[index].numpy()
-        self.offset = targets.offset[index].numpy()
-        self.weight = targets.weight[index].numpy()
-
-    def guide(
-        self,
-        rows: np.ndarray,
-        columns: np.ndarray,
-        center: tuple[float, float],
-        weight: float,
-    ) -> None:
-        """Point the pixels at their center (y, x) and give them a weight."""
-        self.offset[0, rows, columns] = center[0] - rows
-        self.offset[1, rows, columns] = center[1] - columns
-        self.weight[rows, columns] = weight
-
-    def draw_center(self, class_id: int, center: tuple[float, float], sigma: float) -> None:
-        """Draw the Gaussian of a center at its pixel."""
-        draw_gaussians(self.center[class_id], [(floor(center[0]), floor(center[1]))], sigma)
-
-
-def single_cue_components(components: list[Component], cues: PointCues) -> list[Component]:
-    """The components that hold exactly one cue of their class, one instance each."""
-    pixels = cues.pixels()
-    classes = cues.classes.tolist()
-    return [
-        component
-        for component in components
-        if sum(
-            class_id == component.class_id and component.contains(y, x)
-            for (y, x), class_id in zip(pixels, classes, strict=True)
-        )
-        == 1
-    ]
-
-
-def _whole_pixel(point: tuple[float, float]) -> tuple[int, int]:
-    return int(point[0]), int(point[1])
+    Returns:
+        (N, 2) float64 the chosen centers.
+    """
+    number = np.cumsum(chosen) - 1
+    region = regions.of_pixels()
+    used = np.flatnonzero(chosen[region])
+    centers = regions.centroids()[chosen]
+    if whole_pixel_centers:
+        centers = np.floor(centers)
+    DrawnInstances(
+        rows=regions.rows[used],
+        columns=regions.columns[used],
+        owners=number[region[used]],
+        centers=centers,
+        weights=np.ones(len(centers)),
+    ).guide(targets.offset, targets.weight)
+    return centers
 
 
 def transfer_semantic_knowledge(
@@ -102,27 +84,19 @@ def transfer_semantic_knowledge(
         Targets (C, H, W), (2, H, W), (H, W) on the device of ``weak_sem_seg``; weight 1 on the
         pixels of the instances and 0 elsewhere.
     """
-    tagged = torch.nonzero(image_classes.cpu()).flatten().tolist()
-    index_map = weak_sem_seg.cpu().numpy()
-    targets = empty_targets(1, len(image_classes), *index_map.shape)
-    canvas = TargetCanvas(targets, 0)
+    num_classes = len(image_classes)
+    (index_map,), (tags,) = labels_on_host(weak_sem_seg[None], image_classes[None])
+    regions = find_regions(index_map, tagged_indices(tags), connectivity=8, min_area=min_area)
     host_cues = cues.to("cpu")
-    for component in single_cue_components(
-        class_components(index_map, tagged, min_area), host_cues
-    ):
-        center = component.centroid
-        if whole_pixel_centers:
-            center = _whole_pixel(center)
-        canvas.guide(*component.pixels(), center, weight=1.0)
-        if centers == "component":
-            canvas.draw_center(component.class_id, center, sigma)
+    chosen = single_cue_regions(regions, host_cues)
+    targets = empty_targets(num_classes, *index_map.shape, device=weak_sem_seg.device)
+    places = _draw_regions(targets, regions, chosen, whole_pixel_centers)
+    classes = regions.values[chosen].astype(np.int64) - 1
     if centers == "cue":
-        for (y, x), class_id in zip(host_cues.pixels(), host_cues.classes.tolist(), strict=True):
-            if class_id in tagged:
-                canvas.draw_center(class_id, (y, x), sigma)
-    return InstanceTargets(targets.center[0], targets.offset[0], targets.weight[0]).to(
-        weak_sem_seg.device
-    )
+        tagged = host_cues[torch.from_numpy(tags)[host_cues.classes]]
+        places, classes = np.array(tagged.pixels()), tagged.classes.numpy()
+    draw_centers(targets.center, classes, places, sigma)
+    return targets
 
 
 def targets_of_instances(
@@ -146,16 +120,12 @@ def targets_of_instances(
     Returns:
         Targets (C, H, W), (2, H, W), (H, W); weight 1 on the pixels of the instances, 0 elsewhere.
     """
-    targets = empty_targets(1, num_classes, *instance_map.shape)
-    canvas = TargetCanvas(targets, 0)
-    numbers = instance_map.numpy()
-    for number, class_id in enumerate(classes, start=1):
-        rows, columns = np.nonzero(numbers == number)
-        if len(rows) < max(min_area, 1):
-            continue
-        center = (float(rows.mean()), float(columns.mean()))
-        if whole_pixel_centers:
-            center = _whole_pixel(center)
-        canvas.guide(rows, columns, center, weight=1.0)
-        canvas.draw_center(class_id, center, sigma)
-    return InstanceTargets(targets.center[0], targets.offset[0], targets.weight[0])
+    numbers = instance_map.numpy().astype(np.uint32)
+    wanted = np.zeros(max(int(numbers.max()), len(classes)) + 1, dtype=bool)
+    wanted[1 : len(classes) + 1] = True
+    regions = regions_of_values(numbers, wanted, min_area=min_area)
+    targets = empty_targets(num_classes, *numbers.shape)
+    everything = np.ones(len(regions), dtype=bool)
+    places = _draw_regions(targets, regions, everything, whole_pixel_centers)
+    draw_centers(targets.center, np.array(classes)[regions.values - 1], places, sigma)
+    return targets

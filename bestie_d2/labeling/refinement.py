@@ -1,7 +1,8 @@
 """Self-refinement: the network's own instances as its next targets (paper: Section 3.5).
 
-Runs without gradient once a training step. The maps of a batch come to the host in one transfer
-each and the targets go back in one, whatever the number of instances.
+Runs without gradient once a training step. A batch waits for its device twice, for the weak map and
+for the predictions at its foreground, whatever the number of instances; the targets are drawn on
+the device.
 """
 
 from __future__ import annotations
@@ -12,63 +13,59 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bestie_d2.labeling.grouping import CenterClustering, group_map, resolve_clustering
-from bestie_d2.labeling.pseudo_labels import TargetCanvas, empty_targets
-from bestie_d2.ops.components import Component
-from bestie_d2.ops.offsets import nearest_center, vote
-from bestie_d2.structures import InstanceTargets, PointCues, wsss_index
+from bestie_d2.labeling.centers import CenterClustering, find_centers, resolve_clustering
+from bestie_d2.labeling.drawing import DrawnInstances, draw_centers, empty_targets, zeros
+from bestie_d2.labeling.evidence import (
+    Evidence,
+    evidence_at,
+    labels_on_host,
+    offsets_at,
+    on_host,
+    places_of,
+    softmax_at,
+    tagged_indices,
+)
+from bestie_d2.labeling.grouping import group_regions, votes_of
+from bestie_d2.ops.offsets import nearest_center
+from bestie_d2.ops.regions import NOWHERE, Regions, find_regions, regions_of_values
+from bestie_d2.structures import InstanceTargets, PointCues
 
 RefinedWeight = Literal["center_times_class", "center"]
 
 
-def class_probability(sem_seg_logits: np.ndarray, component: Component) -> np.ndarray:
-    """Softmax probability of a component's class inside its window.
-
-    Args:
-        sem_seg_logits: (C+1, H, W) float32.
-
-    Returns:
-        (h, w) float32.
-    """
-    window = sem_seg_logits[(slice(None), *component.window)]
-    with np.errstate(over="ignore"):  # beyond float32 the probability is 0, as it comes out
-        ratios = np.exp(window - window[wsss_index(component.class_id)])
-    return 1 / ratios.sum(axis=0)
-
-
-def _refine_image(
-    canvas: TargetCanvas,
-    sem_seg_logits: np.ndarray,
-    center: np.ndarray,
-    offset: np.ndarray,
-    weak_sem_seg: np.ndarray,
-    tagged: list[int],
+def _refined_instances(
+    regions: Regions,
+    evidence: Evidence,
     *,
     max_instances: int,
-    sigma: float,
     weighting: RefinedWeight,
     threshold: float,
-    **grouping: object,
-) -> None:
-    """Draw the refined targets of one image."""
-    for component, instances in group_map(
-        weak_sem_seg, tagged, center, offset, threshold=threshold, **grouping
-    ):
-        if not 0 < len(instances) <= max_instances:
-            continue
-        probability = class_probability(sem_seg_logits, component)
-        class_center = center[component.class_id]
-        for instance in instances:
-            confidence, spot = instance.highest(class_center)
-            likely = float(
-                probability[instance.rows - component.top, instance.columns - component.left].mean()
-            )
-            weight = confidence * likely if weighting == "center_times_class" else confidence
-            if confidence <= threshold:  # the center was clustered, or lost its own peak
-                spot = instance.center
-                weight = likely if weighting == "center_times_class" else class_center[spot]
-            canvas.guide(instance.rows, instance.columns, spot, min(max(float(weight), 0.0), 1.0))
-            canvas.draw_center(instance.class_id, spot, sigma)
+    kernel: int,
+    clustering: CenterClustering | None,
+) -> tuple[DrawnInstances, np.ndarray]:
+    """The instances of one image, and their classes ``0..C-1``."""
+    centers = find_centers(
+        regions, evidence, threshold=threshold, kernel=kernel, clustering=clustering
+    )
+    groups = group_regions(regions, centers, evidence)
+    parts = np.bincount(centers.regions[groups.centers], minlength=len(regions))
+    groups = groups.only(parts[centers.regions[groups.centers]] <= max_instances)
+    owner = groups.centers
+    highest = groups.highest(evidence.center)
+    confidence = evidence.center[highest].astype(np.float64)
+    lost = confidence <= threshold  # the center was clustered, or lost its own peak
+    spots = np.stack([regions.rows[highest], regions.columns[highest]], axis=1)
+    weights = np.where(lost, centers.values[owner], confidence)
+    if weighting == "center_times_class":
+        weights = np.where(lost, 1.0, confidence) * groups.means(evidence.probability)
+    instances = DrawnInstances(
+        rows=regions.rows[groups.members],
+        columns=regions.columns[groups.members],
+        owners=groups.owners(),
+        centers=np.where(lost[:, None], centers.yx[owner], spots).astype(np.float64),
+        weights=np.clip(weights, 0.0, 1.0),
+    )
+    return instances, regions.values[centers.regions[owner]].astype(np.int64) - 1
 
 
 @torch.no_grad()
@@ -107,28 +104,30 @@ def refine_labels(
     Returns:
         Batched targets on the device of ``center``.
     """
-    logits, host_center, host_offset = (
-        t.detach().float().cpu().numpy() for t in (sem_seg_logits, center, offset)
-    )
-    index_maps, tags = weak_sem_seg.cpu().numpy(), image_classes.cpu()
-    refined = empty_targets(*center.shape)
-    for index in range(len(logits)):
-        _refine_image(
-            TargetCanvas(refined, index),
-            logits[index],
-            host_center[index],
-            host_offset[index],
-            index_maps[index],
-            torch.nonzero(tags[index]).flatten().tolist(),
+    maps = [t.detach() for t in (sem_seg_logits, center, offset)]
+    regions = [
+        find_regions(index_map, tagged_indices(tags), connectivity=8, min_area=min_area)
+        for index_map, tags in zip(*labels_on_host(weak_sem_seg, image_classes), strict=True)
+    ]
+    read = []
+    for image_regions, logits, *center_and_offset in zip(regions, *maps, strict=True):
+        places = places_of(image_regions, logits)
+        read.append(evidence_at(softmax_at(logits, places), *center_and_offset, places))
+    evidence = [Evidence(*columns) for columns in on_host(read)]
+    refined = empty_targets(*center.shape, device=center.device)
+    for index, image_regions in enumerate(regions):
+        instances, classes = _refined_instances(
+            image_regions,
+            evidence[index],
             max_instances=max_instances,
-            sigma=sigma,
             weighting=weighting,
             threshold=center_threshold,
             kernel=kernel,
             clustering=resolve_clustering(clustering),
-            min_area=min_area,
         )
-    return refined.to(center.device)
+        instances.guide(refined.offset[index], refined.weight[index])
+        draw_centers(refined.center[index], classes, instances.centers, sigma)
+    return refined
 
 
 @torch.no_grad()
@@ -153,19 +152,45 @@ def refine_labels_from_points(
         Batched targets on the device of ``offset``: center None, weight 1 on the weak foreground
         of every class that has a point.
     """
-    host_offset = offset.detach().float().cpu().numpy()
-    index_maps, tags = weak_sem_seg.cpu().numpy(), image_classes.cpu()
-    new_offset, weight = torch.zeros(offset.shape), torch.zeros(weak_sem_seg.shape)
-    for index, points in enumerate(cues):
-        host_points = points.to("cpu")
-        for class_id in torch.nonzero(tags[index]).flatten().tolist():
-            centers = host_points[host_points.classes == class_id].yx.numpy()
-            if len(centers) == 0:
-                continue
-            rows, columns = np.nonzero(index_maps[index] == wsss_index(class_id))
-            votes = vote(host_offset[index], rows, columns)
-            chosen = centers[nearest_center(*votes, centers)]
-            new_offset.numpy()[index, 0, rows, columns] = chosen[:, 0] - rows
-            new_offset.numpy()[index, 1, rows, columns] = chosen[:, 1] - columns
-            weight.numpy()[index, rows, columns] = 1.0
-    return InstanceTargets(None, new_offset.to(offset.device), weight.to(offset.device))
+    regions = [
+        regions_of_values(index_map, tagged_indices(tags))
+        for index_map, tags in zip(*labels_on_host(weak_sem_seg, image_classes), strict=True)
+    ]
+    read = [
+        offsets_at(own, places_of(image_regions, own))
+        for own, image_regions in zip(offset.detach(), regions, strict=True)
+    ]
+    offsets = on_host(read)
+    new_offset = zeros(tuple(offset.shape), offset.device)
+    weight = zeros(tuple(weak_sem_seg.shape), offset.device)
+    for index, (image_regions, points) in enumerate(zip(regions, cues, strict=True)):
+        instances = _nearest_points(image_regions, offsets[index], points.to("cpu"))
+        instances.guide(new_offset[index], weight[index])
+    return InstanceTargets(None, new_offset, weight)
+
+
+def _nearest_points(
+    regions: Regions, offset: tuple[np.ndarray, ...], points: PointCues
+) -> DrawnInstances:
+    """Each pixel of a class with points, and the point of that class nearest to its vote.
+
+    Args:
+        regions: one for each class.
+        offset: y and x, each (n,) float32 at their pixels.
+    """
+    owners = np.full(len(regions.pixels), NOWHERE)
+    classes = points.classes.numpy()
+    for number, class_id in enumerate((regions.values.astype(np.int64) - 1).tolist()):
+        own = slice(*regions.edges[number : number + 2])
+        candidates = np.flatnonzero(classes == class_id)
+        if len(candidates):
+            votes = votes_of(regions, offset, own)
+            owners[own] = candidates[nearest_center(*votes, points.yx.numpy()[candidates])]
+    used = np.flatnonzero(owners != NOWHERE)
+    return DrawnInstances(
+        rows=regions.rows[used],
+        columns=regions.columns[used],
+        owners=owners[used],
+        centers=points.yx.numpy().astype(np.float64),
+        weights=np.ones(len(points)),
+    )

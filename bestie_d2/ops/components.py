@@ -1,4 +1,4 @@
-"""Connected components of index maps: the only place that labels components.
+"""Connected components as windows of a map, for whoever looks at them one by one.
 
 Arrays live on the host. A component carries the crop that bounds it, so that whatever is done with
 it costs what its own area costs, not what the map's does.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
 from scipy.sparse import coo_matrix, csgraph
 
-from bestie_d2.structures import wsss_index
+from bestie_d2.ops.regions import find_regions
+from bestie_d2.structures import IGNORE_INDEX, wsss_index
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,6 @@ class Component:
         top, left: pixel of the map at which ``mask`` begins.
         mask: (h, w) bool, the region inside its bounding box.
         area: number of pixels.
-        centroid: mean (y, x) of its pixels, in pixels of the map.
     """
 
     class_id: int
@@ -33,18 +34,12 @@ class Component:
     left: int
     mask: np.ndarray
     area: int
-    centroid: tuple[float, float]
 
     @property
     def window(self) -> tuple[slice, slice]:
         """The bounding box as an index into (..., H, W) arrays."""
         height, width = self.mask.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
-
-    def pixels(self) -> tuple[np.ndarray, np.ndarray]:
-        """(rows, columns) of its pixels in the map, each (area,) int."""
-        rows, columns = np.nonzero(self.mask)
-        return rows + self.top, columns + self.left
 
     def contains(self, y: int, x: int) -> bool:
         row, column = y - self.top, x - self.left
@@ -102,14 +97,21 @@ def class_components(
         index_map: (H, W) WSSS indices.
         classes: the class ids ``0..C-1`` to look for; other indices are passed over.
         min_area: smaller components are dropped.
+
+    Returns:
+        By class, then in raster order of their first pixels.
     """
-    found = []
-    for class_id in classes:
-        mask = index_map == wsss_index(class_id)
-        labels, boxes, centroids = connected_components(mask, connectivity=8)
-        for label in np.flatnonzero(boxes[:, cv2.CC_STAT_AREA] >= min_area):
-            left, top, width, height, area = boxes[label].tolist()
-            crop = labels[top : top + height, left : left + width] == label + 1
-            centroid = (float(centroids[label, 0]), float(centroids[label, 1]))
-            found.append(Component(class_id, top, left, crop, area, centroid))
-    return found
+    wanted = np.zeros(IGNORE_INDEX + 1, dtype=bool)
+    wanted[[wsss_index(class_id) for class_id in classes]] = True
+    regions = find_regions(index_map, wanted, connectivity=8, min_area=min_area)
+    return [
+        _component(int(value) - 1, regions.rows[start:stop], regions.columns[start:stop])
+        for value, (start, stop) in zip(regions.values, pairwise(regions.edges), strict=True)
+    ]
+
+
+def _component(class_id: int, rows: np.ndarray, columns: np.ndarray) -> Component:
+    top, left = int(rows.min()), int(columns.min())
+    mask = np.zeros((int(rows.max()) + 1 - top, int(columns.max()) + 1 - left), dtype=bool)
+    mask[rows - top, columns - left] = True
+    return Component(class_id, top, left, mask, len(rows))

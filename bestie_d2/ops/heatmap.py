@@ -6,7 +6,6 @@ All coordinates are (y, x) pixel indices of the map.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from functools import lru_cache
 
 import cv2
@@ -31,22 +30,28 @@ def gaussian_window(sigma: float) -> np.ndarray:
     return window
 
 
-def draw_gaussians(heatmap: np.ndarray, yx: Iterable[tuple[int, int]], sigma: float) -> None:
-    """Raise a (H, W) float32 array, which the caller owns, to a Gaussian of peak 1 at each center.
+def draw_gaussians(heatmaps: Tensor, classes: Tensor, yx: Tensor, sigma: float) -> None:
+    """Raise maps, which the caller owns, to a Gaussian of peak 1 at each center.
 
     Where Gaussians overlap the larger value stays. Centers outside the map draw the part inside.
+    The number of operations does not depend on the number of centers.
+
+    Args:
+        heatmaps: (C, H, W) float32, contiguous, nowhere below 0.
+        classes: (M,) int64, the map of each center.
+        yx: (M, 2) int64 pixels.
+        sigma: in pixels.
     """
-    window = gaussian_window(sigma)
-    radius = len(window) // 2
-    height, width = heatmap.shape
-    for y, x in yx:
-        top, left = max(y - radius, 0), max(x - radius, 0)
-        bottom, right = min(y + radius + 1, height), min(x + radius + 1, width)
-        if top >= bottom or left >= right:
-            continue
-        target = heatmap[top:bottom, left:right]
-        dy, dx = radius - y, radius - x
-        np.maximum(target, window[top + dy : bottom + dy, left + dx : right + dx], out=target)
+    _, height, width = heatmaps.shape
+    device = heatmaps.device
+    window = torch.tensor(gaussian_window(sigma)).to(device, non_blocking=True)
+    reach = torch.arange(len(window), device=device) - len(window) // 2
+    rows = (yx[:, :1] + reach)[:, :, None]
+    columns = (yx[:, 1:] + reach)[:, None, :]
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    row_of_map = classes[:, None, None] * height + rows.clamp(0, height - 1)
+    pixels = row_of_map * width + columns.clamp(0, width - 1)
+    heatmaps.view(-1).scatter_reduce_(0, pixels.flatten(), (window * inside).flatten(), "amax")
 
 
 def local_maxima(heatmap: np.ndarray, kernel: int) -> np.ndarray:

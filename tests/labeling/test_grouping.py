@@ -34,6 +34,13 @@ def test_a_component_is_split_between_its_centers():
     assert scores.tolist() == pytest.approx([0.8 * 0.9, 0.6 * 0.9])
 
 
+def test_maps_that_want_gradients_are_grouped_too():
+    wanting = [tensor.clone().requires_grad_() for tensor in maps()]
+    _, _, scores = group_instances(*wanting, kernel=5, min_area=4)
+    assert len(scores) == 2
+    assert not scores.requires_grad
+
+
 def test_the_kernel_merges_close_centers():
     masks, _, _ = group_instances(*maps(), kernel=41, min_area=4, clustering=False)
     assert masks.sum().item() == 96

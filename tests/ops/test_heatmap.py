@@ -17,23 +17,34 @@ def test_gaussian_window_is_cut_at_three_sigma_plus_one():
     assert window[19, 25] == pytest.approx(math.exp(-0.5))
 
 
-def test_overlapping_gaussians_keep_the_larger_value():
-    heatmap = np.zeros((9, 12), np.float32)
-    draw_gaussians(heatmap, [(4, 3), (4, 8)], sigma=1.0)
-    assert heatmap[4].tolist() == pytest.approx(
+def drawn(shape: tuple[int, ...], centers: list[tuple[int, ...]], sigma: float) -> torch.Tensor:
+    """(C, H, W) with Gaussians at (class, y, x)."""
+    heatmaps = torch.zeros(shape)
+    table = torch.tensor(centers, dtype=torch.int64).reshape(-1, 3)
+    draw_gaussians(heatmaps, table[:, 0], table[:, 1:], sigma)
+    return heatmaps
+
+
+def test_overlapping_gaussians_of_a_class_keep_the_larger_value():
+    heatmaps = drawn((3, 9, 12), [(2, 4, 3), (2, 4, 8)], sigma=1.0)
+    assert heatmaps[2, 4].tolist() == pytest.approx(
         [0.011109, 0.135335, 0.606531, 1, 0.606531, 0.135335, 0.135335, 0.606531, 1, 0.606531]
         + [0.135335, 0.011109],
         abs=1e-6,
     )
+    assert heatmaps[:2].sum() == 0
+
+
+def test_no_gaussian_leaves_the_maps_empty():
+    assert drawn((2, 5, 5), [], sigma=1.0).sum() == 0
 
 
 @pytest.mark.parametrize("center", [(0, 0), (8, 11), (-2, 5), (4, 13), (-30, -30), (50, 4)])
 def test_gaussian_at_or_beyond_the_border_equals_a_crop_of_a_larger_map(center):
-    small = np.zeros((9, 12), np.float32)
-    draw_gaussians(small, [center], sigma=1.5)
-    large = np.zeros((129, 132), np.float32)
-    draw_gaussians(large, [(center[0] + 60, center[1] + 60)], sigma=1.5)
-    np.testing.assert_array_equal(small, large[60:69, 60:72])
+    y, x = center
+    small = drawn((3, 9, 12), [(1, y, x)], sigma=1.5)
+    large = drawn((3, 129, 132), [(1, y + 60, x + 60)], sigma=1.5)
+    assert torch.equal(small, large[:, 60:69, 60:72])
 
 
 def test_local_maxima_of_a_hand_drawn_map():

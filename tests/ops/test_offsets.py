@@ -4,15 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bestie_d2.ops.offsets import nearest_center, rescale_offsets, vote
-
-
-def test_vote_follows_the_offsets():
-    offset = np.zeros((2, 3, 4), np.float32)
-    offset[:, 1, 2] = [0.5, -2.0]
-    y, x = vote(offset, np.array([0, 1]), np.array([3, 2]))
-    assert y.tolist() == [0.0, 1.5]
-    assert x.tolist() == [3.0, 0.0]
+from bestie_d2.ops.offsets import FEW, nearest_center, rescale_offsets
 
 
 def test_the_first_center_wins_a_tie():
@@ -28,6 +20,25 @@ def test_nearest_center_equals_a_full_distance_table(seed, count):
     centers = random.integers(0, 35, (count, 2))
     table = ((votes.T[:, None] - centers[None]) ** 2).sum(-1)
     assert nearest_center(*votes, centers).tolist() == table.argmin(1).tolist()
+
+
+@pytest.mark.parametrize("spread", [1.0, 30.0])
+def test_many_votes_go_where_a_full_distance_table_sends_them(spread):
+    random = np.random.default_rng(0)
+    centers = random.integers(0, 90, (8, 2))
+    around = centers[random.integers(0, 8, FEW // 8 + 1)]
+    votes = (around + random.normal(0, spread, around.shape)).astype(np.float32).T
+    votes[:, :3] = [[1e6, np.nan, np.inf], [0, 0, 0]]  # no center is nearest to the last two
+    table = ((votes.T[:, None] - centers[None].astype(np.float32)) ** 2).sum(-1)
+    expected = np.where(np.isfinite(table).all(1), table.argmin(1), 0)
+    assert nearest_center(*votes, centers).tolist() == expected.tolist()
+
+
+def test_among_many_votes_too_the_first_of_equal_centers_wins():
+    centers = np.array([[0, 0], [40, 0], [40, 0]])
+    y = np.repeat(np.float32([0, 20, 40]), FEW // 3)
+    nearest = nearest_center(y, np.zeros_like(y), centers)
+    assert [np.unique(part).tolist() for part in np.split(nearest, 3)] == [[0], [0], [1]]
 
 
 def test_offsets_grow_with_their_map():
