@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -48,8 +48,8 @@ def cpu_has_bfloat16() -> bool:
 class TrainingStep(SimpleTrainer):
     """Detectron2's step, under autocast if asked, that does not wait for the device.
 
-    Losses stay where they are for ``LOG_PERIOD`` steps; then their means are read in one transfer,
-    gathered from all processes, and written.
+    Losses stay where they are for ``LOG_PERIOD`` steps; then they are read in one transfer,
+    averaged over all processes, and written.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class TrainingStep(SimpleTrainer):
         """Data, losses, gradients, optimizer.
 
         Raises:
-            FloatingPointError: when losses are read and the mean of one is no number.
+            FloatingPointError: when losses are read and one is no number.
         """
         start = time.perf_counter()
         data = next(self._batches)
@@ -112,25 +112,24 @@ class TrainingStep(SimpleTrainer):
         self.grad_scaler.update()
 
     def _read_losses(self) -> None:
-        """Write the means since the last reading to the event storage."""
+        """Write what was lost since the last reading to the event storage, step by step."""
         names = list(self._waiting[0])
         steps = [torch.stack([losses[name] for name in names]) for losses in self._waiting]
-        own = torch.stack(steps).float().mean(dim=0).tolist()
-        data_time = max(self._data_times)
-        self._waiting.clear()
-        self._data_times.clear()
-        gathered = comm.gather((own, data_time))
+        gathered = comm.gather((torch.stack(steps).tolist(), self._data_times))
+        self._waiting, self._data_times = [], []
         if comm.is_main_process():
             means = np.mean([losses for losses, _ in gathered], axis=0)
-            self._write(dict(zip(names, means.tolist(), strict=True)), [t for _, t in gathered])
+            slowest = np.max([times for _, times in gathered], axis=0)
+            for losses, data_time in zip(means.tolist(), slowest.tolist(), strict=True):
+                self._write(dict(zip(names, losses, strict=True)), data_time)
 
-    def _write(self, losses: Mapping[str, float], data_times: Sequence[float]) -> None:
+    def _write(self, losses: Mapping[str, float], data_time: float) -> None:
         storage, total = get_event_storage(), sum(losses.values())
         if not np.isfinite(total):
             raise FloatingPointError(
                 f"a loss became infinite or NaN before iteration {storage.iter}: {dict(losses)}"
             )
-        storage.put_scalar("data_time", max(data_times))
+        storage.put_scalar("data_time", data_time)
         storage.put_scalars(total_loss=total, **losses)
 
     def state_dict(self) -> dict:

@@ -37,9 +37,9 @@ class Line(nn.Module):
 
 def run(
     data: list[float], model: nn.Module | None = None, **changes: object
-) -> tuple[TrainingStep, dict[int, dict[str, float]]]:
-    """Train on the data with learning rate 0; the metrics that stand in the storage after each
-    iteration where they were written."""
+) -> tuple[TrainingStep, dict[int, dict[str, list[float]]]]:
+    """Train on the data with learning rate 0; the values that were written, by the
+    iteration where they were, and by name."""
     model = model or Line()
     plain = SimpleTrainer(model, data, torch.optim.SGD(model.parameters(), lr=0.0))
     settings = {
@@ -50,26 +50,26 @@ def run(
         **changes,
     }
     step = TrainingStep(plain, **settings)
-    written: dict[int, dict[str, float]] = {}
+    written: dict[int, dict[str, list[float]]] = {}
     with EventStorage(0) as storage:
         for iteration in range(len(data)):
             step.iter = iteration
             step.run_step()
-            latest = get_event_storage().latest()
-            written |= {
-                iteration: {name: value for name, (value, at) in latest.items() if at == iteration}
-            }
+            for name, history in get_event_storage().histories().items():
+                values = [value for value, at in history.values() if at == iteration]
+                if values:
+                    written.setdefault(iteration, {})[name] = values
             storage.step()
-    return step, {iteration: metrics for iteration, metrics in written.items() if metrics}
+    return step, written
 
 
-def test_means_are_written_every_twenty_steps_and_at_the_end():
+def test_losses_of_all_steps_are_written_every_twenty_and_at_the_end():
     _, written = run([float(value) for value in range(23)])
     assert list(written) == [19, 22]
-    assert written[19]["loss_a"] == 9.5  # of 0..19
-    assert written[22]["loss_a"] == 21  # of 20, 21, 22
-    assert written[22]["total_loss"] == 22
-    assert written[22]["data_time"] >= 0
+    assert written[19]["loss_a"] == list(range(20))
+    assert written[22]["loss_a"] == [20, 21, 22]
+    assert written[22]["total_loss"] == [21, 22, 23]
+    assert len(written[19]["data_time"]) == 20
 
 
 def test_losses_are_looked_at_before_weights_are_saved():
