@@ -10,7 +10,6 @@ import itertools
 import random
 from collections.abc import Iterator, Sequence
 
-import cv2
 import numpy as np
 import torch
 from detectron2.data import DatasetFromList
@@ -48,8 +47,6 @@ class TrainingStream(IterableDataset):
     def __iter__(self) -> Iterator[dict]:
         worker = get_worker_info()
         first, step = (worker.id, worker.num_workers) if worker else (0, 1)
-        if worker:
-            cv2.setNumThreads(1)  # as torch does for itself: workers share the cores already
         epoch, order = -1, np.empty(0, dtype=np.int64)
         for batch in itertools.count(self._start + first, step):
             for number in range(batch * self._batch_size, (batch + 1) * self._batch_size):

@@ -3,7 +3,6 @@ from __future__ import annotations
 import random
 from itertools import islice
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -62,15 +61,3 @@ def test_processes_share_the_stream(monkeypatch):
         shares.append([draw(record) for record in islice(stream, 4)])
     together = [item for pair in zip(*shares, strict=True) for item in pair]
     assert together == alone[2:10]
-
-
-def test_a_worker_computes_with_one_thread():
-    stream = TrainingStream(RECORDS, batch_size=1, seed=1, start=0)
-    loader = build_detection_train_loader(
-        stream,
-        mapper=lambda record: cv2.getNumThreads(),
-        total_batch_size=1,
-        aspect_ratio_grouping=False,
-        num_workers=1,
-    )
-    assert next(iter(loader)) == [1]
