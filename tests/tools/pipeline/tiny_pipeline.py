@@ -51,6 +51,7 @@ OWN = {
     "wsss": {
         "MODEL.WSSS.NUM_CLASSES": 2,
         "INPUT.TAGS.CROP_SIZE": SIDE,
+        "DATALOADER.NUM_WORKERS": 1,  # forked where stages before it have used their threads
         "SOLVER.MAX_ITER": 30,
         "MODEL.WSSS.MASK_LOSS_START": 15,
         "MODEL.WSSS.BACKGROUND_LOGIT": 0.0,  # masks from the start, however coarse
@@ -61,6 +62,7 @@ OWN = {
         "INPUT.BESTIE.LONG_SIDE": SIDE + 1,
         "INPUT.BESTIE.CROP_SIZE": SIDE,
         "DATASETS.CUE_THRESHOLD": 0.0,
+        "DATALOADER.NUM_WORKERS": 2,
         "SOLVER.MAX_ITER": 60,
     },
     "mrcnn": {
