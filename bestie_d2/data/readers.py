@@ -80,8 +80,12 @@ def load_json(path: str, fields: Mapping[str, Sequence[str]]) -> dict:
             for key in keys:
                 if key not in entry:
                     raise InputError(f"{path}: {name}[{number}] has no {key!r}")
+    seen: set[object] = set()
     for number, image in enumerate(data.get("images", [])):
         _check_image_entry(f"{path}: images[{number}]", image)
+        if repr(image.get("id")) in seen and "id" in image:
+            raise InputError(f"{path}: images[{number}]: another image has the id {image['id']!r}")
+        seen.add(repr(image.get("id")))
     return data
 
 

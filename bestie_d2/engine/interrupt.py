@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 from detectron2.engine import HookBase
@@ -21,7 +22,12 @@ class SaveOnInterrupt(HookBase):
     steps and wait for each other.
     """
 
-    def __init__(self, checkpointer: Checkpointer) -> None:
+    def __init__(self, checkpointer: Checkpointer, check: Callable[[], None]) -> None:
+        """
+        Args:
+            check: called before weights are saved; raises if they have gone wrong.
+        """
+        self.check = check
         self.checkpointer = checkpointer
         self.asked = False
         self.previous = None
@@ -38,6 +44,7 @@ class SaveOnInterrupt(HookBase):
 
     def after_step(self) -> None:
         if self.asked:
+            self.check()
             iteration = self.trainer.iter
             self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
             logger.info("saved iteration %d; go on with --resume", iteration)

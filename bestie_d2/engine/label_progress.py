@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from torch import Tensor
@@ -39,6 +40,8 @@ class LabelProgress:
             InputError: ``TEST.LABEL_PROGRESS.DATASET`` has no truth or no weak labels.
         """
         node = cfg.TEST.LABEL_PROGRESS
+        if node.DATASET not in DatasetCatalog:
+            raise InputError(f"TEST.LABEL_PROGRESS.DATASET: {node.DATASET!r} is not registered")
         if not has_truth(node.DATASET):
             raise InputError(f"TEST.LABEL_PROGRESS.DATASET: {node.DATASET!r} has no true masks")
         records = WeakInstanceMapper.load_records(cfg, node.DATASET)

@@ -12,6 +12,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase
+from detectron2.engine.hooks import PeriodicCheckpointer
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
@@ -55,7 +56,7 @@ class Trainer(DefaultTrainer):
         self.checkpointer = BestieCheckpointer(
             self.model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
         )
-        self.register_hooks([SaveOnInterrupt(self.checkpointer)])
+        self.register_hooks([SaveOnInterrupt(self.checkpointer, self._trainer.read_losses)])
         if comm.is_main_process():
             write_class_names(cfg)
 
@@ -72,7 +73,8 @@ class Trainer(DefaultTrainer):
         hooks = super().build_hooks()
         if self.cfg.TEST.LABEL_PROGRESS.DATASET:
             hooks.insert(-1, LabelProgressHook(self.cfg))  # before the writers, which come last
-        return hooks
+        # Saved last: what is measured at an iteration is measured before it counts as done.
+        return sorted(hooks, key=lambda hook: isinstance(hook, PeriodicCheckpointer))
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, start: int = 0) -> Iterable[list[dict]]:

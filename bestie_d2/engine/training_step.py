@@ -85,6 +85,7 @@ class TrainingStep(SimpleTrainer):
     def read_from(self, data_loader: Iterable[list[dict]]) -> None:
         """Take the next batches from another loader."""
         self.data_loader = data_loader
+        self.__dict__.pop("_data_loader_iter", None)  # its workers end with it
         self._batches = iter(data_loader)
 
     def run_step(self) -> None:
@@ -107,12 +108,18 @@ class TrainingStep(SimpleTrainer):
         self._waiting.append({name: loss.detach() for name, loss in losses.items()})
         periods = (LOG_PERIOD, self.checkpoint_period)
         if self.iter == self.last or any((self.iter + 1) % period == 0 for period in periods):
-            self._read_losses()
+            self.read_losses()
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
-    def _read_losses(self) -> None:
-        """Write what was lost since the last reading to the event storage, step by step."""
+    def read_losses(self) -> None:
+        """Write what was lost since the last reading to the event storage, step by step.
+
+        Raises:
+            FloatingPointError: a loss is no number.
+        """
+        if not self._waiting:
+            return
         names = list(self._waiting[0])
         steps = [torch.stack([losses[name] for name in names]) for losses in self._waiting]
         gathered = comm.gather((torch.stack(steps).tolist(), self._data_times))

@@ -106,8 +106,12 @@ def _read(path: Path) -> dict | None:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError:
-        raise InputError(f"{path}: no JSON; remove its folder to make the stage anew") from None
+        content = None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: no JSON object; remove its folder to make the stage anew")
     return content
 
 

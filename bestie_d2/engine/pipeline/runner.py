@@ -19,6 +19,7 @@ SKIP, RUN, RESUME, REDO = "skip", "run", "resume", "redo"
 KEEP = "keep"  # before --from: taken as it is
 CHECK = "check"  # of a dry run: depends on what an earlier stage will have made
 UNTOUCHED = (SKIP, KEEP)
+DATA = "data"  # among a stage's inputs: what no other stage makes
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _decide(job: StageJob, to_be_made: Collection[str]) -> Decision:
     if missing:
         return Decision(CHECK if manifest else RUN, f"after {' and '.join(missing)}")
     hashes = {name: hash_of_product(job.pipeline.product_of(name)) for name in inputs}
-    sources = Sources(job.config_hash(), hashes)
+    sources = Sources(job.config_hash(), {DATA: job.data_hash(), **hashes})
     if manifest is not None:
         change = sources.difference(manifest)
         if not change and os.path.exists(job.product):

@@ -20,6 +20,7 @@ from bestie_d2.engine.labeling_runs.labeling_source import LabelingSource
 from bestie_d2.engine.labeling_runs.network_maps import SINGLE_STAGE, MapRecipe, make_network_maps
 from bestie_d2.engine.labeling_runs.pseudo_label_export import export_pseudo_labels
 from bestie_d2.engine.mask_training import check_train_sets
+from bestie_d2.engine.pipeline.data_hash import hash_of_data
 from bestie_d2.engine.pipeline.definition import Pipeline
 from bestie_d2.engine.pipeline.figures import Figures, finite, headlines, shown
 from bestie_d2.engine.trainer import Trainer, append_metrics, evaluate
@@ -74,6 +75,12 @@ class StageJob:
         for owner, cfg in self.configs.items():
             digest.update(f"\n{owner}\n{cfg.dump()}".encode())
         return digest.hexdigest()
+
+    def data_hash(self) -> str:
+        """SHA-256 of the data that is not made by another stage."""
+        return hash_of_data(
+            (self.pipeline.train_set, self.pipeline.test_set), self.configs.values()
+        )
 
     def run(self) -> Figures:
         """Do what the stage is for, or go on with it.
@@ -152,9 +159,11 @@ def _for_training(job: StageJob) -> CfgNode:
 def _mask_set(job: StageJob, name: str) -> dict[str, str]:
     """An entry of ``DATASETS.CUSTOM``: the training images with exported, or with true masks."""
     pipeline = job.pipeline
+    DatasetCatalog.get(pipeline.train_set)  # completes the metadata of some sets
     metadata = MetadataCatalog.get(pipeline.train_set)
-    inputs = pipeline.inputs_of(job.name)
-    masks = pipeline.product_of(inputs[0]) if inputs else metadata.get("json_file")
+    stages = pipeline.inputs_of(job.name)
+    exported = [stage for stage in stages if pipeline.stages[stage].kind == "export"]
+    masks = pipeline.product_of(exported[0]) if exported else metadata.get("json_file")
     if not masks:
         raise InputError(f"data set {pipeline.train_set!r} has no true masks: leave out the stage")
     return {"name": name, "images": metadata.image_root, "annotations": masks}

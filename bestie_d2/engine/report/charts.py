@@ -113,7 +113,7 @@ def _log_ticks(values: Sequence[float]) -> list[float]:
     """From the last one that is not above any value to the first that is not below any."""
     low, high = (min(values), max(values)) if values else (1, 1)
     steps = (1,) if high > WIDE_RANGE * low else STEPS[:-1]
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 2)
+    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
     ticks = [step * 10.0**power for power in powers for step in steps]
     first = max(tick for tick in ticks if tick <= low)
     last = min(tick for tick in ticks if tick > high)

@@ -42,7 +42,7 @@ def results_section(run: RunFiles) -> list[str]:
     for owner in (WEAK_COMPONENTS, *(stage.name for stage in run.stages)):
         found = last_values(os.path.join(evaluated[-1].folder, owner, METRICS_FILE))
         if found:
-            title = "weak maps' components (free)" if owner == WEAK_COMPONENTS else owner
+            title = "given weak maps' components (free)" if owner == WEAK_COMPONENTS else owner
             rows.append([title, *(_finite(found.get(key)) for key in RESULTS.values())])
     caption = f"On {run.pipeline.test_set}, in percent."
     return [table(["trained stage", *RESULTS], rows), paragraph(caption, note=True)]

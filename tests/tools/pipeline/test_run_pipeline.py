@@ -85,15 +85,15 @@ def test_manifests_say_what_a_stage_was_made_from(finished, project):
     manifests = {stage: _manifest(project, stage) for stage in STAGES}
     reads = {stage: sorted(manifest["inputs"]) for stage, manifest in manifests.items()}
     assert reads == {
-        "pam": [],
-        "cues": ["pam"],
-        "wsss": ["pam"],
-        "maps": ["wsss"],
-        "bestie": ["cues", "maps"],
-        "export": ["bestie"],
-        "mrcnn": ["export"],
-        "mrcnn_truth": [],
-        "evaluate": ["bestie", "mrcnn", "mrcnn_truth"],
+        "pam": ["data"],
+        "cues": ["data", "pam"],
+        "wsss": ["data", "pam"],
+        "maps": ["data", "wsss"],
+        "bestie": ["cues", "data", "maps"],
+        "export": ["bestie", "data"],
+        "mrcnn": ["data", "export"],
+        "mrcnn_truth": ["data"],
+        "evaluate": ["bestie", "data", "mrcnn", "mrcnn_truth"],
     }
     for manifest in manifests.values():
         assert set(manifest["versions"]) == {"python", "torch", "detectron2", "bestie_d2"}
@@ -147,6 +147,18 @@ def test_a_lost_product_is_made_again(finished, run, project):
     assert _manifest(project, "bestie")["inputs"]["cues"] == before
 
 
+def test_other_data_is_learned_from_anew(finished, run, project):
+    image = project / "images" / "1.png"
+    before = image.read_bytes()
+    image.write_bytes(before + b"more")
+    states, printed = run("--dry-run")
+    image.write_bytes(before)
+    assert states["pam"] == "redo"
+    assert "what it reads of data changed" in printed
+    states, _ = run("--dry-run")
+    assert states == dict.fromkeys(STAGES, "skip")
+
+
 def test_from_takes_earlier_stages_as_they_are(finished, run):
     states, _ = run("--from", "export", "--dry-run", "pam.SOLVER.BASE_LR", "0.002")
     assert states == dict.fromkeys(STAGES[:5], "keep") | dict.fromkeys(STAGES[5:], "skip")
@@ -158,8 +170,13 @@ def test_a_round_learns_from_what_the_one_before_exported(finished, run, project
     after = dict.fromkeys(["mrcnn", "evaluate"], "check")
     assert states == dict.fromkeys(STAGES, "skip") | new | after
     run("--rounds", "1", "--until", "export_round1", "bestie_round1.SOLVER.MAX_ITER", "10")
-    assert sorted(_manifest(project, "bestie_round1")["inputs"]) == ["cues", "export", "maps"]
-    assert list(_manifest(project, "export_round1")["inputs"]) == ["bestie_round1"]
+    assert sorted(_manifest(project, "bestie_round1")["inputs"]) == [
+        "cues",
+        "data",
+        "export",
+        "maps",
+    ]
+    assert sorted(_manifest(project, "export_round1")["inputs"]) == ["bestie_round1", "data"]
     config = (project / "out" / "bestie_round1" / "config.yaml").read_text()
     assert "INSTANCE_LABELS: out/export/pseudo_labels.json" in config
     assert "MAX_ITER: 10" in config
