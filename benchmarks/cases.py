@@ -54,9 +54,9 @@ def refinement(instances: int, size: tuple[int, int] = CROP, layout: Layout = "s
     batch = [torch.stack([getattr(scene, name) for scene in scenes]) for name in names]
 
     def plain() -> InstanceTargets:
-        return InstanceTargets.stack(
-            [reference.refine(*image) for image in zip(*batch, strict=True)]
-        )
+        images = [reference.refine(*image) for image in zip(*batch, strict=True)]
+        columns = zip(*((own.center, own.offset, own.weight) for own in images), strict=True)
+        return InstanceTargets(*(torch.stack(column) for column in columns))
 
     return Case(
         "refinement",

@@ -13,8 +13,9 @@ Zero instances
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,6 +73,28 @@ class PointCues:
         )
 
 
+@dataclass(frozen=True)
+class PseudoLabels:
+    """The labeled instances of one image, from which ``InstanceTargets`` are drawn.
+
+    It lives in host memory and is small whatever the number of classes: it is what loading workers
+    send.
+
+    Attributes:
+        instance_map: (H, W) int32, ``n`` on the pixels of instance ``n - 1``, 0 elsewhere.
+        centers: (N, 2) float (y, x) that the instances' offsets lead to.
+        weights: (N,) float in [0, 1].
+        peaks: (M, 2) int64 (y, x) pixels that Gaussians are drawn at, inside the map or not.
+        peak_classes: (M,) int64 in ``0..C-1``.
+    """
+
+    instance_map: np.ndarray
+    centers: np.ndarray
+    weights: np.ndarray
+    peaks: np.ndarray
+    peak_classes: np.ndarray
+
+
 @dataclass
 class InstanceTargets:
     """What the center and offset branches are guided by; leading batch dimensions are allowed.
@@ -87,6 +110,11 @@ class InstanceTargets:
     offset: Tensor
     weight: Tensor
 
+    def __getitem__(self, image: int) -> InstanceTargets:
+        """The targets of one image of a batch."""
+        center = None if self.center is None else self.center[image]
+        return InstanceTargets(center, self.offset[image], self.weight[image])
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> InstanceTargets:
         center = self.center
         return InstanceTargets(
@@ -94,10 +122,3 @@ class InstanceTargets:
             self.offset.to(device, non_blocking=non_blocking),
             self.weight.to(device, non_blocking=non_blocking),
         )
-
-    @staticmethod
-    def stack(targets: list[InstanceTargets]) -> InstanceTargets:
-        """Targets of equally sized images as one batch."""
-        columns = ([getattr(t, field.name) for t in targets] for field in fields(InstanceTargets))
-        center, offset, weight = (None if c[0] is None else torch.stack(c) for c in columns)
-        return InstanceTargets(center, offset, weight)

@@ -20,7 +20,6 @@ from bestie_d2.evaluation import ObjectsByImage, encode_masks, has_truth, load_t
 from bestie_d2.evaluation.pseudo_label_report import PseudoLabelReport
 from bestie_d2.evaluation.voc_instance import PERCENT
 from bestie_d2.labeling.target_instances import instances_of_targets
-from bestie_d2.modeling.criterion import WeakLabels
 from bestie_d2.modeling.heads import InstanceMaps
 from bestie_d2.modeling.meta_arch import BESTIE
 from bestie_d2.structures import InstanceTargets
@@ -58,15 +57,11 @@ class LabelProgress:
     def measure(self, model: BESTIE) -> dict[str, float]:
         """True positives, labels, objects, and in percent precision and recall, of both kinds;
         of the pseudo labels alone where the model refines none."""
-        reports = {PSEUDO: PseudoLabelReport(self._num_classes, with_truth=True)}
-        if model.criterion.refinement is not None:
-            reports[REFINED] = PseudoLabelReport(self._num_classes, with_truth=True)
+        kinds = (PSEUDO,) if model.criterion.refinement is None else (PSEUDO, REFINED)
+        reports = {kind: PseudoLabelReport(self._num_classes, with_truth=True) for kind in kinds}
         for record in self._records:
             item = self._mapper(record)
-            found = {PSEUDO: item["pseudo_targets"]}
-            if REFINED in reports:
-                found[REFINED] = refined_targets(model, item)
-            for kind, targets in found.items():
+            for kind, targets in taught_targets(model, item).items():
                 labels = _as_labels(targets, item["sem_seg"], (record["height"], record["width"]))
                 reports[kind].add(labels, {}, self._truth[record["image_id"]])
         return {
@@ -76,19 +71,16 @@ class LabelProgress:
         }
 
 
-def refined_targets(model: BESTIE, item: Mapping) -> InstanceTargets:
-    """What self-refinement makes of an image in the form that ``WeakInstanceMapper`` gives; in
-    host memory."""
-    probability, center, offset = model.predict_maps(item["image"])
-    maps = InstanceMaps(probability.log()[None], center[None], offset[None])
-    labels = WeakLabels(
-        item["sem_seg"][None].to(model.device),
-        item["image_classes"][None].to(model.device),
-        InstanceTargets.stack([item["pseudo_targets"]]).to(model.device),
-        [item["cues"]],
-    )
-    refined = model.criterion.refinement(maps, labels).to("cpu")
-    return InstanceTargets(refined.center[0], refined.offset[0], refined.weight[0])
+def taught_targets(model: BESTIE, item: Mapping) -> dict[str, InstanceTargets]:
+    """The targets that an image in the form that ``WeakInstanceMapper`` gives is taught with, in
+    host memory: ``PSEUDO``, and ``REFINED`` where the model refines."""
+    labels = model.weak_labels([item])
+    found = {PSEUDO: labels.pseudo}
+    if model.criterion.refinement is not None:
+        probability, center, offset = model.predict_maps(item["image"])
+        maps = InstanceMaps(probability.log()[None], center[None], offset[None])
+        found[REFINED] = model.criterion.refinement(maps, labels)
+    return {kind: targets.to("cpu")[0] for kind, targets in found.items()}
 
 
 def _as_labels(

@@ -1,38 +1,24 @@
 """What a network's maps say at the pixels of some regions: all that grouping needs of them.
 
 The regions are known to the host, the maps may lie on another device; only the values at the
-regions' pixels travel. The number of operations does not depend on the number of regions. Maps in
-host memory are read by NumPy: operations that PyTorch shares between threads wait for the slowest,
-which costs more than they take where a loader's workers use the same processor.
+regions' pixels travel. The number of operations does not depend on the number of regions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bestie_d2.ops.devices import fetch, in_host_memory, to_device
 from bestie_d2.ops.regions import Regions
-from bestie_d2.structures import IGNORE_INDEX, wsss_index
+from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, wsss_index
 
 Values = np.ndarray | Tensor  # NumPy in host memory, a tensor elsewhere
-
-
-def in_host_memory(tensor: Tensor) -> bool:
-    """Whether NumPy can work on a tensor."""
-    return tensor.device.type == "cpu"
-
-
-def fetch(tensor: Tensor) -> np.ndarray:
-    """A tensor on the host: the one place that waits for a device."""
-    return tensor.cpu().numpy()
-
-
-def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """An array on a device, without waiting for it."""
-    return torch.from_numpy(array).to(device, non_blocking=True)
 
 
 class Evidence(NamedTuple):
@@ -50,17 +36,31 @@ class Evidence(NamedTuple):
     offset_x: Values
 
 
-class Places(NamedTuple):
-    """(n,) int64 of each pixel of some regions, where the maps are."""
+# -- on the way to the host
 
-    index: Values
-    rows: Values
-    columns: Values
 
-    def inside(self, maps: Tensor) -> Values:
-        """(n,) int64 place of each pixel in the first of (K, H, W) maps, see :func:`_flat`."""
-        _, down, right = maps.stride()
-        return self.rows * down + self.columns * right
+def labels_on_host(weak_sem_seg: Tensor, image_classes: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """(B, H, W) WSSS indices as uint8 and (B, C) bool tags on the host, in one transfer."""
+    if in_host_memory(weak_sem_seg.device):
+        return weak_sem_seg.to(torch.uint8).numpy(), image_classes.cpu().numpy()
+    tags = image_classes.to(weak_sem_seg.device, torch.uint8)
+    packed = fetch(torch.cat([weak_sem_seg.to(torch.uint8).flatten(1), tags], dim=1))
+    pixels = packed.shape[1] - tags.shape[1]
+    index_maps = packed[:, :pixels].reshape(weak_sem_seg.shape)
+    return index_maps, packed[:, pixels:].astype(bool)
+
+
+def on_host(images: Sequence[tuple[Values, ...]]) -> Sequence[tuple[np.ndarray, ...]]:
+    """Columns of (n,) values, so many for each image, in host memory, in one transfer."""
+    if isinstance(images[0][0], np.ndarray):
+        return images
+    sizes = [len(columns[0]) for columns in images]
+    rows = [torch.stack([column.float() for column in columns]) for columns in images]
+    packed = fetch(torch.cat(rows, dim=1))
+    return [tuple(part) for part in np.split(packed, np.cumsum(sizes)[:-1], axis=1)]
+
+
+# -- which values of a map of WSSS indices count
 
 
 def classes_wanted(num_classes: int) -> np.ndarray:
@@ -77,84 +77,85 @@ def tagged_indices(tags: np.ndarray) -> np.ndarray:
     return wanted
 
 
-def labels_on_host(weak_sem_seg: Tensor, image_classes: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """(B, H, W) WSSS indices as uint8 and (B, C) bool tags on the host, in one transfer."""
-    if in_host_memory(weak_sem_seg):
-        return weak_sem_seg.numpy().astype(np.uint8), image_classes.cpu().numpy()
-    tags = image_classes.to(weak_sem_seg.device, torch.uint8)
-    packed = fetch(torch.cat([weak_sem_seg.to(torch.uint8).flatten(1), tags], dim=1))
-    pixels = packed.shape[1] - tags.shape[1]
-    index_maps = packed[:, :pixels].reshape(weak_sem_seg.shape)
-    return index_maps, packed[:, pixels:].astype(bool)
+# -- reading (K, H, W) maps at the pixels of some regions
 
 
-def places_of(regions: Regions, maps: Tensor) -> Places:
-    """Where the regions' pixels are and what value the regions have, for reading maps."""
-    index = np.repeat(regions.values, regions.areas).astype(np.int64)
-    places = Places(index, regions.rows, regions.columns)
-    if in_host_memory(maps):
-        return places
-    return Places(*(to_device(column, maps.device) for column in places))
+class HostReader:
+    """Reads maps in host memory."""
+
+    def __init__(self, regions: Regions) -> None:
+        self.regions = regions
+
+    def own_channel(self, maps: Tensor, first: int) -> np.ndarray:
+        """(n,) values, each from the channel of its region's value; ``first`` is channel 0's."""
+        channels, pixels = _channels(maps), self.regions.pixels
+        own = np.empty(len(pixels), dtype=np.float32)
+        for value, part in self._values():
+            # "clip", or NumPy would write to a buffer first; no index is out of range
+            channels[value - first].take(pixels[part], out=own[part], mode="clip")
+        return own
+
+    def _values(self) -> Iterator[tuple[int, slice]]:
+        """Each value that there are regions of, and their places, which lie side by side."""
+        values, first = np.unique(self.regions.values, return_index=True)
+        bounds = self.regions.edges[[*first, len(self.regions)]].tolist()
+        for value, bound in zip(values.tolist(), pairwise(bounds), strict=True):
+            yield value, slice(*bound)
+
+    def softmax(self, logits: Tensor) -> np.ndarray:
+        """(n,) probability of each region's own value, from (C+1, H, W) logits.
+
+        Channels are read in raster order, in which a mask picks whole runs of pixels.
+        """
+        own = self.own_channel(logits, BACKGROUND_INDEX)
+        ranks = self.regions.raster_ranks
+        reference = np.empty_like(own)
+        reference[ranks] = own
+        mask = self.regions.paint(np.ones(len(self.regions), dtype=bool), False).ravel()
+        total = np.zeros_like(own)
+        with np.errstate(over="ignore"):  # beyond float32 the probability is 0, as it comes out
+            for channel in _channels(logits):
+                ratios = channel[mask]
+                ratios -= reference
+                total += np.exp(ratios, out=ratios)
+        return 1 / total[ranks]
+
+    def offsets(self, offset: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) y and (n,) x of a (2, H, W) offset map."""
+        y, x = (channel.take(self.regions.pixels) for channel in _channels(offset))
+        return y, x
 
 
-def _flat(maps: Tensor) -> Values:
-    """The memory of maps of any strides in one row, in float32 if it is the host's."""
-    if in_host_memory(maps):
-        maps = maps.float()
-    span = 1 + sum((size - 1) * step for size, step in zip(maps.shape, maps.stride(), strict=True))
-    flat = maps.as_strided((span,), (1,))
-    return flat.numpy() if in_host_memory(maps) else flat
+class DeviceReader:
+    """Reads maps on a device, all channels at once in a few operations, and leaves there what it
+    reads. Methods as of :class:`HostReader`."""
+
+    def __init__(self, regions: Regions, device: torch.device) -> None:
+        values = np.repeat(regions.values, regions.areas).astype(np.int64)
+        self.values = to_device(values, device)
+        self.rows = to_device(regions.rows, device)
+        self.columns = to_device(regions.columns, device)
+
+    def own_channel(self, maps: Tensor, first: int) -> Tensor:
+        return maps[self.values - first, self.rows, self.columns]
+
+    def softmax(self, logits: Tensor) -> Tensor:
+        scores = logits[:, self.rows, self.columns].float()
+        ratios = scores - scores.gather(0, self.values[None])
+        return ratios.exp_().sum(dim=0).reciprocal_()
+
+    def offsets(self, offset: Tensor) -> tuple[Tensor, Tensor]:
+        y, x = offset[:, self.rows, self.columns]
+        return y, x
 
 
-def values_at(maps: Tensor, channel: Values | int, places: Places) -> Values:
-    """(n,) values of (K, H, W) maps, each pixel's from the channel that is given for it."""
-    return _flat(maps)[places.inside(maps) + channel * maps.stride(0)]
+def reader_of(regions: Regions, maps: Tensor) -> HostReader | DeviceReader:
+    """What reads maps that lie where these do."""
+    return (
+        HostReader(regions) if in_host_memory(maps.device) else DeviceReader(regions, maps.device)
+    )
 
 
-def softmax_at(logits: Tensor, places: Places) -> Values:
-    """(n,) float32 softmax probability of each pixel's own index, from (C+1, H, W) logits."""
-    if not in_host_memory(logits):
-        return _softmax_on_device(logits, places)
-    flat, pixels, step = _flat(logits), places.inside(logits), logits.stride(0)
-    own = flat[pixels + places.index * step]
-    total = np.zeros_like(own)
-    with np.errstate(over="ignore"):  # beyond float32 the probability is 0, as it comes out
-        for start in range(0, len(logits) * step, step):
-            ratios = flat[start:][pixels]
-            ratios -= own
-            total += np.exp(ratios, out=ratios)
-    return 1 / total
-
-
-def _softmax_on_device(logits: Tensor, places: Places) -> Tensor:
-    """The same in a few operations on all channels at once."""
-    channels = torch.arange(len(logits), device=logits.device)[:, None]
-    scores = values_at(logits, channels, places).float()
-    return (scores - scores.gather(0, places.index[None])).exp_().sum(dim=0).reciprocal_()
-
-
-def offsets_at(offset: Tensor, places: Places) -> tuple[Values, Values]:
-    """(n,) y and (n,) x of a (2, H, W) offset map."""
-    return values_at(offset, 0, places), values_at(offset, 1, places)
-
-
-def evidence_at(probability: Values, center: Tensor, offset: Tensor, places: Places) -> Evidence:
-    """Evidence where the maps are.
-
-    Args:
-        probability: (n,) of each pixel's own class.
-        center: (C, H, W).
-        offset: (2, H, W).
-    """
-    own_center = values_at(center, places.index - wsss_index(0), places)
-    return Evidence(probability, own_center, *offsets_at(offset, places))
-
-
-def on_host(images: list[tuple[Values, ...]]) -> list[tuple[np.ndarray, ...]]:
-    """Columns of (n,) values, so many for each image, in host memory, in one transfer."""
-    if isinstance(images[0][0], np.ndarray):
-        return images
-    sizes = [len(columns[0]) for columns in images]
-    rows = [torch.stack([column.float() for column in columns]) for columns in images]
-    packed = fetch(torch.cat(rows, dim=1))
-    return [tuple(part) for part in np.split(packed, np.cumsum(sizes)[:-1], axis=1)]
+def _channels(maps: Tensor) -> np.ndarray:
+    """(K, H * W) float32 of maps in host memory; copied only if they are otherwise."""
+    return maps.float().contiguous().view(len(maps), -1).numpy()

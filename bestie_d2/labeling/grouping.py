@@ -20,19 +20,11 @@ from bestie_d2.labeling.centers import (
     find_centers,
     resolve_clustering,
 )
-from bestie_d2.labeling.evidence import (
-    Evidence,
-    classes_wanted,
-    evidence_at,
-    fetch,
-    in_host_memory,
-    on_host,
-    places_of,
-    to_device,
-    values_at,
-)
+from bestie_d2.labeling.evidence import Evidence, classes_wanted, on_host, reader_of
+from bestie_d2.ops.devices import fetch, in_host_memory, to_device
 from bestie_d2.ops.offsets import nearest_center
 from bestie_d2.ops.regions import NOWHERE, Regions, find_regions
+from bestie_d2.structures import BACKGROUND_INDEX, wsss_index
 
 
 @dataclass(frozen=True)
@@ -106,7 +98,7 @@ def group_regions(regions: Regions, centers: Centers, evidence: Evidence) -> Gro
 
 def index_of_largest(maps: Tensor) -> np.ndarray:
     """(H, W) uint8 index of the largest of (K, H, W) maps, the first one on a tie, on the host."""
-    if not in_host_memory(maps):
+    if not in_host_memory(maps.device):
         return fetch(maps.argmax(dim=0).to(torch.uint8))
     # Map by map, which reads memory in its order: several times faster than an argmax across maps.
     host = maps.float().numpy()
@@ -173,9 +165,10 @@ def group_instances(
     regions = find_regions(
         index_map, classes_wanted(len(center)), connectivity=8, min_area=min_area
     )
-    places = places_of(regions, sem_seg_prob)
-    probability = values_at(sem_seg_prob, places.index, places)
-    (columns,) = on_host([evidence_at(probability, center, offset, places)])
+    reader = reader_of(regions, sem_seg_prob)
+    probability = reader.own_channel(sem_seg_prob, BACKGROUND_INDEX)
+    own_center = reader.own_channel(center, wsss_index(0))
+    (columns,) = on_host([(probability, own_center, *reader.offsets(offset))])
     evidence = Evidence(*columns)
     centers = find_centers(
         regions,

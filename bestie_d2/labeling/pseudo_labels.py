@@ -8,16 +8,19 @@ background.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bestie_d2.labeling.drawing import DrawnInstances, draw_centers, empty_targets
+from bestie_d2.labeling.drawing import draw_targets
 from bestie_d2.labeling.evidence import labels_on_host, tagged_indices
 from bestie_d2.ops.regions import Regions, find_regions, regions_of_values
-from bestie_d2.structures import InstanceTargets, PointCues, wsss_index
+from bestie_d2.structures import InstanceTargets, PointCues, PseudoLabels, wsss_index
+
+CenterChoice = Literal["component", "cue"]
 
 
 def single_cue_regions(regions: Regions, cues: PointCues) -> np.ndarray:
@@ -26,34 +29,50 @@ def single_cue_regions(regions: Regions, cues: PointCues) -> np.ndarray:
     yx = np.array(cues.pixels(), dtype=np.int64).reshape(-1, 2)
     inside = ((yx >= 0) & (yx < (height, width))).all(axis=1)
     y, x = yx[inside].T
-    hit, index = regions.as_map()[y, x], wsss_index(cues.classes.numpy()[inside])
+    hit, _ = regions.places_of(y * width + x)
+    index = wsss_index(cues.classes.numpy()[inside])
     on_region = hit >= 0
     hit, index = hit[on_region], index[on_region]
     return np.bincount(hit[regions.values[hit] == index], minlength=len(regions)) == 1
 
 
-def _draw_regions(
-    targets: InstanceTargets, regions: Regions, chosen: np.ndarray, whole_pixel_centers: bool
-) -> np.ndarray:
-    """Draw offsets to the centroids, and weight 1, of those regions that (K,) bool choose.
-
-    Returns:
-        (N, 2) float64 the chosen centers.
-    """
-    number = np.cumsum(chosen) - 1
-    region = regions.of_pixels()
-    used = np.flatnonzero(chosen[region])
+def _labels_of_regions(
+    regions: Regions, chosen: np.ndarray, classes: np.ndarray, whole_pixel_centers: bool
+) -> PseudoLabels:
+    """Those regions that (K,) bool choose as instances of (N,) classes around their centroids."""
     centers = regions.centroids()[chosen]
     if whole_pixel_centers:
         centers = np.floor(centers)
-    DrawnInstances(
-        rows=regions.rows[used],
-        columns=regions.columns[used],
-        owners=number[region[used]],
+    return PseudoLabels(
+        instance_map=regions.paint(np.where(chosen, np.cumsum(chosen), 0).astype(np.int32), 0),
         centers=centers,
         weights=np.ones(len(centers)),
-    ).guide(targets.offset, targets.weight)
-    return centers
+        peaks=np.floor(centers).astype(np.int64),
+        peak_classes=classes,
+    )
+
+
+def find_pseudo_labels(
+    weak_sem_seg: Tensor,
+    cues: PointCues,
+    image_classes: Tensor,
+    *,
+    min_area: int = 50,
+    centers: CenterChoice = "component",
+    whole_pixel_centers: bool = True,
+) -> PseudoLabels:
+    """The instances that :func:`transfer_semantic_knowledge` draws; arguments as there."""
+    (index_map,), (tags,) = labels_on_host(weak_sem_seg[None], image_classes[None])
+    regions = find_regions(index_map, tagged_indices(tags), connectivity=8, min_area=min_area)
+    host_cues = cues.to("cpu")
+    chosen = single_cue_regions(regions, host_cues)
+    classes = regions.values[chosen].astype(np.int64) - 1
+    labels = _labels_of_regions(regions, chosen, classes, whole_pixel_centers)
+    if centers == "component":
+        return labels
+    tagged = host_cues[torch.from_numpy(tags)[host_cues.classes]]
+    peaks = np.array(tagged.pixels(), dtype=np.int64).reshape(-1, 2)
+    return replace(labels, peaks=peaks, peak_classes=tagged.classes.numpy())
 
 
 def transfer_semantic_knowledge(
@@ -63,7 +82,7 @@ def transfer_semantic_knowledge(
     *,
     sigma: float = 6,
     min_area: int = 50,
-    centers: Literal["component", "cue"] = "component",
+    centers: CenterChoice = "component",
     whole_pixel_centers: bool = True,
 ) -> InstanceTargets:
     """Pseudo instance targets of one image (paper: Section 3.3, Listing 4).
@@ -84,48 +103,41 @@ def transfer_semantic_knowledge(
         Targets (C, H, W), (2, H, W), (H, W) on the device of ``weak_sem_seg``; weight 1 on the
         pixels of the instances and 0 elsewhere.
     """
-    num_classes = len(image_classes)
-    (index_map,), (tags,) = labels_on_host(weak_sem_seg[None], image_classes[None])
-    regions = find_regions(index_map, tagged_indices(tags), connectivity=8, min_area=min_area)
-    host_cues = cues.to("cpu")
-    chosen = single_cue_regions(regions, host_cues)
-    targets = empty_targets(num_classes, *index_map.shape, device=weak_sem_seg.device)
-    places = _draw_regions(targets, regions, chosen, whole_pixel_centers)
-    classes = regions.values[chosen].astype(np.int64) - 1
-    if centers == "cue":
-        tagged = host_cues[torch.from_numpy(tags)[host_cues.classes]]
-        places, classes = np.array(tagged.pixels()), tagged.classes.numpy()
-    draw_centers(targets.center, classes, places, sigma)
-    return targets
+    labels = find_pseudo_labels(
+        weak_sem_seg,
+        cues,
+        image_classes,
+        min_area=min_area,
+        centers=centers,
+        whole_pixel_centers=whole_pixel_centers,
+    )
+    batch = draw_targets(
+        [labels], num_classes=len(image_classes), sigma=sigma, device=weak_sem_seg.device
+    )
+    return batch[0]
 
 
-def targets_of_instances(
-    instance_map: Tensor,
+def pseudo_labels_of_map(
+    instance_map: np.ndarray,
     classes: Sequence[int],
-    num_classes: int,
     *,
-    sigma: float = 6,
     min_area: int = 50,
     whole_pixel_centers: bool = True,
-) -> InstanceTargets:
-    """Pseudo instance targets of one image whose instances are labeled (paper: Table 5).
+) -> PseudoLabels:
+    """Pseudo labels of one image whose instances were labeled beforehand (paper: Table 5).
 
     Args:
-        instance_map: (H, W) int, ``n`` on the pixels of instance ``n - 1``, on the host; other
+        instance_map: (H, W) of an unsigned type, ``n`` on the pixels of instance ``n - 1``; other
             values belong to none.
         classes: ``0..C-1`` of each instance.
-        num_classes: C.
-        sigma, min_area, whole_pixel_centers: as in :func:`transfer_semantic_knowledge`.
+        min_area, whole_pixel_centers: as in :func:`transfer_semantic_knowledge`.
 
     Returns:
-        Targets (C, H, W), (2, H, W), (H, W); weight 1 on the pixels of the instances, 0 elsewhere.
+        Those that are large enough, of weight 1.
     """
-    numbers = instance_map.numpy().astype(np.uint32)
-    wanted = np.zeros(max(int(numbers.max()), len(classes)) + 1, dtype=bool)
+    wanted = np.zeros(max(int(instance_map.max()), len(classes)) + 1, dtype=bool)
     wanted[1 : len(classes) + 1] = True
-    regions = regions_of_values(numbers, wanted, min_area=min_area)
-    targets = empty_targets(num_classes, *numbers.shape)
+    regions = regions_of_values(instance_map, wanted, min_area=min_area)
+    own_classes = np.array(classes, dtype=np.int64)[regions.values - 1]
     everything = np.ones(len(regions), dtype=bool)
-    places = _draw_regions(targets, regions, everything, whole_pixel_centers)
-    draw_centers(targets.center, np.array(classes)[regions.values - 1], places, sigma)
-    return targets
+    return _labels_of_regions(regions, everything, own_classes, whole_pixel_centers)

@@ -7,6 +7,7 @@ the device.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -14,26 +15,28 @@ import torch
 from torch import Tensor
 
 from bestie_d2.labeling.centers import CenterClustering, find_centers, resolve_clustering
-from bestie_d2.labeling.drawing import DrawnInstances, draw_centers, empty_targets, zeros
+from bestie_d2.labeling.drawing import draw_offsets, draw_targets
 from bestie_d2.labeling.evidence import (
     Evidence,
-    evidence_at,
     labels_on_host,
-    offsets_at,
     on_host,
-    places_of,
-    softmax_at,
+    reader_of,
     tagged_indices,
 )
 from bestie_d2.labeling.grouping import group_regions, votes_of
 from bestie_d2.ops.offsets import nearest_center
 from bestie_d2.ops.regions import NOWHERE, Regions, find_regions, regions_of_values
-from bestie_d2.structures import InstanceTargets, PointCues
+from bestie_d2.structures import (
+    InstanceTargets,
+    PointCues,
+    PseudoLabels,
+    wsss_index,
+)
 
 RefinedWeight = Literal["center_times_class", "center"]
 
 
-def _refined_instances(
+def _refined_labels(
     regions: Regions,
     evidence: Evidence,
     *,
@@ -42,8 +45,8 @@ def _refined_instances(
     threshold: float,
     kernel: int,
     clustering: CenterClustering | None,
-) -> tuple[DrawnInstances, np.ndarray]:
-    """The instances of one image, and their classes ``0..C-1``."""
+) -> PseudoLabels:
+    """The instances of one image."""
     centers = find_centers(
         regions, evidence, threshold=threshold, kernel=kernel, clustering=clustering
     )
@@ -58,14 +61,36 @@ def _refined_instances(
     weights = np.where(lost, centers.values[owner], confidence)
     if weighting == "center_times_class":
         weights = np.where(lost, 1.0, confidence) * groups.means(evidence.probability)
-    instances = DrawnInstances(
-        rows=regions.rows[groups.members],
-        columns=regions.columns[groups.members],
-        owners=groups.owners(),
-        centers=np.where(lost[:, None], centers.yx[owner], spots).astype(np.float64),
+    yx = np.where(lost[:, None], centers.yx[owner], spots)
+    return PseudoLabels(
+        instance_map=_instance_map(regions, groups.members, groups.owners()),
+        centers=yx,
         weights=np.clip(weights, 0.0, 1.0),
+        peaks=yx,
+        peak_classes=regions.values[centers.regions[owner]].astype(np.int64) - 1,
     )
-    return instances, regions.values[centers.regions[owner]].astype(np.int64) - 1
+
+
+def _instance_map(regions: Regions, places: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """(H, W) int32: the (m,) owners of the pixels at (m,) places, plus 1; ``NOWHERE`` becomes 0."""
+    numbers = np.zeros(regions.shape, dtype=np.int32)
+    numbers.reshape(-1)[regions.pixels[places]] = owners + 1
+    return numbers
+
+
+def _wanted_on_host(
+    weak_sem_seg: Tensor, image_classes: Tensor
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of each image (H, W) WSSS indices, and (256,) bool, which of them its tags name."""
+    for index_map, tags in zip(*labels_on_host(weak_sem_seg, image_classes), strict=True):
+        yield index_map, tagged_indices(tags)
+
+
+def _read(regions: Regions, logits: Tensor, center: Tensor, offset: Tensor) -> Evidence:
+    """What one image's maps say at the regions, where the maps are."""
+    reader = reader_of(regions, logits)
+    own_center = reader.own_channel(center, wsss_index(0))
+    return Evidence(reader.softmax(logits), own_center, *reader.offsets(offset))
 
 
 @torch.no_grad()
@@ -104,30 +129,27 @@ def refine_labels(
     Returns:
         Batched targets on the device of ``center``.
     """
-    maps = [t.detach() for t in (sem_seg_logits, center, offset)]
     regions = [
-        find_regions(index_map, tagged_indices(tags), connectivity=8, min_area=min_area)
-        for index_map, tags in zip(*labels_on_host(weak_sem_seg, image_classes), strict=True)
+        find_regions(index_map, wanted, connectivity=8, min_area=min_area)
+        for index_map, wanted in _wanted_on_host(weak_sem_seg, image_classes)
     ]
-    read = []
-    for image_regions, logits, *center_and_offset in zip(regions, *maps, strict=True):
-        places = places_of(image_regions, logits)
-        read.append(evidence_at(softmax_at(logits, places), *center_and_offset, places))
-    evidence = [Evidence(*columns) for columns in on_host(read)]
-    refined = empty_targets(*center.shape, device=center.device)
-    for index, image_regions in enumerate(regions):
-        instances, classes = _refined_instances(
+    maps = (own.detach() for own in (sem_seg_logits, center, offset))
+    read = [_read(*image) for image in zip(regions, *maps, strict=True)]
+    labels = [
+        _refined_labels(
             image_regions,
-            evidence[index],
+            Evidence(*columns),
             max_instances=max_instances,
             weighting=weighting,
             threshold=center_threshold,
             kernel=kernel,
             clustering=resolve_clustering(clustering),
         )
-        instances.guide(refined.offset[index], refined.weight[index])
-        draw_centers(refined.center[index], classes, instances.centers, sigma)
-    return refined
+        for image_regions, columns in zip(regions, on_host(read), strict=True)
+    ]
+    return draw_targets(
+        labels, num_classes=image_classes.shape[1], sigma=sigma, device=center.device
+    )
 
 
 @torch.no_grad()
@@ -152,27 +174,20 @@ def refine_labels_from_points(
         Batched targets on the device of ``offset``: center None, weight 1 on the weak foreground
         of every class that has a point.
     """
-    regions = [
-        regions_of_values(index_map, tagged_indices(tags))
-        for index_map, tags in zip(*labels_on_host(weak_sem_seg, image_classes), strict=True)
-    ]
+    regions = [regions_of_values(*image) for image in _wanted_on_host(weak_sem_seg, image_classes)]
     read = [
-        offsets_at(own, places_of(image_regions, own))
+        reader_of(image_regions, own).offsets(own)
         for own, image_regions in zip(offset.detach(), regions, strict=True)
     ]
-    offsets = on_host(read)
-    new_offset = zeros(tuple(offset.shape), offset.device)
-    weight = zeros(tuple(weak_sem_seg.shape), offset.device)
-    for index, (image_regions, points) in enumerate(zip(regions, cues, strict=True)):
-        instances = _nearest_points(image_regions, offsets[index], points.to("cpu"))
-        instances.guide(new_offset[index], weight[index])
-    return InstanceTargets(None, new_offset, weight)
+    points = (own.to("cpu") for own in cues)
+    labels = [_nearest_points(*image) for image in zip(regions, on_host(read), points, strict=True)]
+    return InstanceTargets(None, *draw_offsets(labels, offset.device))
 
 
 def _nearest_points(
     regions: Regions, offset: tuple[np.ndarray, ...], points: PointCues
-) -> DrawnInstances:
-    """Each pixel of a class with points, and the point of that class nearest to its vote.
+) -> PseudoLabels:
+    """Each point, with those pixels of its class that vote for no other point more nearly.
 
     Args:
         regions: one for each class.
@@ -186,11 +201,10 @@ def _nearest_points(
         if len(candidates):
             votes = votes_of(regions, offset, own)
             owners[own] = candidates[nearest_center(*votes, points.yx.numpy()[candidates])]
-    used = np.flatnonzero(owners != NOWHERE)
-    return DrawnInstances(
-        rows=regions.rows[used],
-        columns=regions.columns[used],
-        owners=owners[used],
-        centers=points.yx.numpy().astype(np.float64),
+    return PseudoLabels(
+        instance_map=_instance_map(regions, np.arange(len(owners)), owners),
+        centers=points.yx.numpy(),
         weights=np.ones(len(points)),
+        peaks=np.array(points.pixels(), dtype=np.int64).reshape(-1, 2),
+        peak_classes=classes,
     )

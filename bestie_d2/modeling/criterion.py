@@ -52,7 +52,7 @@ class WeakLabels:
     """What a batch is taught with.
 
     Attributes:
-        sem_seg: (B, H, W) int64 WSSS indices.
+        sem_seg: (B, H, W) uint8 WSSS indices.
         image_classes: (B, C) bool tags.
         pseudo: targets from semantic knowledge transfer.
         cues: the points of each image, in pixels of the crop.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bestie_d2.ops.components import touching_pixels
+from bestie_d2.ops.devices import in_host_memory, to_device
 from bestie_d2.structures import PointCues
 
 TRUNCATION = 3  # the Gaussian is cut at 3 sigma + 1 pixels, as in the released recipe
@@ -30,22 +31,44 @@ def gaussian_window(sigma: float) -> np.ndarray:
     return window
 
 
-def draw_gaussians(heatmaps: Tensor, classes: Tensor, yx: Tensor, sigma: float) -> None:
+def draw_gaussians(heatmaps: Tensor, classes: np.ndarray, yx: np.ndarray, sigma: float) -> None:
     """Raise maps, which the caller owns, to a Gaussian of peak 1 at each center.
 
     Where Gaussians overlap the larger value stays. Centers outside the map draw the part inside.
-    The number of operations does not depend on the number of centers.
 
     Args:
-        heatmaps: (C, H, W) float32, contiguous, nowhere below 0.
+        heatmaps: (C, H, W) float32, contiguous, nowhere below 0, on any device.
         classes: (M,) int64, the map of each center.
         yx: (M, 2) int64 pixels.
         sigma: in pixels.
     """
+    window = gaussian_window(sigma)
+    if in_host_memory(heatmaps.device):
+        _raise_windows(heatmaps.numpy(), classes, yx, window)
+    else:
+        arrays = (classes, yx, window.copy())
+        _scatter_windows(heatmaps, *(to_device(array, heatmaps.device) for array in arrays))
+
+
+def _raise_windows(
+    heatmaps: np.ndarray, classes: np.ndarray, yx: np.ndarray, window: np.ndarray
+) -> None:
+    """Center by center: on a host that takes less than to address every pixel of every window."""
+    _, *size = heatmaps.shape
+    side = len(window)
+    for class_id, corner in zip(classes.tolist(), (yx - side // 2).tolist(), strict=True):
+        seen = [slice(max(-c, 0), min(side, s - c)) for c, s in zip(corner, size, strict=True)]
+        if all(axis.start < axis.stop for axis in seen):
+            y, x = (slice(a.start + c, a.stop + c) for a, c in zip(seen, corner, strict=True))
+            part = heatmaps[class_id, y, x]
+            np.maximum(part, window[tuple(seen)], out=part)
+
+
+def _scatter_windows(heatmaps: Tensor, classes: Tensor, yx: Tensor, window: Tensor) -> None:
+    """All at once, on the device that everything is on: as many operations for many centers as for
+    one."""
     _, height, width = heatmaps.shape
-    device = heatmaps.device
-    window = torch.tensor(gaussian_window(sigma)).to(device, non_blocking=True)
-    reach = torch.arange(len(window), device=device) - len(window) // 2
+    reach = torch.arange(len(window), device=heatmaps.device) - len(window) // 2
     rows = (yx[:, :1] + reach)[:, :, None]
     columns = (yx[:, 1:] + reach)[:, None, :]
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)

@@ -1,12 +1,13 @@
 """Connected regions of all values of a map at once, from its runs of equal pixels.
 
-The number of array operations depends neither on how many values nor on how many regions there are,
-and what is kept costs what the regions' own pixels cost.
+The number of array operations depends neither on how many values nor on how many regions there are.
+What can be said of runs costs what the runs are; lists of pixels are made when they are asked for.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse import coo_matrix, csgraph
@@ -16,47 +17,110 @@ NOWHERE = -1  # the region of a pixel that belongs to none
 
 @dataclass(frozen=True)
 class Regions:
-    """Connected regions of a (H, W) map: ``K`` of them, with ``n`` pixels in all.
+    """Connected regions of a (H, W) map: ``K`` of them, with ``n`` pixels in ``R`` runs.
+
+    A run is a row's stretch of pixels of one region. Lists of pixels go region by region, each in
+    raster order; their places in the list are what other lists of (n,) values have in common.
 
     Attributes:
         values: (K,) int, the map's value on each; ascending, then in raster order of first pixels.
-        edges: (K+1,) int; region ``k`` has the pixels ``edges[k]:edges[k+1]``.
-        pixels: (n,) int64 flat indices into the map, region by region, each in raster order.
-        rows, columns: (n,) int64 of the same pixels.
+        starts: (R,) int64 flat index into the map at which each run begins, ascending.
+        lengths: (R,) int64 pixels of each run.
+        owners: (R,) int64 region ``0..K-1`` of each run.
         shape: (H, W) of the map.
     """
 
     values: np.ndarray
-    edges: np.ndarray
-    pixels: np.ndarray
-    rows: np.ndarray
-    columns: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    owners: np.ndarray
     shape: tuple[int, int]
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @cached_property
+    def edges(self) -> np.ndarray:
+        """(K+1,) int64; region ``k`` has the places ``edges[k]:edges[k+1]``."""
+        areas = np.bincount(self.owners, weights=self.lengths, minlength=len(self))
+        return np.concatenate([[0], np.cumsum(areas)]).astype(np.int64)
 
     @property
     def areas(self) -> np.ndarray:
         """(K,) number of pixels of each."""
         return np.diff(self.edges)
 
-    def centroids(self) -> np.ndarray:
-        """(K, 2) float64 mean (y, x) of the pixels of each."""
-        if len(self) == 0:
-            return np.zeros((0, 2))
-        sums = [np.add.reduceat(axis, self.edges[:-1]) for axis in (self.rows, self.columns)]
-        return np.stack(sums, axis=1) / self.areas[:, None]
+    @cached_property
+    def _by_region(self) -> np.ndarray:
+        """(R,) the runs, region by region."""
+        return np.argsort(self.owners, kind="stable")
+
+    def _stretch(self, firsts: np.ndarray) -> np.ndarray:
+        """(n,) numbers that count up along each run from what (R,) ``firsts`` say."""
+        firsts, lengths = firsts[self._by_region], self.lengths[self._by_region]
+        return np.repeat(firsts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """(n,) int64 flat indices into the map."""
+        return self._stretch(self.starts)
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """(n,) int64 of the same pixels."""
+        rows = (self.starts // self.shape[1])[self._by_region]
+        return np.repeat(rows, self.lengths[self._by_region])
+
+    @cached_property
+    def columns(self) -> np.ndarray:
+        """(n,) int64 of the same pixels."""
+        return self._stretch(self.starts % self.shape[1])
+
+    @cached_property
+    def raster_ranks(self) -> np.ndarray:
+        """(n,) int64, how many pixels of any region lie before each in raster order."""
+        return self._stretch(np.cumsum(self.lengths) - self.lengths)
 
     def of_pixels(self) -> np.ndarray:
         """(n,) region ``0..K-1`` of each pixel."""
         return np.repeat(np.arange(len(self)), self.areas)
 
+    def centroids(self) -> np.ndarray:
+        """(K, 2) float64 mean (y, x) of the pixels of each."""
+        rows, first = np.divmod(self.starts, self.shape[1])
+        middles = (rows, first + (self.lengths - 1) / 2)
+        sums = [np.bincount(self.owners, axis * self.lengths, len(self)) for axis in middles]
+        return np.stack(sums, axis=1) / self.areas[:, None]
+
+    def places_of(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where (m,) flat indices into the map are found: (m,) regions and (m,) places in lists;
+        ``NOWHERE`` for those that belong to none."""
+        if len(self) == 0:
+            return np.full((2, len(pixels)), NOWHERE)
+        run = np.searchsorted(self.starts, pixels, side="right") - 1
+        along = pixels - self.starts[run]
+        inside = (run >= 0) & (along < self.lengths[run])
+        begins = np.empty(len(self.starts), dtype=np.int64)
+        lengths = self.lengths[self._by_region]
+        begins[self._by_region] = np.cumsum(lengths) - lengths
+        return (
+            np.where(inside, self.owners[run], NOWHERE),
+            np.where(inside, begins[run] + along, NOWHERE),
+        )
+
+    def paint(self, values: np.ndarray, elsewhere: float) -> np.ndarray:
+        """(H, W) map of the (K,) value of each region, and of another elsewhere; of its dtype."""
+        ends = self.starts + self.lengths
+        bounds = np.stack([self.starts, ends], axis=1).ravel()
+        colors = np.full(len(bounds) + 1, elsewhere, dtype=values.dtype)
+        colors[1::2] = values[self.owners]
+        total = self.shape[0] * self.shape[1]
+        painted = np.repeat(colors, np.diff(bounds, prepend=0, append=total))
+        return painted.reshape(self.shape)
+
     def as_map(self) -> np.ndarray:
         """(H, W) int32 region of each pixel of the map, ``NOWHERE`` outside of all."""
-        labels = np.full(self.shape, NOWHERE, dtype=np.int32)
-        labels.reshape(-1)[self.pixels] = self.of_pixels()
-        return labels
+        return self.paint(np.arange(len(self), dtype=np.int32), NOWHERE)
 
 
 def find_regions(
@@ -93,18 +157,7 @@ def _collect(
     order = np.lexsort((first, region_values))
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    region = rank[label]
-    edges = np.concatenate([[0], np.cumsum(np.bincount(region, lengths, len(order)))])
-
-    by_region = np.argsort(region, kind="stable")
-    starts, lengths = starts[by_region], lengths[by_region]
-    pixels = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
-    width = values.shape[1]
-    rows = np.repeat(starts // width, lengths)
-    columns = pixels - rows * width
-    return Regions(
-        region_values[order], edges.astype(np.int64), pixels, rows, columns, values.shape
-    )
+    return Regions(region_values[order], starts, lengths, rank[label], values.shape)
 
 
 def _runs(values: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

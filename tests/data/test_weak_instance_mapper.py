@@ -52,7 +52,6 @@ def mapper(augmentations=(), supervision="tags") -> WeakInstanceMapper:
         image_format="RGB",
         num_classes=3,
         supervision=supervision,
-        sigma=2.0,
         min_area=10,
         whole_pixel_centers=True,
     )
@@ -63,25 +62,28 @@ def test_a_record_becomes_tensors_and_targets(record):
     assert example["image"].shape == (3, 24, 40)
     assert example["image"].dtype == torch.uint8
     assert example["image"][0, :, 5].tolist() == list(range(24))
-    assert example["sem_seg"].dtype == torch.int64
+    assert example["sem_seg"].dtype == torch.uint8
     assert example["sem_seg"][9, 16] == 2
     assert example["image_classes"].tolist() == [False, True, False]
-    assert example["pseudo_targets"].weight.sum() == 48
-    assert example["pseudo_targets"].center[1, 11, 19] == 1  # the centroid (11.5, 19.5), cut
+    labels = example["pseudo_labels"]
+    assert (labels.instance_map == 1).sum() == 48
+    assert (labels.peaks.tolist(), labels.peak_classes.tolist()) == ([[11, 19]], [1])
+    assert labels.centers.tolist() == [[11, 19]]  # the centroid (11.5, 19.5), cut
     assert (example["image_id"], "sem_seg_file_name" in example) == (7, False)
     assert "sem_seg_file_name" in record  # the record itself stays
 
 
 def test_given_points_are_the_centers(record):
     example = mapper(supervision="points")(record)
-    assert example["pseudo_targets"].center[1, 12, 20] == 1
+    labels = example["pseudo_labels"]
+    assert (labels.peaks.tolist(), labels.peak_classes.tolist()) == ([[12, 20]], [1])
 
 
 def test_targets_are_made_after_augmentation(record):
     example = mapper([T.RandomFlip(prob=1.0)])(record)
     assert example["cues"].yx.tolist() == [[12.0, 19.0]]  # 40 - 1 - 20
     assert torch.nonzero(example["sem_seg"])[0].tolist() == [9, 16]  # 40 - 24
-    assert example["pseudo_targets"].center[1, 11, 19] == 1
+    assert example["pseudo_labels"].peaks.tolist() == [[11, 19]]
 
 
 def test_cues_that_leave_the_crop_are_kept_outside_of_it():

@@ -36,9 +36,9 @@ class Perfect(torch.nn.Module):
 
     device = torch.device("cpu")
 
-    def __init__(self, criterion) -> None:
+    def __init__(self, model) -> None:
         super().__init__()
-        self.criterion = criterion
+        self.criterion, self.weak_labels = model.criterion, model.weak_labels
 
     def predict_maps(self, image):
         height, width = image.shape[-2:]
@@ -49,10 +49,10 @@ class Perfect(torch.nn.Module):
 
 def test_labels_that_are_right_are_counted(project, measured_set):
     cfg = config(project, measured_set)
-    model = Trainer.build_model(cfg)
+    model = Perfect(Trainer.build_model(cfg))
     # Each of the 4 x 2 squares is a component with one point. Refinement from points sends a pixel
     # whose offset is 0 to the nearest point: its own, as the squares lie apart.
-    figures = LabelProgress(cfg).measure(Perfect(model.criterion))
+    figures = LabelProgress(cfg).measure(model)
     right = {"true_positives": 8, "labels": 8, "objects": 8, "precision": 100.0, "recall": 100.0}
     expected = {f"{kind}_labels/{k}": v for kind in ("pseudo", "refined") for k, v in right.items()}
     assert figures == expected
@@ -60,7 +60,7 @@ def test_labels_that_are_right_are_counted(project, measured_set):
 
 def test_without_refinement_there_are_pseudo_labels_alone(project, measured_set):
     cfg = config(project, measured_set, "MODEL.BESTIE.REFINEMENT.ENABLED", "False")
-    figures = LabelProgress(cfg).measure(Perfect(Trainer.build_model(cfg).criterion))
+    figures = LabelProgress(cfg).measure(Perfect(Trainer.build_model(cfg)))
     assert set(figures) == {f"pseudo_labels/{name}" for name in MEASURED}
 
 

@@ -1,6 +1,8 @@
+import numpy as np
 import torch
 
-from bestie_d2.labeling.pseudo_labels import targets_of_instances, transfer_semantic_knowledge
+from bestie_d2.labeling.drawing import draw_targets
+from bestie_d2.labeling.pseudo_labels import pseudo_labels_of_map, transfer_semantic_knowledge
 from bestie_d2.labeling.target_instances import instances_of_targets
 from bestie_d2.structures import InstanceTargets, PointCues
 
@@ -51,15 +53,17 @@ def test_no_guidance_is_no_instance():
 
 
 def test_labeled_instances_become_targets():
-    numbers = torch.zeros(6, 8, dtype=torch.uint8)
+    numbers = np.zeros((6, 8), dtype=np.uint8)
     numbers[1:4, 1:4] = 1  # nine pixels around (2, 2)
     numbers[1:4, 4:6] = 3  # touches it: centroid (2, 4.5)
     numbers[5, 7] = 2  # too small
     numbers[0] = 255  # padding
-    targets = targets_of_instances(numbers, [0, 0, 1], 2, sigma=1, min_area=4)
-    assert targets.weight.tolist() == ((numbers == 1) | (numbers == 3)).float().tolist()
+    labels = pseudo_labels_of_map(numbers, [0, 0, 1], min_area=4)
+    targets = draw_targets([labels], num_classes=2, sigma=1)[0]
+    assert targets.weight.tolist() == ((numbers == 1) | (numbers == 3)).tolist()
     assert targets.offset[:, 1, 3].tolist() == [1, -1]
     assert targets.offset[:, 3, 5].tolist() == [-1, -1]  # to (2, 4), the whole pixel
     assert [(targets.center[c] == 1).nonzero().tolist() for c in (0, 1)] == [[[2, 2]], [[2, 4]]]
-    exact = targets_of_instances(numbers, [0, 0, 1], 2, min_area=4, whole_pixel_centers=False)
-    assert exact.offset[:, 3, 5].tolist() == [-1, -0.5]
+    labels = pseudo_labels_of_map(numbers, [0, 0, 1], min_area=4, whole_pixel_centers=False)
+    exact = draw_targets([labels], num_classes=2, sigma=1)
+    assert exact.offset[0, :, 3, 5].tolist() == [-1, -0.5]

@@ -8,9 +8,7 @@ from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
 from bestie_d2.errors import InputError
-from bestie_d2.modeling.criterion import WeakLabels
 from bestie_d2.modeling.heads import InstanceMaps
-from bestie_d2.structures import InstanceTargets
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SHAPES = CONFIGS / "bestie_shapes.yaml"
@@ -81,12 +79,7 @@ def test_a_network_without_guidance_is_taught_background_everywhere(tiny_config,
     other = build_model(unguided)
     center = torch.full((2, 4, 64, 64), 0.5)
     maps = InstanceMaps(torch.zeros(2, 5, 64, 64), center, torch.zeros(2, 2, 64, 64))
-    labels = WeakLabels(
-        torch.stack([item["sem_seg"] for item in batch]),
-        torch.stack([item["image_classes"] for item in batch]),
-        InstanceTargets.stack([item["pseudo_targets"] for item in batch]),
-        [item["cues"] for item in batch],
-    )
+    labels = model.weak_labels(batch)
     with_guidance = model.criterion(maps, labels)["loss_center_pseudo"]
     without = other.criterion(maps, labels)["loss_center_pseudo"]
     error = (center - labels.pseudo.center) ** 2

@@ -111,11 +111,11 @@ def test_batch_norm_momentum():
 
 
 def test_pseudo_labels():
-    mapper = WeakInstanceMapper(
-        config(SIGMA=3, MIN_AREA=6, WHOLE_PIXEL_CENTERS=False, SUPERVISION="points")
-    )
+    cfg = config(SIGMA=3, MIN_AREA=6, WHOLE_PIXEL_CENTERS=False, SUPERVISION="points")
+    mapper = WeakInstanceMapper(cfg)
     assert mapper.centers == "cue"
-    assert mapper.drawing == {"sigma": 3.0, "min_area": 6, "whole_pixel_centers": False}
+    assert mapper.labeling == {"min_area": 6, "whole_pixel_centers": False}
+    assert build_model(cfg).sigma == 3.0
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def drawn(shape: tuple[int, ...], centers: list[tuple[int, ...]], sigma: float) 
     """(C, H, W) with Gaussians at (class, y, x)."""
     heatmaps = torch.zeros(shape)
     table = torch.tensor(centers, dtype=torch.int64).reshape(-1, 3)
-    draw_gaussians(heatmaps, table[:, 0], table[:, 1:], sigma)
+    draw_gaussians(heatmaps, table[:, 0].numpy(), table[:, 1:].numpy(), sigma)
     return heatmaps
 
 

@@ -17,10 +17,7 @@ from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
 from bestie_d2.data.paths import expand_path
 from bestie_d2.data.readers import read_weak_sem_seg
 from bestie_d2.data.weak_labels import load_weak_records
-from bestie_d2.labeling.pseudo_labels import (
-    targets_of_instances,
-    transfer_semantic_knowledge,
-)
+from bestie_d2.labeling.pseudo_labels import find_pseudo_labels, pseudo_labels_of_map
 from bestie_d2.structures import PointCues
 
 PIXEL_CENTER = 0.5  # a pixel's index lies so far inside its corner, which transforms speak of
@@ -37,9 +34,9 @@ def transform_cues(cues: PointCues, transforms: T.TransformList) -> PointCues:
 
 @MAPPER_REGISTRY.register()
 class WeakInstanceMapper:
-    """Reads and augments an image with its weak map and cues, and makes the pseudo targets.
+    """Reads and augments an image with its weak map and cues, and makes the pseudo labels.
 
-    The targets are made after augmentation, so that components and centers are those of the crop.
+    The labels are made after augmentation, so that components and centers are those of the crop.
     """
 
     @configurable
@@ -50,7 +47,6 @@ class WeakInstanceMapper:
         image_format: str,
         num_classes: int,
         supervision: str,
-        sigma: float,
         min_area: int,
         whole_pixel_centers: bool,
     ) -> None:
@@ -60,17 +56,13 @@ class WeakInstanceMapper:
             image_format: of the image's channels, such as "RGB".
             num_classes: C.
             supervision: "tags" puts centers at the instances' centroids, "points" at the cues.
-            sigma, min_area, whole_pixel_centers: as in ``transfer_semantic_knowledge``.
+            min_area, whole_pixel_centers: as in ``transfer_semantic_knowledge``.
         """
         self.augmentations = T.AugmentationList(augmentations)
         self.image_format = image_format
         self.num_classes = num_classes
         self.centers = "cue" if supervision == "points" else "component"
-        self.drawing = {
-            "sigma": sigma,
-            "min_area": min_area,
-            "whole_pixel_centers": whole_pixel_centers,
-        }
+        self.labeling = {"min_area": min_area, "whole_pixel_centers": whole_pixel_centers}
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -80,7 +72,6 @@ class WeakInstanceMapper:
             "image_format": cfg.INPUT.FORMAT,
             "num_classes": node.NUM_CLASSES,
             "supervision": node.SUPERVISION,
-            "sigma": node.SIGMA,
             "min_area": node.MIN_AREA,
             "whole_pixel_centers": node.WHOLE_PIXEL_CENTERS,
         }
@@ -107,9 +98,9 @@ class WeakInstanceMapper:
         Its ``instance_labels``, if any, are learned from in place of the components with one cue.
 
         Returns:
-            The record's other entries, and ``image`` (3, h, w) uint8, ``sem_seg`` (h, w) int64
+            The record's other entries, and ``image`` (3, h, w) uint8, ``sem_seg`` (h, w) uint8
             WSSS indices, ``image_classes`` (C,) bool, ``cues`` in pixels of the crop,
-            ``pseudo_targets``.
+            ``pseudo_labels``.
 
         Raises:
             InputError: an unreadable file, or an image whose size is not the record's.
@@ -123,24 +114,19 @@ class WeakInstanceMapper:
 
         image_classes = tags_as_mask(record["image_classes"], self.num_classes)
         record["image"] = torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
-        record["sem_seg"] = torch.from_numpy(augmented.sem_seg.astype(np.int64))
+        record["sem_seg"] = torch.from_numpy(augmented.sem_seg.copy())
         record["image_classes"] = image_classes
         record["cues"] = transform_cues(record["cues"], transforms)
         if "instance_labels" in record:
             labels = record.pop("instance_labels")
             moved = transforms.apply_segmentation(labels.draw(size))
-            record["pseudo_targets"] = targets_of_instances(
-                torch.from_numpy(np.ascontiguousarray(moved)),
-                labels.classes,
-                self.num_classes,
-                **self.drawing,
-            )
+            record["pseudo_labels"] = pseudo_labels_of_map(moved, labels.classes, **self.labeling)
         else:
-            record["pseudo_targets"] = transfer_semantic_knowledge(
+            record["pseudo_labels"] = find_pseudo_labels(
                 record["sem_seg"],
                 record["cues"],
                 image_classes,
                 centers=self.centers,
-                **self.drawing,
+                **self.labeling,
             )
         return record

@@ -6,18 +6,17 @@ from collections.abc import Hashable, Sequence
 
 import torch
 from detectron2.config import CfgNode
-from torch import Tensor, nn
+from torch import nn
 
 from bestie_d2.contact_sheet import MaskSet
 from bestie_d2.data import EvaluationMapper, WeakInstanceMapper
-from bestie_d2.engine.label_progress import refined_targets
+from bestie_d2.engine.label_progress import PSEUDO, REFINED, taught_targets
 from bestie_d2.engine.pictures import predicted_masks
 from bestie_d2.engine.report.run_files import StageFiles
 from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.labeling.target_instances import instances_of_targets
-from bestie_d2.structures import InstanceTargets
 
-PSEUDO, REFINED = "pseudo labels", "refined labels"
+TITLES = {PSEUDO: "pseudo labels", REFINED: "refined labels"}
 
 
 def predictions_of(stage: StageFiles, records: Sequence[dict]) -> dict[Hashable, MaskSet]:
@@ -46,16 +45,12 @@ def taught_labels_of(
         if record["image_id"] not in wanted:
             continue
         item = mapper(record)
-        labels = {PSEUDO: _mask_set(item["pseudo_targets"], item["sem_seg"])}
-        if model.criterion.refinement is not None:
-            labels[REFINED] = _mask_set(refined_targets(model, item), item["sem_seg"])
-        found[record["image_id"]] = labels
+        found[record["image_id"]] = {
+            TITLES[kind]: MaskSet(*instances_of_targets(targets, item["sem_seg"]))
+            for kind, targets in taught_targets(model, item).items()
+        }
     return found
 
 
 def _trained(cfg: CfgNode) -> nn.Module:
     return load_trained_model(cfg)[0].eval()
-
-
-def _mask_set(targets: InstanceTargets, sem_seg: Tensor) -> MaskSet:
-    return MaskSet(*instances_of_targets(targets, sem_seg))

@@ -9,6 +9,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from torch import Tensor, nn
 
+from bestie_d2.labeling.drawing import draw_targets
 from bestie_d2.labeling.grouping import group_instances
 from bestie_d2.modeling.criterion import (
     SUPERVISIONS,
@@ -22,7 +23,6 @@ from bestie_d2.modeling.layers import upsample
 from bestie_d2.modeling.meta_arch.normalized_input import NormalizedInput
 from bestie_d2.modeling.postprocessing import to_instances
 from bestie_d2.ops.offsets import rescale_offsets
-from bestie_d2.structures import InstanceTargets
 
 
 @META_ARCH_REGISTRY.register()
@@ -36,6 +36,7 @@ class BESTIE(NormalizedInput):
         backbone: Backbone,
         head: nn.Module,
         criterion: nn.Module,
+        sigma: float,
         pixel_mean: list[float],
         pixel_std: list[float],
         size_divisibility: int,
@@ -47,6 +48,7 @@ class BESTIE(NormalizedInput):
             backbone: images -> features by name.
             head: features and a size -> ``InstanceMaps``.
             criterion: maps and ``WeakLabels`` -> losses.
+            sigma: of the Gaussian around a pseudo label's center, in pixels.
             pixel_mean, pixel_std: of each channel of the image, in 0..255.
             size_divisibility: both sides of a test image are resized up to a multiple of it.
             flip: average a test image's maps with those of its mirror image.
@@ -56,6 +58,7 @@ class BESTIE(NormalizedInput):
         self.backbone = backbone
         self.head = head
         self.criterion = criterion
+        self.sigma = sigma
         self.size_divisibility = size_divisibility
         self.flip = flip
         self.grouping = grouping
@@ -69,6 +72,7 @@ class BESTIE(NormalizedInput):
             "backbone": backbone,
             "head": build_instance_head(cfg, backbone.output_shape()),
             "criterion": BestieCriterion(cfg),
+            "sigma": node.SIGMA,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": node.SIZE_DIVISIBILITY,
@@ -94,15 +98,22 @@ class BESTIE(NormalizedInput):
             return [self._segment(item) for item in batched_inputs]
         images = self._normalize(torch.stack([item["image"] for item in batched_inputs]))
         maps = self.head(self.backbone(images), tuple(images.shape[-2:]))
-        labels = WeakLabels(
+        return self.criterion(maps, self.weak_labels(batched_inputs))
+
+    def weak_labels(self, batched_inputs: list[dict]) -> WeakLabels:
+        """What a batch of training inputs is taught with, on the model's device."""
+        tags = torch.stack([item["image_classes"] for item in batched_inputs]).to(self.device)
+        return WeakLabels(
             torch.stack([item["sem_seg"] for item in batched_inputs]).to(self.device),
-            torch.stack([item["image_classes"] for item in batched_inputs]).to(self.device),
-            InstanceTargets.stack([item["pseudo_targets"] for item in batched_inputs]).to(
-                self.device
+            tags,
+            draw_targets(
+                [item["pseudo_labels"] for item in batched_inputs],
+                num_classes=tags.shape[1],
+                sigma=self.sigma,
+                device=self.device,
             ),
             [item["cues"] for item in batched_inputs],
         )
-        return self.criterion(maps, labels)
 
     @torch.no_grad()
     def predict_maps(
