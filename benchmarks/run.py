@@ -1,6 +1,6 @@
 """How fast label making and decoding are on this machine, beside the plain way.
 
-    python benchmarks/run.py [--only refinement decoding transfer peaks growth training]
+    python benchmarks/run.py [--only refinement decoding transfer peaks growth loader training]
         [--repeat 5] [--threads 2] [--json FILE] [--config-file FILE] [KEY VALUE ...]
 
 Ours and the reference run in turn in this process, on the CPU, and must agree. Times are medians,
@@ -13,19 +13,24 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cases
 import cv2
+import loader
 import torch
 from measuring import growth, median_times, peak_mib
 from tabulate import tabulate
 from training_split import split_of_step
 
 from bestie_d2.engine.command_line import run_tool
+from bestie_d2.engine.configuration import load_config
 
 FUNCTIONS = ("refinement", "decoding", "transfer", "peaks")
-PARTS = (*FUNCTIONS, "growth", "training")
-CONFIG = Path(__file__).resolve().parents[1] / "configs" / "bestie_shapes.yaml"
+PARTS = (*FUNCTIONS, "growth", "loader", "training")
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+LOADER_CONFIG, TRAINING_CONFIG = CONFIGS / "bestie_voc.yaml", CONFIGS / "bestie_shapes.yaml"
+WORKERS = (1, 2)  # processes that load
 INSTANCES = 8  # of the scenes that grow
 TRAINING_STEPS = 5
 
@@ -80,13 +85,27 @@ def growth_with_pixels(repeat: int) -> list[dict[str, object]]:
     return found
 
 
+def loading(repeat: int) -> list[dict[str, object]]:
+    """Milliseconds of each part of the mapper, and images a second by number of workers."""
+    cfg = load_config(str(LOADER_CONFIG))
+    with TemporaryDirectory() as folder:
+        records = loader.draw_records(Path(folder), cfg.MODEL.BESTIE.NUM_CLASSES)
+        split = loader.split_of_mapper(cfg, records, repeat)
+        rates = {
+            f"images/s, {workers} worker(s)": loader.images_per_second(cfg, records, workers)
+            for workers in WORKERS
+        }
+    parts = {f"{part}, ms": spent for part, spent in split.items()}
+    return [{"measured": name, "value": value} for name, value in {**parts, **rates}.items()]
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="NAME")
     parser.add_argument("--repeat", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--json", metavar="FILE", help="also write the figures there")
-    parser.add_argument("--config-file", default=str(CONFIG), help="of the training step")
+    parser.add_argument("--config-file", default=str(TRAINING_CONFIG), help="of the training step")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="changes of it")
     return parser.parse_args()
 
@@ -104,6 +123,8 @@ def main() -> None:
         results["functions"] = rows
     if "growth" in arguments.only:
         results["growth"] = growth_with_instances(rows) + growth_with_pixels(arguments.repeat)
+    if "loader" in arguments.only:
+        results["loader"] = loading(arguments.repeat)
     if "training" in arguments.only:
         split = split_of_step(arguments.config_file, arguments.opts, TRAINING_STEPS)
         results["training_step_ms"] = [split]

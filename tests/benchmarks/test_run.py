@@ -8,6 +8,7 @@ import sys
 
 import cases
 import cv2
+import loader
 import pytest
 import run
 import torch
@@ -99,6 +100,21 @@ def test_peak_memory_counts_what_was_freed_again():
 
 def test_the_split_of_a_training_step(tmp_path):
     overrides = ["SOLVER.IMS_PER_BATCH", "1", "DATALOADER.NUM_WORKERS", "0", "MODEL.DEVICE", "cpu"]
-    split = split_of_step(str(run.CONFIG), [*overrides, "OUTPUT_DIR", str(tmp_path)], steps=1)
+    split = split_of_step(
+        str(run.TRAINING_CONFIG), [*overrides, "OUTPUT_DIR", str(tmp_path)], steps=1
+    )
     assert set(split) == {"data", "forward", "refinement", "backward", "optimizer"}
     assert min(split.values()) > 0
+
+
+def test_the_split_of_the_mapper_and_the_loaders_rate(monkeypatch, capsys):
+    monkeypatch.setattr(loader, "IMAGES", 2)
+    monkeypatch.setattr(loader, "BATCHES", 1)
+    monkeypatch.setattr(run, "WORKERS", (1,))
+    monkeypatch.setattr(sys, "argv", ["run.py", "--only", "loader", "--repeat", "1"])
+    run.main()
+    rows = [line.split("  ") for line in capsys.readouterr().out.splitlines() if "," in line]
+    figures = {row[0]: float(row[-1]) for row in rows}
+    parts = ["read image, ms", "read map, ms", "augment, ms", "pseudo labels, ms"]
+    assert list(figures) == [*parts, "whole mapper, ms", "images/s, 1 worker(s)"]
+    assert min(figures.values()) > 0
