@@ -9,12 +9,14 @@ from functools import partial
 import reference
 import torch
 import torch.nn.functional as F
-from scenes import Layout, Scene, make_scene
+from scenes import SIGMA, Layout, Scene, make_scene
 from torch import Tensor
 
+from bestie_d2.labeling.drawing import draw_targets
 from bestie_d2.labeling.grouping import group_instances
-from bestie_d2.labeling.pseudo_labels import transfer_semantic_knowledge
+from bestie_d2.labeling.pseudo_labels import find_pseudo_labels, transfer_semantic_knowledge
 from bestie_d2.labeling.refinement import refine_labels
+from bestie_d2.modeling.losses import weighted_l1, weighted_mse
 from bestie_d2.ops.heatmap import find_peaks
 from bestie_d2.structures import InstanceTargets, PointCues
 
@@ -103,6 +105,35 @@ def peaks(title: str, heatmap: Tensor) -> Case:
     return Case("peaks", title, 0, 1, ours, partial(reference.find_peaks, *run), same_peaks)
 
 
+def losses(num_classes: int, instances: int = 8, size: tuple[int, int] = CROP) -> Case:
+    """Both guided losses of a batch, and their gradients."""
+    scenes = [
+        make_scene(instances, size, num_classes=num_classes, seed=seed) for seed in range(BATCH)
+    ]
+    center, offset = (
+        torch.stack([getattr(scene, name) for scene in scenes]).requires_grad_()
+        for name in ("center", "offset")
+    )
+    labels = [
+        find_pseudo_labels(scene.weak_sem_seg, scene.cues, scene.image_classes) for scene in scenes
+    ]
+    targets = draw_targets(labels, num_classes=num_classes, sigma=SIGMA)
+
+    def ours() -> list[Tensor]:
+        values = (
+            weighted_mse(center, targets.center, targets.weight),
+            weighted_l1(offset, targets.offset, targets.weight),
+        )
+        return [*values, *torch.autograd.grad(sum(values), (center, offset))]
+
+    def plain() -> list[Tensor]:
+        values = reference.guided_losses(center, offset, targets)
+        return [*values, *torch.autograd.grad(sum(values), (center, offset))]
+
+    title = f"{num_classes} classes, {size[0]}x{size[1]}"
+    return Case("losses", title, 0, BATCH, ours, plain, same_tensors)
+
+
 def _title(instances: int, size: tuple[int, int], layout: Layout) -> str:
     return f"{instances} {layout.replace('_', ' ')}, {size[0]}x{size[1]}"
 
@@ -128,6 +159,8 @@ def all_cases(only: Collection[str]) -> Iterator[Case]:
         yield decoding(40, layout="one_component")
     if "transfer" in only:
         yield from (transfer(instances) for instances in (1, 3, 8, 20))
+    if "losses" in only:
+        yield from (losses(num_classes) for num_classes in (20, 80))
     if "peaks" in only:
         yield peaks("20 classes, three tagged", activations(make_scene(12, IMAGE)))
         yield peaks("20 classes of noise", noise(20, IMAGE))
@@ -144,6 +177,11 @@ def same_targets(ours: InstanceTargets, plain: InstanceTargets) -> None:
         torch.testing.assert_close(
             getattr(ours, name), getattr(plain, name), atol=TOLERANCE, rtol=TOLERANCE
         )
+
+
+def same_tensors(ours: list[Tensor], plain: list[Tensor]) -> None:
+    for own, other in zip(ours, plain, strict=True):
+        torch.testing.assert_close(own, other, atol=TOLERANCE, rtol=TOLERANCE)
 
 
 def same_instances(

@@ -184,3 +184,14 @@ def decode(
                 sure = likely if clustered or highest > 1 else max(highest, 0.0)
                 found.append((class_id, mask, likely * sure))
     return found
+
+
+def guided_losses(
+    center: Tensor, offset: Tensor, targets: InstanceTargets
+) -> tuple[Tensor, Tensor]:
+    """Center and offset loss of a batch under guidance, for autograd to differentiate (Eq. 3,
+    4)."""
+    guided = (targets.weight > 0).sum()
+    squared = (center - targets.center) ** 2 * targets.weight[:, None]
+    absolute = (offset - targets.offset).abs() * targets.weight[:, None]
+    return squared.sum() / guided, absolute.sum() / guided

@@ -1,7 +1,7 @@
 """How fast label making and decoding are on this machine, beside the plain way.
 
-    python benchmarks/run.py [--only refinement decoding transfer peaks growth loader training]
-        [--repeat 5] [--threads 2] [--json FILE] [--config-file FILE] [KEY VALUE ...]
+    python benchmarks/run.py [--only refinement decoding transfer peaks losses growth loader
+        training] [--repeat 5] [--threads 2] [--json FILE] [--config-file FILE] [KEY VALUE ...]
 
 Ours and the reference run in turn in this process, on the CPU, and must agree. Times are medians,
 for one image.
@@ -26,7 +26,7 @@ from training_split import split_of_step
 from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config
 
-FUNCTIONS = ("refinement", "decoding", "transfer", "peaks")
+FUNCTIONS = ("refinement", "decoding", "transfer", "peaks", "losses")
 PARTS = (*FUNCTIONS, "growth", "loader", "training")
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 LOADER_CONFIG, TRAINING_CONFIG = CONFIGS / "bestie_voc.yaml", CONFIGS / "bestie_shapes.yaml"

@@ -92,7 +92,7 @@ def _tables(labels: Sequence[PseudoLabels]) -> np.ndarray:
 
 
 def zeros(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """A float32 map of zeros, of which a processor touches only the pages that are written."""
-    if device.type == "cpu":
-        return torch.from_numpy(np.zeros(shape, dtype=np.float32))  # torch.zeros writes them all
+    """A float32 map of zeros."""
+    if in_host_memory(device):
+        return torch.from_numpy(np.zeros(shape, dtype=np.float32))
     return torch.zeros(shape, device=device)

@@ -65,6 +65,15 @@ def test_every_function_has_its_lines():
     assert functions == ["transfer"] * 4 + ["peaks"] * 2
 
 
+@pytest.mark.parametrize("num_classes", [3, 7])
+def test_losses_and_their_gradients_equal_those_written_out(num_classes):
+    case = cases.losses(num_classes, 3, (60, 70))
+    ours = case.ours()
+    case.check(ours, case.plain())
+    assert [tuple(t.shape) for t in ours] == [(), (), (4, num_classes, 60, 70), (4, 2, 60, 70)]
+    assert min(t.abs().max() for t in ours) > 0
+
+
 def test_it_stops_where_ours_and_the_reference_differ():
     case = cases.decoding(2, (40, 60))
     masks, classes, scores = case.ours()
