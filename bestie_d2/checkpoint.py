@@ -30,6 +30,7 @@ RESNET_HEAD_NAMES = (
 )
 VGG_FEATURES = "features."  # of torchvision's VGG and of the released PAM classifier
 PAM_ALIAS = re.compile(r"^layer\d_conv\d\.")  # its second names for the same tensors
+UNPICKLING = (UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, ImportError)
 LISTED = 5  # keys that an error names before it only counts
 
 
@@ -88,9 +89,13 @@ def _load_file(path: str) -> object:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"checkpoint {path}: no such file") from None
-    except (UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"checkpoint {path}: not readable as PyTorch weights ({reason})") from None
+    except UNPICKLING as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str, error: Exception) -> InputError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(f"checkpoint {path}: not readable as PyTorch weights ({reason})")
 
 
 def _state_dict_of(content: object, path: str) -> dict[str, Tensor]:
@@ -176,8 +181,16 @@ class BestieCheckpointer(DetectionCheckpointer):
         return super().load(path, *args, **kwargs)
 
     def _load_file(self, filename: str) -> dict[str, object]:
+        """What is in a file, with its weights under ``model``.
+
+        Raises:
+            InputError: it is no file of weights.
+        """
         if filename.endswith(".pkl"):  # Detectron2's model zoo
-            return super()._load_file(filename)
+            try:
+                return super()._load_file(filename)
+            except UNPICKLING as error:
+                raise _unreadable(filename, error) from None
         content = _load_file(filename)
         state = recognize(_state_dict_of(content, filename))
         if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):

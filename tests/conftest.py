@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,13 @@ def shared() -> Path:
     if not (folder / "reference").is_dir():
         pytest.skip(f"no reference data: set {SHARED_VARIABLE} to the folder that has 'reference'")
     return folder
+
+
+@pytest.fixture
+def new_name(tmp_path: Path) -> Callable[[], str]:
+    """Names of data sets that no other test has."""
+    numbers = itertools.count()
+    return lambda: f"{tmp_path.name}_{next(numbers)}"
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as mask_api
 
+from bestie_d2.data.datasets.object_masks import problem_of_mask
 from bestie_d2.data.readers import IMAGE_LISTS, Size, category_indices, load_json
 from bestie_d2.errors import InputError
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
@@ -42,11 +45,12 @@ def attach_instance_labels(records: list[dict], path: str, classes: Sequence[str
 
     Args:
         path: COCO JSON with compressed RLE masks; the better its ``score``, the later an instance
-            is drawn. Images are matched by the stem of their names.
+            is drawn, without one before all others. Images are matched by the stem of their names.
         classes: names of the data set's classes, in contiguous order.
 
     Raises:
-        InputError: the file is none, or an image or a mask is not of the data set.
+        InputError: the file is none; an image, a category, a mask or a score of an entry is none,
+            or not of the data set.
     """
     by_stem = {Path(record["file_name"]).stem: record for record in records}
     data = load_json(path, LABEL_LISTS)
@@ -55,10 +59,12 @@ def attach_instance_labels(records: list[dict], path: str, classes: Sequence[str
     if not set(stems.values()) & set(by_stem):
         raise InputError(f"instance labels {path}: none of the data set's images is in it")
     labels = {stem: InstanceLabels() for stem in by_stem}
-    for entry in sorted(data["annotations"], key=lambda entry: entry.get("score", 0.0)):
-        stem = stems.get(entry["image_id"])
+    for number, entry in enumerate(data["annotations"]):
+        _check_entry(f"instance labels {path}: annotations[{number}]", entry, stems, contiguous)
+    for entry in sorted(data["annotations"], key=_score):
+        stem = stems[entry["image_id"]]
         if stem not in labels:
-            continue
+            continue  # an image of another data set
         _check_mask(path, entry, by_stem[stem])
         labels[stem].classes.append(contiguous[entry["category_id"]])
         labels[stem].rles.append(entry["segmentation"])
@@ -71,15 +77,27 @@ def _best(labels: InstanceLabels) -> InstanceLabels:
     return InstanceLabels(labels.classes[-MAX_INSTANCES:], labels.rles[-MAX_INSTANCES:])
 
 
+def _score(entry: Mapping) -> float:
+    return entry.get("score", 0.0)
+
+
+def _check_entry(where: str, entry: Mapping, images: Mapping, categories: Mapping) -> None:
+    score = _score(entry)
+    if not isinstance(score, Real) or not isfinite(score):
+        raise InputError(f"{where}: 'score' is {score!r}, expected a number")
+    if entry["image_id"] not in images:
+        raise InputError(f"{where}: image id {entry['image_id']!r} is not in 'images'")
+    if entry["category_id"] not in categories:
+        raise InputError(f"{where}: category id {entry['category_id']!r} is not in 'categories'")
+
+
 def _check_mask(path: str, entry: Mapping, record: Mapping) -> None:
-    mask, size = entry["segmentation"], [record["height"], record["width"]]
+    mask, size = entry["segmentation"], (record["height"], record["width"])
     if not isinstance(mask, dict) or not isinstance(mask.get("counts"), str):
         raise InputError(
             f"instance labels {path}: a mask of image {entry['image_id']} is no compressed "
             "run-length encoding"
         )
-    if list(mask["size"]) != size:
-        raise InputError(
-            f"instance labels {path}: a mask of {record['file_name']} has {mask['size'][0]}x"
-            f"{mask['size'][1]} pixels (height x width), but the image has {size[0]}x{size[1]}"
-        )
+    problem = problem_of_mask(mask, size)
+    if problem:
+        raise InputError(f"instance labels {path}: {record['file_name']}: {problem}")

@@ -52,10 +52,8 @@ def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) 
     entries = data.get("annotations", data.get("points"))
     if entries is None:
         raise InputError(f"{path}: has neither 'annotations' nor 'points' to take tags from")
-    categories = sorted(data["categories"], key=lambda category: category["id"])
+    categories = _sorted_categories(path, data["categories"])
     names = [category["name"] for category in categories]
-    if len(set(names)) < len(names):
-        raise InputError(f"{path}: two categories have the same name ({', '.join(names)})")
     if classes is not None and sorted(classes) != sorted(names):
         raise InputError(
             f"{path}: its categories ({', '.join(names)}) are not the classes asked for "
@@ -84,6 +82,19 @@ def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) 
     ]
     ids = {index: category_id for category_id, index in contiguous.items()}
     return TaggedImages(records, classes, [ids[index] for index in range(len(classes))])
+
+
+def _sorted_categories(path: str, categories: Sequence[dict]) -> list[dict]:
+    """By id; the ids are whole numbers or texts, and like the names all different."""
+    ids = [category["id"] for category in categories]
+    names = [str(category["name"]) for category in categories]
+    if {type(category_id) for category_id in ids} not in ({int}, {str}, set()):
+        raise InputError(f"{path}: the ids of its categories are {ids}, expected whole numbers")
+    for what, values in (("id", ids), ("name", names)):
+        if len(set(values)) < len(values):
+            shown = ", ".join(map(str, values))
+            raise InputError(f"{path}: two categories have the same {what} ({shown})")
+    return sorted(categories, key=lambda category: category["id"])
 
 
 def _read_csv_tags(path: str, classes: Sequence[str] | None) -> TaggedImages:

@@ -31,6 +31,7 @@ POSITIVE = (
     "MODEL.BESTIE.SIZE_DIVISIBILITY",
     "MODEL.BESTIE.LOSS.SEM_SEG_TOP_K",
 )
+NOT_NEGATIVE = ("DATALOADER.NUM_WORKERS", "TEST.LABEL_PROGRESS.IMAGES")
 ODD = {  # key: its smallest value
     "MODEL.BESTIE.REFINEMENT.KERNEL": 3,
     "MODEL.BESTIE.TEST.KERNEL": 3,
@@ -54,6 +55,9 @@ def check_config(cfg: CfgNode) -> None:
     for key in POSITIVE:
         if _value(cfg, key) <= 0:
             raise InputError(f"{key} is {_value(cfg, key)}, expected more than 0")
+    for key in NOT_NEGATIVE:
+        if _value(cfg, key) < 0:
+            raise InputError(f"{key} is {_value(cfg, key)}, expected 0 or more")
     for key, smallest in ODD.items():
         if _value(cfg, key) < smallest or _value(cfg, key) % 2 == 0:
             raise InputError(

@@ -57,14 +57,28 @@ def check_trained_classes(cfg: CfgNode, name: str) -> None:
     Weights without a ``classes.json`` beside them are taken as they are.
 
     Raises:
-        InputError: names the data set.
+        InputError: names the data set, or a ``classes.json`` that cannot be read.
     """
     path = os.path.join(os.path.dirname(cfg.MODEL.WEIGHTS), CLASSES_FILE)
     if not os.path.isfile(path):
         return
-    with open(path, encoding="utf-8") as file:
-        trained = json.load(file)["classes"]
+    trained = _read_class_names(path)
     _compare(f"that {cfg.MODEL.WEIGHTS} was trained with", trained, repr(name), classes_of(name))
+
+
+def _read_class_names(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (OSError, ValueError):
+        content = None
+    names = content.get("classes") if isinstance(content, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(
+            f"{path}: does not hold the classes that the weights beside it were trained with; "
+            "remove it to use them all the same"
+        )
+    return names
 
 
 def _compare(what: str, classes: Sequence[str], other: str, found: Sequence[str]) -> None:

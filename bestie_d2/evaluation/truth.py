@@ -10,6 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from pycocotools import mask as mask_api
 from torch import Tensor
 
+from bestie_d2.data.datasets.object_masks import check_object, problem_of_mask
 from bestie_d2.data.datasets.weak import TRUTH_LISTS
 from bestie_d2.data.readers import load_json
 from bestie_d2.data.weak_labels import check_readable
@@ -53,7 +54,8 @@ def load_truth(dataset_name: str, *, crowds: bool = False) -> ObjectsByImage:
     asks for them; then they have ``iscrowd`` 1.
 
     Raises:
-        InputError: the data set is not registered, or comes without any truth.
+        InputError: the data set is not registered, or comes without any truth; an object's box or
+            mask is none.
     """
     if dataset_name not in DatasetCatalog:
         raise InputError(f"data set {dataset_name!r} is not registered; see DATASETS.CUSTOM")
@@ -69,12 +71,16 @@ def load_truth(dataset_name: str, *, crowds: bool = False) -> ObjectsByImage:
     num_crowds = 0
     for record in records:
         objects = truth[record["image_id"]] = []
+        size = (record["height"], record["width"])
         for annotation in annotations.get(record["image_id"], []):
+            problem = problem_of_mask(annotation["segmentation"], size)
+            if problem:
+                raise InputError(f"truth of {dataset_name!r}: {record['file_name']}: {problem}")
             is_crowd = annotation.get("iscrowd", 0)
             if is_crowd and not crowds:
                 num_crowds += 1
                 continue
-            rle = to_rle(annotation["segmentation"], record["height"], record["width"])
+            rle = to_rle(annotation["segmentation"], *size)
             objects.append({"category_id": annotation["category_id"], "segmentation": rle})
             if is_crowd:
                 objects[-1]["iscrowd"] = 1
@@ -92,7 +98,8 @@ def _annotations_of_file(dataset_name: str) -> dict[Hashable, list[dict]]:
             f"data set {dataset_name!r} has no true masks: register it with 'annotations'"
         )
     by_image: dict[Hashable, list[dict]] = {}
-    for annotation in load_json(path, TRUTH_LISTS)["annotations"]:
+    for number, annotation in enumerate(load_json(path, TRUTH_LISTS)["annotations"]):
+        check_object(f"{path}: annotations[{number}]", annotation)
         contiguous = metadata.thing_dataset_id_to_contiguous_id.get(annotation["category_id"])
         if contiguous is None:
             raise InputError(

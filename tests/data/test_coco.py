@@ -170,6 +170,14 @@ def test_refusals(coco, write_json, run_script):
     write(annotations=[{"image_id": 3}])
     line = run_script("datasets/prepare_coco.py", "--coco", str(coco), "--split", "val", code=2)
     assert "val2017.json: annotations[0] has no 'category_id'" in line
+    for segmentation, reason in (
+        ([[2, 1, 5, 1]], r"a polygon of 4 numbers, expected x, y of three corners or more"),
+        ({"size": [8, 9], "counts": [0, 72]}, r"its mask is \[8, 9\], its image \[8, 10\]"),
+        ({"size": [8, 10]}, r"its RLE has the 'counts' None"),
+    ):
+        write(annotations=[annotation(3, PERSON, segmentation)])
+        with pytest.raises(InputError, match=r"an object of 000000000003\.jpg: " + reason):
+            write_coco_points(str(coco), "val")
     path.unlink()
     with pytest.raises(InputError, match=r"no such file; put COCO 2017 there as datasets/README"):
         DatasetCatalog.get("coco_2017_val_tags")

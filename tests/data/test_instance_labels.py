@@ -69,7 +69,16 @@ def test_no_instance():
     ("changes", "line"),
     [
         ({"annotations": [entry([[0, 0, 1, 1, 2, 2]])]}, "of image 7 is no compressed run-length"),
-        ({"annotations": [entry(rle(0, height=2))]}, "a.jpg has 2x4 pixels (height x width), but"),
+        (
+            {"annotations": [entry(rle(0, height=2))]},
+            "a.jpg: its mask is [2, 4], its image [3, 4] (height",
+        ),
+        ({"annotations": [entry({**rle(0), "counts": "0"})]}, "a.jpg: the counts of its RLE are"),
+        ({"annotations": [entry(rle(0), score=None)]}, "annotations[0]: 'score' is None, expected"),
+        ({"annotations": [entry(rle(0), score="1")]}, "annotations[0]: 'score' is '1', expected"),
+        ({"annotations": [entry(rle(0), score=np.nan)]}, "[0]: 'score' is nan, expected a number"),
+        ({"annotations": [entry(rle(0), image_id=9)]}, "[0]: image id 9 is not in 'images'"),
+        ({"annotations": [entry(rle(0), 1)]}, "[0]: category id 1 is not in 'categories'"),
         ({"name": "c.png"}, "labels.json: none of the data set's images is in it"),
     ],
 )

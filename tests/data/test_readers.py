@@ -223,7 +223,12 @@ def test_tag_refusals(tmp_path, write_json):
     refuses_json({"annotations": [{"image_id": 7, "category_id": 5}]}, "category id 5")
     refuses_json({"annotations": [{"image_id": 5, "category_id": 18}]}, "image id 5")
     refuses_json({"annotations": None}, "neither 'annotations' nor 'points'")
-    refuses_json({"categories": [{"id": 1, "name": "x"}] * 2}, "same name")
+    one, other = {"id": 1, "name": "x"}, {"id": 2, "name": "x"}
+    refuses_json({"categories": [one, other]}, "two categories have the same name (x, x)")
+    refuses_json({"categories": [one, {**one, "name": "y"}]}, "have the same id (1, 1)")
+    for wrong in ("a", True, 1.5, [1]):
+        ids = f"the ids of its categories are {[1, wrong]}, expected whole numbers"
+        refuses_json({"categories": [one, {"id": wrong, "name": "y"}]}, ids)
     refuses_json({"images": [{"id": 1}]}, "images[0]", "'file_name'")
     refuses_json({}, "cat, dog", "cat, cow", classes=("cat", "cow"))
 

@@ -81,6 +81,8 @@ def test_refusals(voc, write_png):
     refused(r"Segmentation/train\.txt: no such file; put VOC 2012 into", "train")
     (voc / "ImageSets/Segmentation/train_aug.txt").unlink()
     refused(r"train_aug\.txt: no such file; make it with python datasets/prepare", "train_aug")
+    (voc / "ImageSets/Segmentation/trainval.txt").write_bytes(b"caf\xe9\n")
+    refused(r"trainval\.txt: not a list of images in UTF-8", "trainval")
     write_png(voc / "SegmentationClass" / f"{STEM}.png", [[0] * 4] * 3)
     refused(rf"SegmentationClass/{STEM}\.png: no class under object 1")
     write_png(voc / "SegmentationObject" / f"{STEM}.png", [[0] * 4] * 2)

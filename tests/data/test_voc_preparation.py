@@ -92,12 +92,17 @@ def test_the_list_the_points_and_the_class_maps(voc_tree, prepare):
 def test_again_gives_the_same_and_folders_that_are_there_stay(voc_tree, prepare):
     prepare()
     before = everything_in(voc_tree.root)
-    prepare()
+    assert prepare().warnings == []
     assert everything_in(voc_tree.root) == before
     theirs = voc_tree.voc / "Center_points" / "2008_000003.txt"
     theirs.write_text("1 1 17 1\n")
     (theirs.parent / "2007_000032.txt").unlink()
-    table = prepare().describe()[0]
+    report = prepare()
+    table = report.describe()[0]
+    assert report.warnings == [
+        f"{theirs.parent}: was there and is kept, with files of 2 of 3 images; remove it to have "
+        "it made anew"
+    ]
     assert theirs.read_text() == "1 1 17 1\n"
     assert any(line.split() == ["Center_points", "2", "kept"] for line in table.splitlines())
 

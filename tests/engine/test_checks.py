@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from bestie_d2.data import register_weak_dataset
 from bestie_d2.engine.checks import check_config, check_processes, check_test_sets
@@ -16,7 +15,7 @@ from bestie_d2.errors import InputError
 
 SHAPES = str(Path(__file__).resolve().parents[2] / "configs" / "bestie_shapes.yaml")
 CPU = ["MODEL.DEVICE", "cpu"]
-RLE = {"size": [4, 4], "counts": "04000"}
+RLE = {"size": [4, 4], "counts": "013000000"}
 
 
 @pytest.mark.parametrize(
@@ -26,6 +25,8 @@ RLE = {"size": [4, 4], "counts": "04000"}
         ("SOLVER.IMS_PER_BATCH", "-1", "more than 0"),
         ("INPUT.BESTIE.CROP_SIZE", "0", "more than 0"),
         ("MODEL.BESTIE.SIGMA", "0", "more than 0"),
+        ("DATALOADER.NUM_WORKERS", "-1", "DATALOADER.NUM_WORKERS is -1, expected 0 or more"),
+        ("TEST.LABEL_PROGRESS.IMAGES", "-1", "LABEL_PROGRESS.IMAGES is -1, expected 0 or more"),
         ("MODEL.BESTIE.TEST.KERNEL", "4", "TEST.KERNEL is 4, expected an odd number"),
         ("MODEL.BESTIE.REFINEMENT.KERNEL", "-1", "odd number"),
         ("INPUT.BESTIE.SCALE_RANGE", "[1.0]", "expected [smallest, largest]"),
@@ -58,9 +59,8 @@ def test_a_gpu_that_is_not_there_is_refused():
 
 
 @pytest.fixture
-def truth(tmp_path):
+def truth(tmp_path, new_name):
     """Registers a set of one class from the given parts of a COCO file; returns its name."""
-    names = []
 
     def register(**parts) -> str:
         content = {
@@ -71,17 +71,13 @@ def truth(tmp_path):
                  "segmentation": RLE, "iscrowd": 0}
             ],
         } | parts  # fmt: skip
-        name = f"{tmp_path.name}_{len(names)}"
+        name = new_name()
         path = tmp_path / f"{name}.json"
         path.write_text(json.dumps(content))
         register_weak_dataset(name, images=str(tmp_path), annotations=str(path))
-        names.append(name)
         return name
 
-    yield register
-    for name in names:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    return register
 
 
 def checked(name: str, num_classes: int = 1) -> None:

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from bestie_d2.data import register_weak_dataset
 from bestie_d2.engine.class_names import (
@@ -22,22 +21,17 @@ SHAPES = str(Path(__file__).resolve().parents[2] / "configs" / "bestie_shapes.ya
 
 
 @pytest.fixture
-def register(tmp_path):
+def register(tmp_path, new_name):
     """Registers a set whose classes are inferred from a CSV of these tags; returns its name."""
-    names = []
 
     def register(*tags: str, classes: list[str] | None = None) -> str:
-        name = f"{tmp_path.name}_{len(names)}"
+        name = new_name()
         path = tmp_path / f"{name}.csv"
         path.write_text(f"a.png,{';'.join(tags)}\n")
         register_weak_dataset(name, images=str(tmp_path), tags=str(path), classes=classes)
-        names.append(name)
         return name
 
-    yield register
-    for name in names:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    return register
 
 
 def config(train: tuple[str, ...], test: tuple[str, ...] = (), *overrides: str):
@@ -77,3 +71,12 @@ def test_a_run_knows_its_classes(register, tmp_path):
     line = r"that .*model_final.pth was trained with are fisch, käfer, those of .* other ones"
     with pytest.raises(InputError, match=line):
         check_trained_classes(cfg, other)
+
+
+@pytest.mark.parametrize("content", ['{"classes": ["bug", ', "[]", '{"classes": [1]}', "{}"])
+def test_a_torn_list_of_classes_is_told(register, tmp_path, content):
+    path = tmp_path / "classes.json"
+    path.write_text(content)
+    cfg = config((register("bug"),), (), "MODEL.WEIGHTS", str(tmp_path / "model_final.pth"))
+    with pytest.raises(InputError, match=rf"^{path}: does not hold the classes that the weights"):
+        check_trained_classes(cfg, cfg.DATASETS.TRAIN[0])

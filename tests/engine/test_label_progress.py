@@ -6,12 +6,14 @@ import json
 
 import pytest
 import torch
+from pycocotools import mask as mask_api
 
 from bestie_d2.data.datasets import register_custom_datasets
 from bestie_d2.engine.configuration import load_config
-from bestie_d2.engine.label_progress import LabelProgress
+from bestie_d2.engine.label_progress import LabelProgress, _as_labels
 from bestie_d2.engine.trainer import Trainer
 from bestie_d2.errors import InputError
+from bestie_d2.structures import InstanceTargets
 
 MEASURED = {"true_positives", "labels", "objects", "precision", "recall"}
 
@@ -56,6 +58,41 @@ def test_labels_that_are_right_are_counted(project, measured_set):
     right = {"true_positives": 8, "labels": 8, "objects": 8, "precision": 100.0, "recall": 100.0}
     expected = {f"{kind}_labels/{k}": v for kind in ("pseudo", "refined") for k, v in right.items()}
     assert figures == expected
+
+
+def test_pseudo_and_refined_labels_are_told_apart(project, measured_set, tmp_path):
+    points = json.loads((project / "points.json").read_text())
+    first_of_each = points["points"][::2]  # of the left square; the right one gets none
+    points["points"] = [
+        {**entry, "point": [entry["point"][0] + aside, entry["point"][1]]}
+        for entry in first_of_each
+        for aside in (-3, 3)
+    ]
+    (tmp_path / "points.json").write_text(json.dumps(points))
+    cfg = config(project, measured_set, "DATASETS.CUES", str(tmp_path / "points.json"))
+    figures = LabelProgress(cfg).measure(Perfect(Trainer.build_model(cfg)))
+    # No component has exactly one point, but every pixel is nearest to one of the image's two.
+    assert figures["pseudo_labels/labels"] == 0
+    assert figures["refined_labels/labels"] == 8
+    assert figures["pseudo_labels/objects"] == figures["refined_labels/objects"] == 8
+
+
+@pytest.mark.parametrize(("count", "measured"), [(2, [0, 5]), (4, [0, 2, 3, 5]), (0, [*range(6)])])
+def test_the_images_are_spread_over_the_set(project, measured_set, count, measured):
+    cfg = config(project, measured_set, "TEST.LABEL_PROGRESS.IMAGES", str(count))
+    assert [record["image_id"] for record in LabelProgress(cfg)._records] == measured
+
+
+def test_labels_are_of_the_size_of_the_image():
+    sem_seg = torch.tensor([[0, 1, 1, 0], [0, 0, 0, 0]])
+    offset = torch.zeros(2, 2, 4)
+    offset[1, 0, 2] = -1  # to the other pixel
+    targets = InstanceTargets(None, offset, (sem_seg == 1).float())
+    (label,) = _as_labels(targets, sem_seg, (4, 8))
+    assert mask_api.decode(label["segmentation"]).tolist() == [
+        *[[0, 0, 1, 1, 1, 1, 0, 0]] * 2,
+        *[[0, 0, 0, 0, 0, 0, 0, 0]] * 2,
+    ]
 
 
 def test_without_refinement_there_are_pseudo_labels_alone(project, measured_set):

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 
 from bestie_d2.data import register_weak_dataset
 from bestie_d2.engine.configuration import load_config
@@ -15,7 +15,7 @@ from bestie_d2.engine.mask_training import check_train_sets
 from bestie_d2.errors import InputError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-RLE = {"size": [4, 4], "counts": "04000"}
+RLE = {"size": [4, 4], "counts": "013000000"}
 POLYGON = [[0, 0, 4, 0, 4, 1, 0, 1]]
 IMAGES = [{"id": i, "file_name": f"{i}.png", "height": 4, "width": 4} for i in (1, 2, 3)]
 
@@ -26,25 +26,20 @@ def label(image_id: int, category_id: int = 3, segmentation=RLE, **more: int) ->
 
 
 @pytest.fixture
-def register(tmp_path):
+def register(tmp_path, new_name):
     """Registers a set of three images and two classes; returns its name."""
-    names = []
 
     def register(annotations: list[dict], classes=("cat", "dog"), kind="annotations") -> str:
         categories = [{"id": 3, "name": classes[0]}, {"id": 7, "name": classes[1]}]
         content = {"images": IMAGES, "categories": categories, "annotations": annotations}
-        name = f"{tmp_path.name}_{len(names)}"
+        name = new_name()
         path = tmp_path / f"{name}.json"
         path.write_text(json.dumps(content))
         register_weak_dataset(name, images=str(tmp_path), **{kind: str(path)})
         DatasetCatalog.get(name)  # as the check of the test sets does
-        names.append(name)
         return name
 
-    yield register
-    for name in names:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    return register
 
 
 def check(*names: str, test: str = "", **keys: object) -> None:

@@ -53,9 +53,13 @@ def test_overrides_reach_their_stage_and_those_that_use_its_model():
         ("  pam: {config: ../pam_shapes.yaml}\n", "", "'cues' needs 'pam'"),
         ("weights_from: pam", "weights_from: mrcnn", "the trainings before it are: pam"),
         ("score_threshold: 0.1", "score_threshold: 2", "score_threshold is 2, expected 0 to 1"),
+        ("score_threshold: 0.1", "score_threshold: true", "is True, expected 0 to 1"),
+        ("  maps: {}\n", "  maps: {}\n  pam: {}\n", "wrong.yaml: line 13 gives the key 'pam' once"),
+        ("{config: ../bestie", "{config: a, config: ../bestie", "gives the key 'config' once more"),
         ("output: output/shapes_pipeline", "", "'output' is missing"),
         ("name: shapes", "name: 3", "name is 3, expected text"),
         ("name: shapes", "name: [", "no yaml"),
+        ("name: shapes", "[name]: shapes", "no yaml"),
     ],
 )
 def test_a_wrong_file_is_refused(old, new, line, tmp_path):

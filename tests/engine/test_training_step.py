@@ -9,6 +9,7 @@ import pytest
 import torch
 from detectron2.engine import SimpleTrainer
 from detectron2.utils.events import EventStorage, get_event_storage
+from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 from bestie_d2.engine import training_step
@@ -108,6 +109,20 @@ def test_its_state_is_that_of_detectron2s_step():
     del state["grad_scaler"]  # as a checkpoint of Detectron2's own step has it
     other.load_state_dict(state)
     assert other.iter == 0
+
+
+def test_the_scale_of_gradients_goes_into_a_checkpoint_and_comes_back(tmp_path):
+    step, _ = run([1.0], dtype=torch.float16)
+    assert step.grad_scaler.get_scale() == 2**15  # 2 ** 16 is none of float16: halved
+    Checkpointer(nn.Module(), str(tmp_path), trainer=step).save("half")
+    other, _ = run([], dtype=torch.float16)
+    assert other.grad_scaler.get_scale() == 2**16
+    Checkpointer(nn.Module(), trainer=other).load(str(tmp_path / "half.pth"))
+    assert other.grad_scaler.get_scale() == 2**15
+    plain, _ = run([1.0])
+    Checkpointer(nn.Module(), str(tmp_path), trainer=plain).save("single")
+    Checkpointer(nn.Module(), trainer=other).load(str(tmp_path / "single.pth"))
+    assert other.grad_scaler.get_scale() == 2**15  # nothing is known of it there
 
 
 def config(*opts: str):

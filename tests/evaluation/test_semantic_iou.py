@@ -90,21 +90,16 @@ def test_agrees_with_counting_pixel_by_pixel():
 
 
 @pytest.fixture
-def dataset():
-    """Registers a data set of given records for the length of a test."""
-    names = []
+def dataset(new_name):
+    """Registers a data set of given records; returns its name."""
 
     def register(records):
-        name = f"semantic_iou_{len(names)}"
+        name = new_name()
         DatasetCatalog.register(name, lambda: records)
         MetadataCatalog.get(name).set(thing_classes=["cat", "dog"])
-        names.append(name)
         return name
 
-    yield register
-    for name in names:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    return register
 
 
 def one_hot(rows):

@@ -37,6 +37,19 @@ def test_pixels_belong_to_the_center_that_their_offsets_lead_to():
     assert weights.tolist() == torch.tensor([0.4, 0.5]).tolist()
 
 
+def test_centers_outside_of_the_map_are_pulled_to_its_edge():
+    weight, offset = torch.zeros(4, 3), torch.zeros(2, 4, 3)
+    weight[:2, 1] = weight[2:, 1] = 1
+    offset[0, :, 1] = torch.tensor([0.0, -3.0, 2.0, 0.0])  # to rows 0, -2, 4, 3
+    weak = torch.tensor([[0, 1, 0], [0, 1, 0], [0, 2, 0], [0, 2, 0]])
+    masks, classes, _ = instances_of_targets(InstanceTargets(None, offset, weight), weak)
+    assert torch.equal(masks, torch.stack([weak == 1, weak == 2]))
+    assert classes.tolist() == [0, 1]
+    weight, offset, weak = weight.T, offset.transpose(1, 2).flip(0), weak.T  # the same for columns
+    masks, _, _ = instances_of_targets(InstanceTargets(None, offset, weight), weak)
+    assert torch.equal(masks, torch.stack([weak == 1, weak == 2]))
+
+
 def test_what_has_no_class_is_left_out():
     weight, offset = torch.ones(1, 3), torch.zeros(2, 1, 3)
     weak = torch.tensor([[0, 255, 1]])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -89,12 +90,26 @@ def die_after_two_results() -> Callable[[list[str]], None]:
     return run
 
 
-@pytest.fixture
-def run_main(monkeypatch, capsys) -> Callable[[ModuleType, list[str], int], str]:
-    """Runs a loaded tool in this process and expects an exit code; returns what it printed, or for
-    another code than 0 what it complained of."""
+@pytest.fixture(scope="session")
+def load_tool() -> Callable[[Path], ModuleType]:
+    """Loads a tool by its file."""
 
-    def run(tool: ModuleType, argv: list[str], code: int = 0) -> str:
+    def load(path: Path) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = module  # its functions travel to other processes by this name
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture
+def call_main(monkeypatch, capsys) -> Callable[[ModuleType, list[str], int], tuple[str, str]]:
+    """Runs a loaded tool in this process and expects an exit code; returns what it printed, and
+    what it complained of."""
+
+    def call(tool: ModuleType, argv: list[str], code: int) -> tuple[str, str]:
         monkeypatch.setattr(sys, "argv", argv)
         if code:
             with pytest.raises(SystemExit) as stop:
@@ -102,7 +117,17 @@ def run_main(monkeypatch, capsys) -> Callable[[ModuleType, list[str], int], str]
             assert stop.value.code == code
         else:
             run_tool(tool.main)
-        captured = capsys.readouterr()
-        return captured.err if code else captured.out
+        return capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def run_main(call_main) -> Callable[[ModuleType, list[str], int], str]:
+    """The same; returns what the tool printed, or for another code than 0 its complaints."""
+
+    def run(tool: ModuleType, argv: list[str], code: int = 0) -> str:
+        printed, complaints = call_main(tool, argv, code)
+        return complaints if code else printed
 
     return run

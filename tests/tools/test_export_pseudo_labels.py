@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections import Counter
 from pathlib import Path
@@ -11,12 +10,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 from PIL import Image
 from pycocotools import mask as mask_api
 
-from bestie_d2.data.datasets import weak
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.evaluation.coco_writer import PseudoLabelWriter
 
@@ -24,7 +22,6 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "export_pseudo_labels.py"
 NAMES = ["fünf.png", "a b.png", "日本.png", "d.png", "e.png"]
 TAGS = [[3], [3, 7], [7], [], [3, 7]]  # category ids; of the file, with a gap
-SETS = ("tiny_tagged", "tiny_true")
 
 TINY = """
 _BASE_: "{base}/bestie_shapes.yaml"
@@ -83,19 +80,12 @@ def project(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     model = build_model(load_config(str(folder / "tiny.yaml")))
     torch.save({"model": model.state_dict()}, folder / "model.pth")
-    yield folder
-    for name in SETS:
-        for catalog in (DatasetCatalog, MetadataCatalog):
-            catalog.remove(name)
-        weak._registered.pop(name)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(TOOL.stem, TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool) -> ModuleType:
+    return load_tool(TOOL)
 
 
 @pytest.fixture

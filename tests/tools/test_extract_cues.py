@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -10,11 +9,9 @@ from types import ModuleType
 
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from PIL import Image
 
-from bestie_d2.data.datasets import weak
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.evaluation.cue_writer import CueWriter
 
@@ -47,13 +44,6 @@ OUTPUT_DIR: "{folder}/output"
 """
 
 
-def forget() -> None:
-    for catalog in (DatasetCatalog, MetadataCatalog):
-        if "tiny_cues" in catalog:
-            catalog.remove("tiny_cues")
-    weak._registered.pop("tiny_cues", None)
-
-
 @pytest.fixture(scope="module")
 def project(tagged_images) -> Path:
     folder = tagged_images
@@ -63,16 +53,12 @@ def project(tagged_images) -> Path:
     model.head.extra_conv4.weight.data.abs_()  # some place is active for every class
     model.head.extra_conv4.bias.data.zero_()
     torch.save({"model": model.state_dict()}, folder / "classifier.pth")
-    yield folder
-    forget()
+    return folder
 
 
 @pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(TOOL.stem, TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool) -> ModuleType:
+    return load_tool(TOOL)
 
 
 @pytest.fixture

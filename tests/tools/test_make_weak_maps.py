@@ -1,6 +1,5 @@
 """tools/make_weak_maps.py: the files it writes and the one line it gives for bad input."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -19,12 +18,8 @@ SQUARES = {"a": (slice(4, 14), slice(6, 16)), "b": (slice(20, 30), slice(3, 13))
 
 
 @pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(TOOL.stem, TOOL)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[TOOL.stem] = module  # its functions travel to other processes by this name
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool) -> ModuleType:
+    return load_tool(TOOL)
 
 
 @pytest.fixture

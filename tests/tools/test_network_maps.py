@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +11,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 from PIL import Image
 
 from bestie_d2.data import EvaluationMapper
-from bestie_d2.data.datasets import weak
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.labeling.weak_maps import cams_to_index_map
 
@@ -77,19 +75,12 @@ def project(tagged_images) -> Path:
             model.head.extra_conv4.weight.data.abs_()  # some place is active for every class
             model.head.extra_conv4.bias.data.zero_()
         torch.save({"model": model.state_dict()}, tagged_images / f"{stage}.pth")
-    yield tagged_images
-    for catalog in (DatasetCatalog, MetadataCatalog):
-        if "tiny_maps" in catalog:
-            catalog.remove("tiny_maps")
-    weak._registered.pop("tiny_maps", None)
+    return tagged_images
 
 
 @pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(TOOL.stem, TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool) -> ModuleType:
+    return load_tool(TOOL)
 
 
 def words(project: Path, method: str, output: Path, *arguments: str) -> list[str]:

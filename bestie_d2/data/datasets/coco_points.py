@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from bestie_d2.data.datasets.coco import instances_path, points_path, without_crowds
 from bestie_d2.data.datasets.object_map import inner_point
+from bestie_d2.data.datasets.object_masks import check_object, problem_of_mask
 from bestie_d2.data.datasets.staging import staged
 from bestie_d2.data.readers import IMAGE_LISTS, load_json
 from bestie_d2.errors import InputError
@@ -34,8 +35,8 @@ def write_coco_points(folder: str, split: str) -> str:
         What was written, in one line.
 
     Raises:
-        InputError: a missing or unreadable annotation file, an object of an unknown image, or the
-            points cannot be written.
+        InputError: a missing or unreadable annotation file, an object of an unknown image or with
+            a mask that is none of it, or the points cannot be written.
     """
     source, output = instances_path(folder, split), Path(points_path(folder, split))
     data = load_json(source, FIELDS)
@@ -46,6 +47,7 @@ def write_coco_points(folder: str, split: str) -> str:
     for entry in tqdm(objects, desc=split, unit="object"):
         if entry["image_id"] not in masks.imgs:
             raise InputError(f"{source}: image id {entry['image_id']} is not in 'images'")
+        _check_mask(source, entry, masks.imgs[entry["image_id"]])
         ids = {key: entry[key] for key in ("image_id", "category_id")}
         points.append({**ids, "point": _point_of(masks, entry)})
     content = {
@@ -57,6 +59,14 @@ def write_coco_points(folder: str, split: str) -> str:
         (scratch / output.name).write_text(json.dumps(content), encoding="ascii")
     crowds = len(data["annotations"]) - len(objects)
     return f"{output}: {len(points)} points, without {crowds} crowd regions"
+
+
+def _check_mask(source: str, entry: dict, image: dict) -> None:
+    where = f"{source}: an object of {image['file_name']}"
+    check_object(where, entry)
+    problem = problem_of_mask(entry["segmentation"], (image["height"], image["width"]))
+    if problem:
+        raise InputError(f"{where}: {problem}")
 
 
 def _point_of(masks: COCO, entry: dict) -> tuple[int, int]:

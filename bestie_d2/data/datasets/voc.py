@@ -141,12 +141,14 @@ def read_list(path: str, hint: str) -> list[str]:
     """Image stems; the first word of a line is one, alone or as the path of an image.
 
     Raises:
-        InputError: there is no such file; ``hint`` says what to do.
+        InputError: there is no such file, and ``hint`` says what to do; or it is no text.
     """
     try:
-        lines = Path(path).read_text().splitlines()
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
     except OSError:
         raise InputError(f"{path}: no such file; {hint}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a list of images in UTF-8 ({error})") from None
     return [Path(line.split()[0]).stem for line in lines if line.strip()]
 
 

@@ -43,7 +43,7 @@ class VocReport:
 
     Attributes:
         rows: name, images, content of each file or folder.
-        warnings: counts that are not those of the complete sets.
+        warnings: counts that are not those of the complete sets, and kept folders that lack images.
         images: of ``train_aug``.
         only_xml, only_masks: those of them with a class that only the XML names, or only the masks
             show.
@@ -125,6 +125,11 @@ def prepare_voc(
     for name in IMAGE_FOLDERS:
         there = {path.stem for path in (target / name).iterdir()}.intersection(sources.train_aug)
         report.rows.append((name, len(there), "new" if name in folders else "kept"))
+        if len(there) < len(sources.train_aug):
+            report.warnings.append(
+                f"{target / name}: was there and is kept, with files of {len(there):,} of "
+                f"{len(sources.train_aug):,} images; remove it to have it made anew"
+            )
     return report
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from PIL.ExifTags import Base
 from pycocotools import mask as mask_api
 
+from bestie_d2.data.datasets.object_masks import check_object
 from bestie_d2.data.paths import expand_path
 from bestie_d2.data.readers import IMAGE_ERRORS, IMAGE_LISTS, UNREADABLE, Size, load_json
 from bestie_d2.data.tags import TaggedImages, read_tags, tags_from_coco
@@ -154,7 +155,8 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
         reason, in place of its size; see :func:`bestie_d2.data.weak_labels.check_readable`.
 
     Raises:
-        InputError: unreadable lists, two images of one name, or an unknown category.
+        InputError: unreadable lists, two images of one name, an unknown category, or an annotation
+            whose box or mask is none.
     """
     source = dataset.tags or dataset.points
     if source:
@@ -162,7 +164,7 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
     else:
         data = load_json(dataset.annotations, TRUTH_LISTS)
         tagged = tags_from_coco(dataset.annotations, data, dataset.classes)
-        _add_annotations(tagged, data["annotations"])
+        _add_annotations(tagged, data["annotations"], dataset.annotations)
     stems: dict[str, str] = {}
     for record in tagged.records:
         stem = Path(record["file_name"]).stem
@@ -202,12 +204,13 @@ def image_size(path: str) -> Size:
     return (width, height) if sideways else (height, width)
 
 
-def _add_annotations(tagged: TaggedImages, annotations: list[dict]) -> None:
+def _add_annotations(tagged: TaggedImages, annotations: list[dict], path: str) -> None:
     contiguous = {category_id: index for index, category_id in enumerate(tagged.category_ids)}
     by_image = {record["image_id"]: record for record in tagged.records}
     for record in tagged.records:
         record["annotations"] = []
-    for annotation in annotations:
+    for number, annotation in enumerate(annotations):
+        check_object(f"{path}: annotations[{number}]", annotation)
         record = by_image[annotation["image_id"]]
         segmentation = annotation["segmentation"]
         if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):

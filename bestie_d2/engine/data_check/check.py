@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
+from torch import nn
 
+from bestie_d2.checkpoint import BestieCheckpointer
 from bestie_d2.data.paths import ROOT_VARIABLE, datasets_root
 from bestie_d2.engine.checks import check_config
 from bestie_d2.engine.class_names import check_class_names
@@ -38,7 +41,7 @@ class DataReport:
 
 
 def check_data(cfg: CfgNode, *, jobs: int = 1) -> DataReport:
-    """Read all sets, and the weights' place, that a training would read.
+    """Read all sets, and the weights, that a training would read.
 
     Args:
         jobs: processes that share the images.
@@ -47,6 +50,8 @@ def check_data(cfg: CfgNode, *, jobs: int = 1) -> DataReport:
     findings = report.findings
     with findings.catching(CONFIGURATION):
         check_config(cfg)
+    with findings.catching(CONFIGURATION):
+        _check_output(cfg.OUTPUT_DIR)
     report.lines.append(_root_line())
     _check_weights(cfg, report)
     train, test = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST
@@ -72,6 +77,13 @@ def _root_line() -> str:
     return f"{ROOT_VARIABLE}{state}: {os.path.abspath(datasets_root())}"
 
 
+def _check_output(folder: str) -> None:
+    """Refuse a folder that cannot be made; nothing is made."""
+    for path in (Path(folder), *Path(folder).parents):
+        if path.exists() and not path.is_dir():
+            raise InputError(f"OUTPUT_DIR {folder}: cannot be made a folder ({path} is a file)")
+
+
 def _check_weights(cfg: CfgNode, report: DataReport) -> None:
     path = cfg.MODEL.WEIGHTS
     if "://" in path:
@@ -80,6 +92,9 @@ def _check_weights(cfg: CfgNode, report: DataReport) -> None:
         report.lines.append(f"MODEL.WEIGHTS: {os.path.abspath(path)}")
         if not os.path.isfile(path):
             report.findings.add(WEIGHTS, f"MODEL.WEIGHTS {path}: no such file")
+            return
+        with report.findings.catching(WEIGHTS):
+            BestieCheckpointer(nn.Module())._load_file(path)  # as its load() does first
 
 
 def _check_label_progress(cfg: CfgNode) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from bestie_d2.data.datasets.object_masks import problem_of_mask
 from bestie_d2.data.mappers.image_tags import read_image, read_image_of
 from bestie_d2.data.readers import UNREADABLE, read_weak_sem_seg
 from bestie_d2.errors import InputError
@@ -26,7 +27,6 @@ MAP_SIZES = "weak maps of another size than their image"
 MAP_INDICES = "weak maps with an index that is no class"
 MASKS = "masks that cannot be used"
 ANY_CLASS = IGNORE_INDEX - 1  # classes with which every index is one
-SHORTEST_POLYGON = 6  # numbers: three corners
 
 Problem = tuple[str, str]  # kind, line
 
@@ -150,23 +150,10 @@ def _can_be_read(reader: Callable, *arguments: object) -> bool:
 
 def _problems_of_masks(record: Mapping) -> list[Problem]:
     """Masks that Detectron2's mapper would stop at."""
-    size = [record["height"], record["width"]]
+    size = (record["height"], record["width"])
     problems = []
     for number, item in enumerate(record["annotations"]):
-        reason = None if item.get("iscrowd", 0) else _reason_against(item.get("segmentation"), size)
+        reason = None if item.get("iscrowd", 0) else problem_of_mask(item["segmentation"], size)
         if reason:
             problems.append((MASKS, f"{record['file_name']}: object {number + 1}: {reason}"))
     return problems
-
-
-def _reason_against(mask: object, size: list[int]) -> str | None:
-    if isinstance(mask, dict) and "size" in mask:
-        if list(mask["size"]) == size:
-            return None
-        return f"its mask is {mask['size']}, its image {size} (height, width)"
-    if not isinstance(mask, list) or not mask or not all(isinstance(part, list) for part in mask):
-        return f"its mask is {mask!r}, expected polygons or RLE"
-    for part in mask:
-        if len(part) % 2 or len(part) < SHORTEST_POLYGON:
-            return f"a polygon of {len(part)} numbers, expected x, y of three corners or more"
-    return None

@@ -6,8 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import yaml
-
+from bestie_d2.engine.pipeline.strict_yaml import load_strict_yaml
 from bestie_d2.errors import InputError
 
 POINTS = "points"
@@ -135,7 +134,7 @@ def read_pipeline(path: str, overrides: Sequence[str] = (), *, rounds: int = 0) 
         InputError: no such file, or names the key or stage that is wrong.
     """
     where = f"--config {path}"
-    content = _load_yaml(path, where)
+    content = load_strict_yaml(path, where)
     _check_keys(content, (*TEXTS, "stages"), (*TEXTS, "stages"), where)
     for key in TEXTS:
         if not isinstance(content[key], str) or not content[key]:
@@ -161,19 +160,6 @@ def read_pipeline(path: str, overrides: Sequence[str] = (), *, rounds: int = 0) 
     return pipeline
 
 
-def _load_yaml(path: str, where: str) -> dict:
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
-    except OSError as error:
-        raise InputError(f"{where}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{where}: no yaml ({' '.join(str(error).split())})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{where}: expected keys and values")
-    return content
-
-
 def _check_keys(
     content: Mapping, known: Sequence[str], required: Sequence[str], where: str
 ) -> None:
@@ -193,7 +179,7 @@ def _read_entry(name: str, content: object, folder: str, where: str) -> StageEnt
         raise InputError(f"{where} is {content!r}, expected keys and values ({{}} for none)")
     _check_keys(content, keys, [key for key in keys if key != "weights_from"], where)
     threshold = content.get("score_threshold", 0.0)
-    if not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
+    if type(threshold) not in (int, float) or not 0 <= threshold <= 1:
         raise InputError(f"{where}: score_threshold is {threshold!r}, expected 0 to 1")
     config = content.get("config", "")
     if KINDS[name].trains and not os.path.isfile(os.path.join(folder, str(config))):

@@ -21,6 +21,8 @@ from bestie_d2.errors import InputError
 from bestie_d2.evaluation.result_shards import replacing
 
 STARTED, MANIFEST = "started.json", "manifest.json"
+REMOVE = "remove its folder to make the stage anew"
+WRITTEN = ("config", "inputs", "versions", "seconds", "figures", "text")  # in every manifest
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,12 @@ class StageRecord:
     @property
     def manifest(self) -> dict | None:
         """What the finished stage wrote down; None if it is not finished."""
-        return _read(self._folder / MANIFEST)
+        path = self._folder / MANIFEST
+        manifest = _read(path)
+        missing = [] if manifest is None else [key for key in WRITTEN if key not in manifest]
+        if missing:
+            raise InputError(f"{path}: has no {missing[0]!r}; {REMOVE}")
+        return manifest
 
     @property
     def started(self) -> dict | None:
@@ -111,7 +118,7 @@ def _read(path: Path) -> dict | None:
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        raise InputError(f"{path}: no JSON object; remove its folder to make the stage anew")
+        raise InputError(f"{path}: no JSON object; {REMOVE}")
     return content
 
 

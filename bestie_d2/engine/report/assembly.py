@@ -11,6 +11,7 @@ from bestie_d2.engine.report.grid import grid_section
 from bestie_d2.engine.report.label_sections import cues_section, pseudo_labels_section
 from bestie_d2.engine.report.page import page, paragraph
 from bestie_d2.engine.report.run_files import RunFiles
+from bestie_d2.engine.report.stage_configs import StageConfigs
 from bestie_d2.engine.report.summary import chain_section, configuration_section, results_section
 from bestie_d2.engine.report.training_set import TrainingSet
 from bestie_d2.evaluation.result_shards import replacing
@@ -27,19 +28,21 @@ def write_report(pipeline: Pipeline) -> Path:
     """Write ``report.html`` into a pipeline's output, whole or not at all.
 
     Shows what is there and says what is not. The pictures and the points of the curves are of a
-    fixed number, whatever the size of the data set and the length of the trainings.
+    fixed number, whatever the size of the data set and the length of the trainings. A stage whose
+    configuration is wrong is told in it: the stages before it may be run all the same.
 
     Returns:
         Path of the file.
 
     Raises:
-        InputError: a configuration of the pipeline, or a file of the run, is wrong.
+        InputError: all configurations of the pipeline, or a file of the run, are wrong.
     """
     run = RunFiles.of(pipeline)
-    training_set = TrainingSet.of(run)
+    configs = StageConfigs.load(pipeline)
+    training_set = TrainingSet.of(run, configs.teaching)
     sections = {
         "Results": results_section(run),
-        "Chain": chain_section(run),
+        "Chain": chain_section(run, configs.problems),
         "Curves": curves_section(run),
         "Cues": cues_section(training_set),
         "Pseudo labels": pseudo_labels_section(run, training_set),

@@ -84,14 +84,17 @@ class _Plot:
 
 
 def line_chart(series: Sequence[Series], *, x_title: str, y_title: str, log: bool = False) -> str:
-    """Curves with a legend below.
+    """Curves with a legend below; values that are not finite have no place.
 
     Args:
         log: a logarithmic y axis, on which values of 0 and less are left out; else it starts at 0.
     """
-    if log:
-        series = [Series(s.name, [(x, y) for x, y in s.points if y > 0], s.level) for s in series]
-        series = [s for s in series if s.points]
+    lowest = 0.0 if log else -math.inf
+    series = [
+        Series(s.name, [(x, y) for x, y in s.points if lowest < y < math.inf], s.level)
+        for s in series
+    ]
+    series = [s for s in series if s.points]
     values = [y for s in series for _, y in s.points]
     last = max((x for s in series for x, _ in s.points), default=0)
     x_ticks = _ticks(last)
@@ -161,7 +164,7 @@ def describe(series: Sequence[Series]) -> str:
 
 def bar_chart(bars: Sequence[tuple[str, int]], *, x_title: str, y_title: str) -> str:
     """A bar for each name and count."""
-    plot = _Plot((0, len(bars)), _ticks(max(count for _, count in bars)), log=False)
+    plot = _Plot((0, len(bars)), _ticks(max((count for _, count in bars), default=0)), log=False)
     for place, (name, count) in enumerate(bars):
         left, right = (plot.x(place + (1 + side * BAR_SHARE) / 2) for side in (-1, 1))
         top = plot.y(count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 
 from bestie_d2.engine.pipeline.definition import StageEntry
 from bestie_d2.engine.pipeline.stages import WEAK_COMPONENTS
@@ -52,15 +53,22 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def chain_section(run: RunFiles) -> list[str]:
-    """A row for each stage: how far it is, how long it took, what came out."""
+def chain_section(run: RunFiles, problems: Mapping[str, str]) -> list[str]:
+    """A row for each stage: how far it is, how long it took, what came out.
+
+    Args:
+        problems: why a stage cannot be run as it is configured, by its name.
+    """
     rows: list[list[Cell]] = []
     for stage in run.stages:
         manifest = stage.manifest or {}
         reads = ", ".join(run.pipeline.inputs_of(stage.name)) or None
         took = round(manifest["seconds"]) if manifest else None
         rows.append([stage.name, reads, _state(stage), took, manifest.get("text")])
-    return [table(["stage", "reads", "state", "seconds", "figures"], rows)]
+    parts = [table(["stage", "reads", "state", "seconds", "figures"], rows)]
+    for name, problem in problems.items():
+        parts.append(paragraph(f"{name} cannot be run as it is configured: {problem}"))
+    return parts
 
 
 def _state(stage: StageFiles) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from detectron2.config import CfgNode
 
 from bestie_d2.engine.pictures import KnownLabels
-from bestie_d2.engine.pipeline.stages import StageJob
 from bestie_d2.engine.report.exported import ExportedLabels
 from bestie_d2.engine.report.run_files import RunFiles
 from bestie_d2.structures import PointCues
@@ -28,13 +27,15 @@ class TrainingSet:
     exported: ExportedLabels | None
 
     @staticmethod
-    def of(run: RunFiles) -> TrainingSet:
-        """Register the data sets and read the labels.
+    def of(run: RunFiles, cfg: CfgNode) -> TrainingSet:
+        """Read the labels.
+
+        Args:
+            cfg: of the training that learns from them, with its data sets registered.
 
         Raises:
-            InputError: a configuration or a file of labels is wrong.
+            InputError: a file of labels is wrong.
         """
-        cfg = _teaching_config(run)
         labels = KnownLabels(
             run.pipeline.train_set,
             weak_maps=run.product_of("maps") or cfg.DATASETS.WEAK_MAPS,
@@ -48,13 +49,3 @@ class TrainingSet:
         """The cues of an image that are used; None where none are known."""
         cues = self.labels.cues(record)
         return None if cues is None else cues[cues.scores > self.cue_threshold]
-
-
-def _teaching_config(run: RunFiles) -> CfgNode:
-    """That of the last stage that trains BESTIE, or of the last training where none does."""
-    found = {}
-    for stage in run.stages:
-        job = StageJob.load(run.pipeline, stage.name)  # registers data sets too
-        if stage.name in job.configs:
-            found[stage.kind] = job.configs[stage.name]
-    return found["bestie"] if "bestie" in found else list(found.values())[-1]

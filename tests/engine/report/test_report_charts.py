@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from xml.etree import ElementTree
 
@@ -82,6 +83,23 @@ def test_the_legend_has_each_curve_in_a_style_of_its_own():
 def test_nothing_to_draw_is_an_empty_chart(log):
     html = line_chart([Series("zero", [(0, 0.0)])] if log else [], x_title="", y_title="", log=log)
     assert not list(svg_of(html).iter("path"))
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_values_that_are_not_finite_are_left_out(log):
+    nowhere = [(1, math.inf), (2, -math.inf), (3, math.nan)]
+    series = [Series("loss", [(0, 1.0), *nowhere, (4, 2.0)]), Series("lost", nowhere)]
+    html = line_chart(series, x_title="", y_title="", log=log)
+    assert svg_of(html).attrib["aria-label"] == "loss: from 1 to 2"
+    assert html == line_chart(
+        [Series("loss", [(0, 1.0), (4, 2.0)])], x_title="", y_title="", log=log
+    )
+
+
+def test_no_bars_are_an_empty_chart():
+    html = bar_chart([], x_title="x", y_title="y")
+    assert not list(svg_of(html).iter("rect"))
+    assert texts(html)[-2:] == ["x", "y"]
 
 
 def test_bars_are_as_high_as_their_numbers():

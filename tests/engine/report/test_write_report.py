@@ -177,6 +177,15 @@ def test_a_broken_run_is_told_and_leaves_the_report_as_it_was(finished, html):
     assert not list(Path(finished.output).glob("*.scratch"))
 
 
+def test_a_stage_that_cannot_be_run_is_told_in_the_report(elsewhere):
+    entry = replace(elsewhere.stages["mrcnn"], overrides=["SOLVER.NO_SUCH", "1"])
+    broken = replace(elsewhere, stages={**elsewhere.stages, "mrcnn": entry})
+    html = write_report(broken).read_text(encoding="utf-8")
+    sentence = "mrcnn cannot be run as it is configured: stage mrcnn: override on the command line"
+    assert html.count(sentence) == 1
+    assert html.count("cannot be run") == 1
+
+
 def test_a_training_set_that_nobody_knows_is_told(pipeline):
     with pytest.raises(InputError, match="data set 'nowhere' is not registered"):
         write_report(replace(pipeline, train_set="nowhere"))

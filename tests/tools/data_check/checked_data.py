@@ -41,7 +41,7 @@ def write_truth(folder: Path, *objects: tuple[int, int, object]) -> None:
 def lines_under(printed: str, kind: str) -> list[str]:
     """The lines of a kind of problem or notice."""
     lines = printed.splitlines()
-    start = next(i for i, line in enumerate(lines) if re.fullmatch(rf"  {kind}: \d+", line))
+    start = next(i for i, line in enumerate(lines) if re.fullmatch(rf"  (?:{kind}): \d+", line))
     end = start + 1
     while end < len(lines) and lines[end].startswith("    "):
         end += 1

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -11,15 +9,10 @@ import pytest
 import yaml
 from checked_data import CUES, ROOT, TOOL, WEAK, write_cues
 
-from bestie_d2.engine.command_line import run_tool
-
 
 @pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(TOOL.stem, TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool) -> ModuleType:
+    return load_tool(TOOL)
 
 
 @pytest.fixture
@@ -32,7 +25,7 @@ def folder(tagged_images, tmp_path) -> Path:
 
 
 @pytest.fixture
-def check(tool, folder, monkeypatch, capsys) -> Callable[..., str]:
+def check(tool, folder, call_main) -> Callable[..., str]:
     """Checks the folder as the data of a configuration and expects an exit code; returns what the
     tool printed, and below it the error's line, if any."""
 
@@ -55,14 +48,7 @@ def check(tool, folder, monkeypatch, capsys) -> Callable[..., str]:
         overrides = [str(word) for pair in changes.items() for word in pair]
         overrides += ["MODEL.DEVICE", "cpu"]
         argv = [str(TOOL), "--config-file", str(path), *options, *overrides]
-        monkeypatch.setattr(sys, "argv", argv)
-        if code:
-            with pytest.raises(SystemExit) as stop:
-                run_tool(tool.main)
-            assert stop.value.code == code
-        else:
-            run_tool(tool.main)
-        captured = capsys.readouterr()
-        return captured.out + "".join(captured.err.splitlines(True)[-1:] if code else [])
+        printed, complaints = call_main(tool, argv, code)
+        return printed + "".join(complaints.splitlines(True)[-1:] if code else [])
 
     return run

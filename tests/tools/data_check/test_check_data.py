@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from checked_data import BESTIE, CROWD, SQUARE, lines_under, write_truth
 from PIL import Image
 from pycocotools import mask as mask_api
@@ -59,7 +60,7 @@ def test_networks_that_learn_from_tags(base, node, check, folder):
         f"MODEL.WEIGHTS {folder}/first.pth: no such file",
     ]
     shutil.copy(folder / "images/e.png", folder / "images/not there.png")
-    (folder / "first.pth").touch()
+    torch.save({"model": {}}, folder / "first.pth")
     printed = check(base, changes, "--draw", "9", entry=entry)
     assert printed.count("/data_check/") == 4
     assert "/data_check/3-d.png: no class\n" in printed

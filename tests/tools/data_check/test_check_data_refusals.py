@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,66 @@ def test_what_stops_a_training_before_the_first_image(changes, entry, kind, line
     count, told = lines_under(printed, kind)
     assert count.endswith(": 1")
     assert line in told
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.pkl"])
+@pytest.mark.parametrize("content", [b"", b"no weights", b"\x80\x02"])
+def test_weights_that_are_none(name, content, check, folder):
+    path = folder / name
+    path.write_bytes(content)
+    printed = check("bestie_shapes", {**BESTIE, "MODEL.WEIGHTS": path}, code=2)
+    count, told = lines_under(printed, "weights")
+    assert count == "weights: 1"
+    assert told.startswith(f"checkpoint {path}: not readable as PyTorch weights (")
+
+
+@pytest.mark.parametrize("below", ["", "/deep/er"])
+def test_an_output_that_is_a_file(below, check, folder):
+    path = folder / "output"
+    path.touch()
+    printed = check("bestie_shapes", {**BESTIE, "OUTPUT_DIR": f"{path}{below}"}, code=2)
+    line = f"OUTPUT_DIR {path}{below}: cannot be made a folder ({path} is a file)"
+    assert lines_under(printed, "configuration") == ["configuration: 1", line]
+
+
+RLE = {"size": [40, 61], "counts": [0, 40 * 61]}
+OBJECTS = [  # a change that makes it none, and what is said of it
+    ({"bbox": [1, 2]}, "truth.json: annotations[0]: 'bbox' is [1, 2], expected [left, top"),
+    ({"segmentation": {"size": [40, 61]}}, "its RLE has the 'counts' None, expected runs"),
+    ({"segmentation": {**RLE, "counts": "0"}}, "the counts of its RLE are not those of a mask"),
+    ({"segmentation": {**RLE, "counts": "\x7f"}}, "the counts of its RLE are not those of a mask"),
+]
+
+
+@pytest.fixture
+def spoilt(folder) -> Callable[[dict], Path]:
+    """Writes a file of true objects with these changes to the first one."""
+
+    def write(change: dict) -> Path:
+        write_truth(folder, (1, 3, RLE), CROWD)
+        content = json.loads((folder / "truth.json").read_text())
+        content["annotations"][0] |= change
+        (folder / "truth.json").write_text(json.dumps(content))
+        return folder / "truth.json"
+
+    return write
+
+
+@pytest.mark.parametrize(("change", "line"), OBJECTS)
+def test_objects_to_learn_from_that_are_none(change, line, check, spoilt):
+    spoilt(change)
+    entry, changes = {"annotations": "truth.json"}, {"MODEL.ROI_HEADS.NUM_CLASSES": 2}
+    printed = check("mrcnn_shapes", changes, entry=entry, code=2)
+    assert line in lines_under(printed, "masks that .* used|lists of .*")[1]
+
+
+@pytest.mark.parametrize(("change", "line"), OBJECTS)
+def test_true_objects_that_are_none(change, line, check, folder, spoilt):
+    name = f"truth_of_{folder.parent.name}"
+    lists = {"tags": str(folder / "tags.json"), "annotations": str(spoilt(change))}
+    register_weak_dataset(name, images=str(folder / "images"), **lists)
+    printed = check("bestie_shapes", BESTIE, test=(name,), code=2)
+    assert line in lines_under(printed, "lists of .*")[1]
 
 
 def test_cues_that_are_of_other_images(check, folder):

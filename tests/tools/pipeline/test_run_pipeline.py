@@ -164,6 +164,14 @@ def test_from_takes_earlier_stages_as_they_are(finished, run):
     assert states == dict.fromkeys(STAGES[:5], "keep") | dict.fromkeys(STAGES[5:], "skip")
 
 
+def test_a_later_stage_may_be_wrong_still(finished, run, project):
+    states, printed = run("--until", "pam", "mrcnn.SOLVER.NO_SUCH", "1")
+    assert states == {"pam": "skip"}
+    assert printed.splitlines()[-1] == "report: out/report.html"
+    html = (project / "out" / "report.html").read_text(encoding="utf-8")
+    assert "mrcnn cannot be run as it is configured: stage mrcnn: override on the" in html
+
+
 def test_a_round_learns_from_what_the_one_before_exported(finished, run, project):
     states, _ = run("--rounds", "1", "--dry-run")
     new = dict.fromkeys(["bestie_round1", "export_round1"], "run")

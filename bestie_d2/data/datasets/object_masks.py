@@ -1,0 +1,101 @@
+"""What is wrong with the objects of a COCO file, told before pycocotools is given them.
+
+It reads past the end of an encoding that is too short, takes four numbers for a box, and has no
+word for most other mistakes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from numbers import Real
+from reprlib import repr as shortened
+
+import numpy as np
+
+from bestie_d2.data.readers import Size
+from bestie_d2.errors import InputError
+
+SHORTEST_POLYGON = 6  # numbers: three corners
+BOX_NUMBERS = 4  # left, top, width, height
+
+# Compressed counts: a digit of base 32 a character, the last one of a number first.
+FIRST_CHARACTER, CHARACTERS = 48, 64
+DIGIT_BITS, DIGIT, MORE, NEGATIVE = 5, 31, 32, 16
+MOST_DIGITS = 7  # of a run: 32 bits
+FIRST_DIFFERENCE = 3  # from this number on, each is the difference to the second one before it
+
+
+def check_object(where: str, entry: Mapping) -> None:
+    """Refuse an entry of ``annotations`` whose box is no box, or whose mask is an RLE in no form.
+
+    Args:
+        where: file and entry.
+    """
+    box = entry["bbox"]
+    if not isinstance(box, list) or len(box) != BOX_NUMBERS or not all(map(_is_number, box)):
+        raise InputError(
+            f"{where}: 'bbox' is {shortened(box)}, expected [left, top, width, height]"
+        )
+    mask = entry["segmentation"]
+    problem = _problem_of_rle(mask) if isinstance(mask, Mapping) else None
+    if problem:
+        raise InputError(f"{where}: {problem}")
+
+
+def problem_of_mask(mask: object, size: Size) -> str | None:
+    """Why a mask, polygons or RLE, is none in an image of (height, width); None if it is one."""
+    if isinstance(mask, Mapping):
+        return _problem_of_rle(mask) or _problem_of_runs(mask, size)
+    if not isinstance(mask, list) or not mask or not all(isinstance(part, list) for part in mask):
+        return f"its mask is {shortened(mask)}, expected polygons or RLE"
+    for part in mask:
+        if len(part) % 2 or len(part) < SHORTEST_POLYGON:
+            return f"a polygon of {len(part)} numbers, expected x, y of three corners or more"
+        if not all(map(_is_number, part)):
+            return f"a polygon is {shortened(part)}, expected numbers"
+    return None
+
+
+def _problem_of_rle(mask: Mapping) -> str | None:
+    size, counts = mask.get("size"), mask.get("counts")
+    if not isinstance(size, (list, tuple)) or [type(side) for side in size] != [int, int]:
+        return f"its RLE has the 'size' {shortened(size)}, expected [height, width]"
+    if isinstance(counts, list):
+        known = all(type(count) is int and count >= 0 for count in counts)
+    else:
+        known = isinstance(counts, (str, bytes))
+    return None if known else f"its RLE has the 'counts' {shortened(counts)}, expected runs"
+
+
+def _problem_of_runs(mask: Mapping, size: Size) -> str | None:
+    if tuple(mask["size"]) != tuple(size):
+        return f"its mask is {mask['size']}, its image {list(size)} (height, width)"
+    runs = _runs(mask["counts"])
+    whole = runs is not None and (runs >= 0).all() and runs.sum() == size[0] * size[1]
+    return None if whole else "the counts of its RLE are not those of a mask of this size"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _runs(counts: str | bytes | list[int]) -> np.ndarray | None:
+    """The lengths of the runs; None if compressed counts are torn or hold other characters."""
+    if isinstance(counts, list):
+        return np.array(counts, np.int64)
+    text = counts.encode() if isinstance(counts, str) else counts
+    codes = np.frombuffer(text, np.uint8).astype(np.int64) - FIRST_CHARACTER
+    ends = np.flatnonzero(codes & MORE == 0)
+    if len(codes) == 0 or codes.min() < 0 or codes.max() >= CHARACTERS or codes[-1] & MORE:
+        return None
+    starts = np.append(0, ends[:-1] + 1)
+    lengths = ends - starts + 1
+    if lengths.max() > MOST_DIGITS:
+        return None
+    places = DIGIT_BITS * (np.arange(len(codes)) - np.repeat(starts, lengths))
+    runs = np.add.reduceat((codes & DIGIT) << places, starts)
+    runs -= np.where(codes[ends] & NEGATIVE, 1 << (DIGIT_BITS * lengths), 0)
+    for first in (FIRST_DIFFERENCE - 2, FIRST_DIFFERENCE - 1):
+        runs[first::2] = np.cumsum(runs[first::2])
+    return runs

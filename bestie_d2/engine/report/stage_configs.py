@@ -1,0 +1,49 @@
+"""The configurations of a pipeline's trainings, of which some may not be right yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from detectron2.config import CfgNode
+
+from bestie_d2.engine.pipeline.definition import Pipeline
+from bestie_d2.engine.pipeline.stages import StageJob
+from bestie_d2.errors import InputError
+
+
+@dataclass(frozen=True)
+class StageConfigs:
+    """What could be loaded, which registers the data sets too.
+
+    Attributes:
+        trainings: by kind of stage, of the last one of that kind.
+        problems: why a stage cannot be run as it is, by its name.
+    """
+
+    trainings: dict[str, CfgNode]
+    problems: dict[str, str]
+
+    @staticmethod
+    def load(pipeline: Pipeline) -> StageConfigs:
+        """Load those of all trainings.
+
+        Raises:
+            InputError: none of them is right.
+        """
+        trainings, problems = {}, {}
+        for name, entry in pipeline.stages.items():
+            if not pipeline.kind_of(name).trains:
+                continue
+            try:
+                trainings[entry.kind] = StageJob.load(pipeline, name).configs[name]
+            except InputError as error:
+                problems[name] = str(error)
+        if not trainings:
+            raise InputError(next(iter(problems.values())))
+        return StageConfigs(trainings, problems)
+
+    @property
+    def teaching(self) -> CfgNode:
+        """That of the last stage that trains BESTIE, or of the last training where none does."""
+        last = list(self.trainings.values())[-1]
+        return self.trainings.get("bestie", last)

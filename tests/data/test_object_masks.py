@@ -1,0 +1,77 @@
+"""Objects of a COCO file: every mask that pycocotools writes is one, and mistakes are told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pycocotools import mask as mask_api
+
+from bestie_d2.data.datasets.object_masks import check_object, problem_of_mask
+from bestie_d2.errors import InputError
+
+SIZE = (4, 5)
+WHOLE = {"size": [4, 5], "counts": [0, 20]}
+WRONG_RUNS = "the counts of its RLE are not those of a mask of this size"
+
+
+def test_what_pycocotools_encodes_is_a_mask_and_nothing_shorter():
+    random = np.random.default_rng(0)
+    for size in ((1, 1), (7, 3), (90, 131), (2000, 40)):
+        for share in (0.0, 0.01, 0.5, 1.0):
+            mask = np.asfortranarray(random.random(size) < share).astype(np.uint8)
+            rle = mask_api.encode(mask)
+            assert problem_of_mask(rle, size) is None
+            assert problem_of_mask({**rle, "counts": rle["counts"].decode()}, size) is None
+            assert problem_of_mask({**rle, "counts": rle["counts"][:-1]}, size) == WRONG_RUNS
+            assert problem_of_mask({**rle, "counts": rle["counts"] + b"1"}, size) == WRONG_RUNS
+
+
+def test_uncompressed_runs_and_polygons_are_masks():
+    assert problem_of_mask(WHOLE, SIZE) is None
+    assert problem_of_mask({"size": (4, 5), "counts": [3, 4, 13]}, SIZE) is None
+    assert problem_of_mask([[0, 0, 4, 0, 4, 3.5], [1, 1, 2, 1, 2, 2, 1, 2]], SIZE) is None
+
+
+@pytest.mark.parametrize(
+    ("mask", "problem"),
+    [
+        ({**WHOLE, "size": [5, 4]}, "its mask is [5, 4], its image [4, 5] (height, width)"),
+        ({**WHOLE, "size": [4]}, "its RLE has the 'size' [4], expected [height, width]"),
+        ({"counts": "0"}, "its RLE has the 'size' None, expected [height, width]"),
+        ({"size": [4, 5]}, "its RLE has the 'counts' None, expected runs"),
+        ({**WHOLE, "counts": [0, "x"]}, "its RLE has the 'counts' [0, 'x'], expected runs"),
+        ({**WHOLE, "counts": [-1, 21]}, "its RLE has the 'counts' [-1, 21], expected runs"),
+        ({**WHOLE, "counts": [0, 19]}, WRONG_RUNS),
+        ({**WHOLE, "counts": ""}, WRONG_RUNS),
+        ({**WHOLE, "counts": "é"}, WRONG_RUNS),
+        ({**WHOLE, "counts": "\n"}, WRONG_RUNS),
+        ({**WHOLE, "counts": "Oe0"}, WRONG_RUNS),  # -1 and 21
+        ({**WHOLE, "counts": "o" * 30 + "0"}, WRONG_RUNS),  # a number of 31 digits
+        (None, "its mask is None, expected polygons or RLE"),
+        ([], "its mask is [], expected polygons or RLE"),
+        ([0, 0, 1, 0, 1, 1], "its mask is [0, 0, 1, 0, 1, 1], expected polygons or RLE"),
+        ([[0, 0, 4, 4]], "a polygon of 4 numbers, expected x, y of three corners or more"),
+        ([[0, 0, 1, 0, 1, 1, 2]], "a polygon of 7 numbers, expected x, y of three corners or more"),
+        ([[0, 0, 1, 0, 1, "1"]], "a polygon is [0, 0, 1, 0, 1, '1'], expected numbers"),
+        ([[0, 0, 1, 0, 1, float("nan")]], "a polygon is [0, 0, 1, 0, 1, nan], expected numbers"),
+    ],
+)
+def test_mistakes_are_told(mask, problem):
+    assert problem_of_mask(mask, SIZE) == problem
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"bbox": [0, 0]}, "file: 'bbox' is [0, 0], expected [left, top, width, height]"),
+        ({"bbox": [0, 0, 1, None]}, "file: 'bbox' is [0, 0, 1, None], expected [left"),
+        ({"bbox": None}, "file: 'bbox' is None, expected [left"),
+        ({"segmentation": {"size": [4, 5]}}, "file: its RLE has the 'counts' None, expected runs"),
+    ],
+)
+def test_objects_with_such_entries_are_refused(changes, line):
+    entry = {"bbox": [0, 0, 5, 4.5], "segmentation": WHOLE}
+    check_object("file", entry)
+    with pytest.raises(InputError) as told:
+        check_object("file", {**entry, **changes})
+    assert str(told.value).startswith(line)
