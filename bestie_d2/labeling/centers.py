@@ -70,19 +70,17 @@ def find_centers(
     Args:
         kernel: odd side of the window in which a peak is the largest of its region, in pixels.
     """
-    center_map = np.zeros(regions.shape, dtype=np.float32)
-    center_map.reshape(-1)[regions.pixels] = evidence.center
     yx, owners = _peaks(regions, evidence.center, threshold, kernel)
     clustered = np.zeros(len(yx), dtype=bool)
     if clustering is not None:
-        spots, spot_owners = _spots(regions, evidence, center_map, clustering)
+        spots, spot_owners = _spots(regions, evidence, clustering)
         far = _far_from_peaks(spots, spot_owners, yx, owners, clustering.min_distance)
         yx = np.concatenate([yx, spots[far]])
         owners = np.concatenate([owners, spot_owners[far]])
         clustered = np.concatenate([clustered, np.ones(far.sum(), dtype=bool)])
     order = np.argsort(owners, kind="stable")
-    yx = yx[order]
-    return Centers(yx, owners[order], center_map[yx[:, 0], yx[:, 1]], clustered[order])
+    _, places = regions.places_of(yx[order])
+    return Centers(yx[order], owners[order], evidence.center[places], clustered[order])
 
 
 def _peaks(
@@ -104,7 +102,7 @@ def _peaks(
 
 
 def _spots(
-    regions: Regions, evidence: Evidence, center_map: np.ndarray, recipe: CenterClustering
+    regions: Regions, evidence: Evidence, recipe: CenterClustering
 ) -> tuple[np.ndarray, np.ndarray]:
     """(N, 2) whole pixel under the mean of each spot of short offsets, and (N,) its region."""
     squared = evidence.offset_y**2 + evidence.offset_x**2
@@ -114,9 +112,9 @@ def _spots(
     wanted = np.arange(len(regions) + 1) > 0
     spots = find_regions(marked, wanted, connectivity=4)
     yx, owners = spots.centroids().astype(np.int64), spots.values.astype(np.int64) - 1
-    y, x = yx.T
-    fits = np.abs(spots.areas - recipe.area) < recipe.area_tolerance
-    fits &= (regions.as_map()[y, x] == owners) & (center_map[y, x] > recipe.min_center)
+    hit, places = regions.places_of(yx)
+    fits = (np.abs(spots.areas - recipe.area) < recipe.area_tolerance) & (hit == owners)
+    fits[fits] = evidence.center[places[fits]] > recipe.min_center
     return yx[fits], owners[fits]
 
 

@@ -28,8 +28,7 @@ def single_cue_regions(regions: Regions, cues: PointCues) -> np.ndarray:
     height, width = regions.shape
     yx = np.array(cues.pixels(), dtype=np.int64).reshape(-1, 2)
     inside = ((yx >= 0) & (yx < (height, width))).all(axis=1)
-    y, x = yx[inside].T
-    hit, _ = regions.places_of(y * width + x)
+    hit, _ = regions.places_of(yx[inside])
     index = wsss_index(cues.classes.numpy()[inside])
     on_region = hit >= 0
     hit, index = hit[on_region], index[on_region]

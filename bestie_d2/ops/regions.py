@@ -92,11 +92,12 @@ class Regions:
         sums = [np.bincount(self.owners, axis * self.lengths, len(self)) for axis in middles]
         return np.stack(sums, axis=1) / self.areas[:, None]
 
-    def places_of(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where (m,) flat indices into the map are found: (m,) regions and (m,) places in lists;
-        ``NOWHERE`` for those that belong to none."""
+    def places_of(self, yx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where (m, 2) int pixels of the map are found: (m,) regions, and (m,) places in lists of
+        pixels; ``NOWHERE`` for those that belong to none."""
         if len(self) == 0:
-            return np.full((2, len(pixels)), NOWHERE)
+            return np.full(len(yx), NOWHERE), np.full(len(yx), NOWHERE)
+        pixels = yx @ (self.shape[1], 1)
         run = np.searchsorted(self.starts, pixels, side="right") - 1
         along = pixels - self.starts[run]
         inside = (run >= 0) & (along < self.lengths[run])
@@ -117,10 +118,6 @@ class Regions:
         total = self.shape[0] * self.shape[1]
         painted = np.repeat(colors, np.diff(bounds, prepend=0, append=total))
         return painted.reshape(self.shape)
-
-    def as_map(self) -> np.ndarray:
-        """(H, W) int32 region of each pixel of the map, ``NOWHERE`` outside of all."""
-        return self.paint(np.arange(len(self), dtype=np.int32), NOWHERE)
 
 
 def find_regions(

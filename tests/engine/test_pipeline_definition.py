@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bestie_d2.engine.pipeline.definition import read_pipeline
-from bestie_d2.engine.pipeline.stages import StageJob
+from bestie_d2.engine.pipeline.stage_job import StageJob
 from bestie_d2.errors import InputError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

@@ -42,6 +42,7 @@ def test_the_promised_configurations_are_there():
 def test_load_build_step_and_infer(path, tiny_config, weak_batch):
     smaller = () if path.name in DEEP else ("MODEL.HRNET.ARCHITECTURE", "hrnet_w18_small")
     cfg = tiny_config(path, *smaller)
+    assert cfg.SEED >= 0  # a resumed training sees the images that it would have seen
     model = build_model(cfg).train()
     optimizer = Trainer.build_optimizer(cfg, model)
     scheduler = Trainer.build_lr_scheduler(cfg, optimizer)

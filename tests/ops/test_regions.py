@@ -44,12 +44,28 @@ def test_four_connectivity_splits_a_diagonal():
 
 def test_small_and_unwanted_regions_are_dropped():
     regions = find_regions(SCENE, of_values(1, 2), connectivity=8, min_area=3)
-    assert regions.as_map().tolist() == [
+    assert regions.paint(np.array([0, 1]), NOWHERE).tolist() == [
         [1, 1, NOWHERE, NOWHERE, 0, 0],
         [NOWHERE, NOWHERE, 1, NOWHERE, 0, 0],
         [NOWHERE] * 6,
         [NOWHERE] * 6,
     ]
+
+
+def test_pixels_are_found_in_the_lists():
+    regions = find_regions(SCENE, CLASSES, connectivity=8)
+    every = np.argwhere(np.ones_like(SCENE))
+    owners, places = regions.places_of(every)
+    assert owners.reshape(SCENE.shape).tolist() == [
+        [1, 1, NOWHERE, NOWHERE, 0, 0],
+        [NOWHERE, NOWHERE, 1, NOWHERE, 0, 0],
+        [2, NOWHERE, NOWHERE, NOWHERE, NOWHERE, 3],
+        [NOWHERE, NOWHERE, NOWHERE, NOWHERE, 4, NOWHERE],
+    ]
+    assert (places[owners == NOWHERE] == NOWHERE).all()
+    found = places[owners != NOWHERE]
+    assert regions.pixels[found].tolist() == np.flatnonzero(CLASSES[SCENE]).tolist()
+    assert regions.raster_ranks[found].tolist() == list(range(10))
 
 
 def test_a_value_as_one_region():
@@ -63,7 +79,8 @@ def test_no_region_at_all():
     regions = find_regions(np.zeros((3, 4), np.uint8), CLASSES, connectivity=8)
     assert len(regions) == 0
     assert (regions.centroids().shape, regions.pixels.shape) == ((0, 2), (0,))
-    assert (regions.as_map() == NOWHERE).all()
+    assert (regions.paint(np.zeros(0, int), NOWHERE) == NOWHERE).all()
+    assert [found.tolist() for found in regions.places_of(np.array([[1, 2]]))] == [[NOWHERE]] * 2
 
 
 @pytest.mark.parametrize("seed", range(20))

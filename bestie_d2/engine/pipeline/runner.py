@@ -12,7 +12,8 @@ from tabulate import tabulate
 from bestie_d2.engine.pipeline.definition import Pipeline
 from bestie_d2.engine.pipeline.log import logging_to
 from bestie_d2.engine.pipeline.record import Sources, StageRecord, hash_of_product
-from bestie_d2.engine.pipeline.stages import StageJob
+from bestie_d2.engine.pipeline.stage_job import StageJob
+from bestie_d2.engine.pipeline.stages import run_stage
 from bestie_d2.errors import InputError
 
 SKIP, RUN, RESUME, REDO = "skip", "run", "resume", "redo"
@@ -122,7 +123,7 @@ def _run(job: StageJob, decision: Decision) -> None:
     record.begin(decision.sources, resume=resumed)
     start = time.monotonic()
     with logging_to(job.folder):
-        figures = job.run()
+        figures = run_stage(job)
     seconds = round(time.monotonic() - start, 1)
     print(f"{'':9s} {seconds:.0f} s: {figures.text}", flush=True)
     record.finish(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from detectron2.config import CfgNode
 
 from bestie_d2.engine.pipeline.definition import Pipeline
-from bestie_d2.engine.pipeline.stages import StageJob
+from bestie_d2.engine.pipeline.stage_job import StageJob
 from bestie_d2.errors import InputError
 
 

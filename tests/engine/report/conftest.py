@@ -13,7 +13,7 @@ from detectron2.config import CfgNode
 
 from bestie_d2.engine.pipeline.definition import Pipeline, read_pipeline
 from bestie_d2.engine.pipeline.record import Sources, StageRecord
-from bestie_d2.engine.pipeline.stages import StageJob
+from bestie_d2.engine.pipeline.stage_job import StageJob
 from bestie_d2.engine.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -12,7 +12,7 @@ import pytest
 
 from bestie_d2.engine.pipeline.definition import read_pipeline
 from bestie_d2.engine.pipeline.record import Sources, StageRecord
-from bestie_d2.engine.pipeline.stages import StageJob
+from bestie_d2.engine.pipeline.stage_job import StageJob
 from bestie_d2.engine.report import write_report
 from bestie_d2.errors import InputError
 
