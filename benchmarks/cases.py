@@ -16,7 +16,7 @@ from bestie_d2.labeling.drawing import draw_targets
 from bestie_d2.labeling.grouping import group_instances
 from bestie_d2.labeling.pseudo_labels import find_pseudo_labels, transfer_semantic_knowledge
 from bestie_d2.labeling.refinement import refine_labels
-from bestie_d2.modeling.losses import weighted_l1, weighted_mse
+from bestie_d2.modeling.losses import guided_errors
 from bestie_d2.ops.heatmap import find_peaks
 from bestie_d2.structures import InstanceTargets, PointCues
 
@@ -52,8 +52,7 @@ class Case:
 
 def refinement(instances: int, size: tuple[int, int] = CROP, layout: Layout = "separate") -> Case:
     scenes = [make_scene(instances, size, layout=layout, seed=seed) for seed in range(BATCH)]
-    names = ("logits", "center", "offset", "weak_sem_seg", "image_classes")
-    batch = [torch.stack([getattr(scene, name) for scene in scenes]) for name in names]
+    batch = _stacked(scenes, ("logits", "center", "offset", "weak_sem_seg", "image_classes"))
 
     def plain() -> InstanceTargets:
         images = [reference.refine(*image) for image in zip(*batch, strict=True)]
@@ -106,32 +105,41 @@ def peaks(title: str, heatmap: Tensor) -> Case:
 
 
 def losses(num_classes: int, instances: int = 8, size: tuple[int, int] = CROP) -> Case:
-    """Both guided losses of a batch, and their gradients."""
+    """The guided losses of a batch against pseudo and refined targets, and their gradients."""
     scenes = [
         make_scene(instances, size, num_classes=num_classes, seed=seed) for seed in range(BATCH)
     ]
-    center, offset = (
-        torch.stack([getattr(scene, name) for scene in scenes]).requires_grad_()
-        for name in ("center", "offset")
-    )
-    labels = [
+    logits, center, offset = _stacked(scenes, ("logits", "center", "offset"))
+    labels = _stacked(scenes, ("weak_sem_seg", "image_classes"))
+    found = [
         find_pseudo_labels(scene.weak_sem_seg, scene.cues, scene.image_classes) for scene in scenes
     ]
-    targets = draw_targets(labels, num_classes=num_classes, sigma=SIGMA)
+    kinds = [
+        draw_targets(found, num_classes=num_classes, sigma=SIGMA),
+        refine_labels(logits, center, offset, *labels),
+    ]
+    maps = (center.requires_grad_(), offset.requires_grad_())
 
     def ours() -> list[Tensor]:
+        centers = [(own.center, own.weight) for own in kinds]
+        offsets = [(own.offset, own.weight) for own in kinds]
         values = (
-            weighted_mse(center, targets.center, targets.weight),
-            weighted_l1(offset, targets.offset, targets.weight),
+            *guided_errors(center, centers, squared=True),
+            *guided_errors(offset, offsets, squared=False),
         )
-        return [*values, *torch.autograd.grad(sum(values), (center, offset))]
+        return [sum(values), *torch.autograd.grad(sum(values), maps)]
 
     def plain() -> list[Tensor]:
-        values = reference.guided_losses(center, offset, targets)
-        return [*values, *torch.autograd.grad(sum(values), (center, offset))]
+        value = sum(sum(reference.guided_losses(*maps, own)) for own in kinds)
+        return [value, *torch.autograd.grad(value, maps)]
 
     title = f"{num_classes} classes, {size[0]}x{size[1]}"
     return Case("losses", title, 0, BATCH, ours, plain, same_tensors)
+
+
+def _stacked(scenes: list[Scene], names: tuple[str, ...]) -> list[Tensor]:
+    """Parts of the scenes as batches."""
+    return [torch.stack([getattr(scene, name) for scene in scenes]) for name in names]
 
 
 def _title(instances: int, size: tuple[int, int], layout: Layout) -> str:

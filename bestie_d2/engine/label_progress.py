@@ -78,7 +78,8 @@ def taught_targets(model: BESTIE, item: Mapping) -> dict[str, InstanceTargets]:
     found = {PSEUDO: labels.pseudo}
     if model.criterion.refinement is not None:
         probability, center, offset = model.predict_maps(item["image"])
-        maps = InstanceMaps(probability.log()[None], center[None], offset[None])
+        logits = probability.clamp(min=torch.finfo(probability.dtype).tiny).log()
+        maps = InstanceMaps(logits[None], center[None], offset[None])
         found[REFINED] = model.criterion.refinement(maps, labels)
     return {kind: targets.to("cpu")[0] for kind, targets in found.items()}
 

@@ -131,10 +131,10 @@ class DeviceReader:
     reads. Methods as of :class:`HostReader`."""
 
     def __init__(self, regions: Regions, device: torch.device) -> None:
-        values = np.repeat(regions.values, regions.areas).astype(np.int64)
-        self.values = to_device(values, device)
-        self.rows = to_device(regions.rows, device)
-        self.columns = to_device(regions.columns, device)
+        values = np.repeat(regions.values.astype(np.uint8), regions.areas)
+        pixels = to_device(regions.pixels.astype(np.int32), device).long()
+        self.values = to_device(values, device).long()
+        self.rows, self.columns = pixels // regions.shape[1], pixels % regions.shape[1]
 
     def own_channel(self, maps: Tensor, first: int) -> Tensor:
         return maps[self.values - first, self.rows, self.columns]

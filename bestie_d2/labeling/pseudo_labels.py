@@ -67,9 +67,13 @@ def find_pseudo_labels(
     chosen = single_cue_regions(regions, host_cues)
     classes = regions.values[chosen].astype(np.int64) - 1
     labels = _labels_of_regions(regions, chosen, classes, whole_pixel_centers)
-    if centers == "component":
-        return labels
-    tagged = host_cues[torch.from_numpy(tags)[host_cues.classes]]
+    return labels if centers == "component" else with_cues_as_peaks(labels, host_cues, tags)
+
+
+def with_cues_as_peaks(labels: PseudoLabels, cues: PointCues, tags: np.ndarray) -> PseudoLabels:
+    """The same instances, but Gaussians are drawn at every cue of a class that (C,) bool tags name
+    (point supervision)."""
+    tagged = cues[torch.from_numpy(tags)[cues.classes]]
     peaks = np.array(tagged.pixels(), dtype=np.int64).reshape(-1, 2)
     return replace(labels, peaks=peaks, peak_classes=tagged.classes.numpy())
 

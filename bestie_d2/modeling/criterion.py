@@ -5,6 +5,7 @@ Paper: Section 3.4, 3.5, Eq. 2 to 6, Listing 1.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,7 @@ from bestie_d2.labeling.refinement import (
     refine_labels_from_points,
 )
 from bestie_d2.modeling.heads import InstanceMaps
-from bestie_d2.modeling.losses import top_k_cross_entropy, weighted_l1, weighted_mse
+from bestie_d2.modeling.losses import guided_errors, top_k_cross_entropy
 from bestie_d2.structures import InstanceTargets, PointCues
 
 SUPERVISIONS = ("tags", "points")
@@ -52,13 +53,15 @@ class WeakLabels:
     """What a batch is taught with.
 
     Attributes:
-        sem_seg: (B, H, W) uint8 WSSS indices.
-        image_classes: (B, C) bool tags.
+        sem_seg: (B, H, W) uint8 WSSS indices, on the model's device.
+        host_sem_seg: the same in host memory, for refinement: it is not waited for there.
+        image_classes: (B, C) bool tags, in host memory.
         pseudo: targets from semantic knowledge transfer.
         cues: the points of each image, in pixels of the crop.
     """
 
     sem_seg: Tensor
+    host_sem_seg: Tensor
     image_classes: Tensor
     pseudo: InstanceTargets
     cues: list[PointCues]
@@ -121,7 +124,9 @@ class SelfRefinement:
     def __call__(self, maps: InstanceMaps, labels: WeakLabels) -> InstanceTargets:
         """Refined targets; with points, their center map is the given points' (Section 4.3)."""
         foreground = (
-            labels.sem_seg if self.foreground == "weak" else maps.sem_seg.detach().argmax(dim=1)
+            labels.host_sem_seg
+            if self.foreground == "weak"
+            else maps.sem_seg.detach().argmax(dim=1)
         )
         if self.supervision == "points":
             refined = refine_labels_from_points(
@@ -202,31 +207,41 @@ class BestieCriterion(nn.Module):
             * top_k_cross_entropy(maps.sem_seg, labels.sem_seg, self.sem_seg_top_k)
         }
         if self.refinement is None:
-            return losses | self._guided(maps, labels.pseudo, 1.0, "pseudo")
+            return losses | self._guided(maps, {"pseudo": (labels.pseudo, 1.0)})
         if get_event_storage().iter < self.refinement_start:
             waiting = (maps.center.sum() + maps.offset.sum()) * 0
             return (
                 losses
-                | self._guided(maps, labels.pseudo, 1.0, "pseudo")
+                | self._guided(maps, {"pseudo": (labels.pseudo, 1.0)})
                 | {"loss_center_refined": waiting, "loss_offset_refined": waiting}
             )
-        refined = self.refinement(maps, labels)
-        return (
-            losses
-            | self._guided(maps, labels.pseudo, self.pseudo_share, "pseudo")
-            | self._guided(maps, refined, self.refined_share, "refined")
-        )
+        guides = {
+            "pseudo": (labels.pseudo, self.pseudo_share),
+            "refined": (self.refinement(maps, labels), self.refined_share),
+        }
+        return losses | self._guided(maps, guides)
 
     def _guided(
-        self, maps: InstanceMaps, targets: InstanceTargets, share: float, name: str
+        self, maps: InstanceMaps, guides: Mapping[str, tuple[InstanceTargets, float]]
     ) -> dict[str, Tensor]:
-        """Center and offset loss against one kind of targets."""
-        weight = targets.weight
-        if not self.guidance:
-            weight = torch.where(weight > 0, weight, 1.0)
-        center = weighted_mse(maps.center, targets.center, weight)
-        offset = weighted_l1(maps.offset, targets.offset, weight)
-        return {
-            f"loss_center_{name}": self.center_weight * share * center,
-            f"loss_offset_{name}": self.offset_weight * share * offset,
-        }
+        """Center and offset loss against each kind of targets, which has a share in them."""
+        kinds = [targets for targets, _ in guides.values()]
+        centers = guided_errors(
+            maps.center, [(own.center, self._weight(own)) for own in kinds], squared=True
+        )
+        offsets = guided_errors(
+            maps.offset, [(own.offset, self._weight(own)) for own in kinds], squared=False
+        )
+        losses = {}
+        for (name, (_, share)), center, offset in zip(
+            guides.items(), centers, offsets, strict=True
+        ):
+            losses[f"loss_center_{name}"] = self.center_weight * share * center
+            losses[f"loss_offset_{name}"] = self.offset_weight * share * offset
+        return losses
+
+    def _weight(self, targets: InstanceTargets) -> Tensor:
+        """(B, H, W), how much each pixel counts."""
+        if self.guidance:
+            return targets.weight
+        return torch.where(targets.weight > 0, targets.weight, 1.0)

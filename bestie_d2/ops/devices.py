@@ -17,10 +17,10 @@ def in_host_memory(device: torch.device) -> bool:
 
 
 def fetch(tensor: Tensor) -> np.ndarray:
-    """A tensor on the host: the one place that waits for a device."""
+    """A tensor on the host, for which it waits until the device has it."""
     return tensor.cpu().numpy()
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """An array on a device, without waiting for it."""
+    """An array on a device; what the device is doing need not end before."""
     return torch.from_numpy(array).to(device, non_blocking=True)

@@ -17,7 +17,8 @@ def nearest_center(vote_y: np.ndarray, vote_x: np.ndarray, centers: np.ndarray) 
     """Index of the center nearest to each vote (paper: Eq. 1); the first one on a tie.
 
     Votes in a cell that one center is nearest to everywhere are settled together, and only the
-    others compare all centers. Memory is (n,), however many centers there are.
+    others compare all centers. Memory is (n,), and a cell for each 8 x 8 pixels between the
+    outermost centers.
 
     Args:
         vote_y, vote_x: (n,) float32, where pixels believe their center to be.

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import transforms as T
+from pycocotools import mask as mask_api
 
 from bestie_d2.data import MAPPER_REGISTRY, WeakInstanceMapper
 from bestie_d2.data.augmentation import (
@@ -16,6 +17,7 @@ from bestie_d2.data.augmentation import (
     ResizeLongSide,
     build_training_augmentations,
 )
+from bestie_d2.data.instance_labels import InstanceLabels
 from bestie_d2.data.mappers.weak_instance import transform_cues
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
@@ -77,6 +79,19 @@ def test_given_points_are_the_centers(record):
     example = mapper(supervision="points")(record)
     labels = example["pseudo_labels"]
     assert (labels.peaks.tolist(), labels.peak_classes.tolist()) == ([[12, 20]], [1])
+
+
+def test_labeled_instances_are_learned_in_place_of_components(record):
+    mask = np.zeros((24, 40), dtype=np.uint8, order="F")
+    mask[2:6, 3:9] = 1
+    rle = mask_api.encode(mask)
+    labeled = {**record, "instance_labels": InstanceLabels([0], [rle])}
+    labels = mapper()(labeled)["pseudo_labels"]
+    assert labels.instance_map.tolist() == mask.tolist()
+    assert (labels.peaks.tolist(), labels.peak_classes.tolist()) == ([[3, 5]], [0])
+    points = mapper(supervision="points")(labeled)["pseudo_labels"]
+    assert points.instance_map.tolist() == mask.tolist()
+    assert (points.peaks.tolist(), points.peak_classes.tolist()) == ([[12, 20]], [1])
 
 
 def test_targets_are_made_after_augmentation(record):

@@ -2,7 +2,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bestie_d2.modeling.losses import top_k_cross_entropy, weighted_l1, weighted_mse
+from bestie_d2.modeling.losses import (
+    guided_errors,
+    top_k_cross_entropy,
+    weighted_l1,
+    weighted_mse,
+)
 
 
 def test_weighted_mse_counts_every_class_channel_of_guided_pixels():
@@ -80,19 +85,19 @@ def test_value_and_gradient_are_those_of_the_loss_written_out(loss, power, batch
     torch.testing.assert_close(*gradients)
 
 
-class LargestResult(TorchDispatchMode):
-    """Notes how many values the largest tensor has that is given memory of its own."""
+class NewTensors(TorchDispatchMode):
+    """Notes how many values each tensor has that is given memory of its own."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.largest = 0
+        self.sizes = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         tensors = (*args, *(kwargs or {}).values())
         given = {t.untyped_storage().data_ptr() for t in tensors if isinstance(t, torch.Tensor)}
-        if result.untyped_storage().data_ptr() not in given:
-            self.largest = max(self.largest, result.numel())
+        if isinstance(result, torch.Tensor) and result.untyped_storage().data_ptr() not in given:
+            self.sizes.append(result.numel())
         return result
 
 
@@ -101,9 +106,49 @@ def test_no_copy_of_a_batch_is_made_but_for_the_gradient(loss):
     batch, classes, height, width = 6, 80, 8, 9
     pred = torch.rand(batch, classes, height, width, requires_grad=True)
     target, weight = torch.rand(batch, classes, height, width), torch.rand(batch, height, width)
-    with LargestResult() as forward:
+    one_image = classes * height * width
+    with NewTensors() as forward:
         value = loss(pred, target, weight)
-    assert forward.largest == classes * height * width  # one image's
-    with LargestResult() as backward:
+    assert max(forward.sizes) == one_image
+    with NewTensors() as backward:
         value.backward()
-    assert backward.largest == pred.numel()
+    assert [size for size in backward.sizes if size > one_image] == [pred.numel()]
+
+
+def test_several_guides_share_one_gradient():
+    torch.manual_seed(0)
+    batch, classes, height, width = 4, 20, 5, 6
+    pred = torch.rand(batch, classes, height, width, requires_grad=True)
+    guides = [
+        (torch.rand_like(pred), torch.rand(batch, height, width) * (number != 2))
+        for number in range(3)  # nothing is guided by the last one
+    ]
+    with NewTensors() as tensors:
+        values = guided_errors(pred, guides, squared=True)
+        (gradient,) = torch.autograd.grad(values[0] + 3 * values[1] + values[2], pred)
+    assert [size for size in tensors.sizes if size >= pred.numel()] == [pred.numel()]
+    expected = [written_out(pred, *guide, 2) for guide in guides]
+    torch.testing.assert_close(torch.stack(values), torch.stack(expected))
+    assert values[2] == 0
+    (wanted,) = torch.autograd.grad(expected[0] + 3 * expected[1], pred)
+    torch.testing.assert_close(gradient, wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_summed_in_single(dtype):
+    pred = torch.full((1, 2, 300, 300), 40.0, dtype=dtype, requires_grad=True)
+    weight = torch.ones(1, 300, 300)
+    value = weighted_l1(pred, torch.zeros(1, 2, 300, 300), weight)
+    assert (value.item(), value.dtype) == (80.0, torch.float32)
+    value.backward()
+    assert pred.grad.dtype == dtype
+    assert pred.grad.double().unique().item() == pytest.approx(1 / 90_000, rel=5e-3)
+
+
+def test_shapes_are_expanded_or_refused():
+    pred, one = torch.ones(2, 3, 4, 5), torch.zeros(1, 3, 4, 5)
+    assert weighted_mse(pred, one, torch.ones(1, 4, 5)).item() == 3
+    with pytest.raises(RuntimeError, match="expand"):
+        weighted_mse(pred, one, torch.ones(3, 4, 5))
+    with pytest.raises(RuntimeError, match="expand"):
+        weighted_mse(pred[:1], torch.zeros(2, 3, 4, 5), torch.ones(4, 5))

@@ -17,7 +17,11 @@ from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
 from bestie_d2.data.paths import expand_path
 from bestie_d2.data.readers import read_weak_sem_seg
 from bestie_d2.data.weak_labels import load_weak_records
-from bestie_d2.labeling.pseudo_labels import find_pseudo_labels, pseudo_labels_of_map
+from bestie_d2.labeling.pseudo_labels import (
+    find_pseudo_labels,
+    pseudo_labels_of_map,
+    with_cues_as_peaks,
+)
 from bestie_d2.structures import PointCues
 
 PIXEL_CENTER = 0.5  # a pixel's index lies so far inside its corner, which transforms speak of
@@ -120,7 +124,10 @@ class WeakInstanceMapper:
         if "instance_labels" in record:
             labels = record.pop("instance_labels")
             moved = transforms.apply_segmentation(labels.draw(size))
-            record["pseudo_labels"] = pseudo_labels_of_map(moved, labels.classes, **self.labeling)
+            found = pseudo_labels_of_map(moved, labels.classes, **self.labeling)
+            if self.centers == "cue":
+                found = with_cues_as_peaks(found, record["cues"], image_classes.numpy())
+            record["pseudo_labels"] = found
         else:
             record["pseudo_labels"] = find_pseudo_labels(
                 record["sem_seg"],

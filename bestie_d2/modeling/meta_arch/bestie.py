@@ -96,15 +96,18 @@ class BESTIE(NormalizedInput):
         """
         if not self.training:
             return [self._segment(item) for item in batched_inputs]
+        labels = self.weak_labels(batched_inputs)  # sent while the device has nothing to do yet
         images = self._normalize(torch.stack([item["image"] for item in batched_inputs]))
         maps = self.head(self.backbone(images), tuple(images.shape[-2:]))
-        return self.criterion(maps, self.weak_labels(batched_inputs))
+        return self.criterion(maps, labels)
 
     def weak_labels(self, batched_inputs: list[dict]) -> WeakLabels:
-        """What a batch of training inputs is taught with, on the model's device."""
-        tags = torch.stack([item["image_classes"] for item in batched_inputs]).to(self.device)
+        """What a batch of training inputs is taught with."""
+        sem_seg = torch.stack([item["sem_seg"] for item in batched_inputs])
+        tags = torch.stack([item["image_classes"] for item in batched_inputs])
         return WeakLabels(
-            torch.stack([item["sem_seg"] for item in batched_inputs]).to(self.device),
+            sem_seg.to(self.device, non_blocking=True),
+            sem_seg,
             tags,
             draw_targets(
                 [item["pseudo_labels"] for item in batched_inputs],
