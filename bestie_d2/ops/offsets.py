@@ -17,8 +17,7 @@ def nearest_center(vote_y: np.ndarray, vote_x: np.ndarray, centers: np.ndarray) 
     """Index of the center nearest to each vote (paper: Eq. 1); the first one on a tie.
 
     Votes in a cell that one center is nearest to everywhere are settled together, and only the
-    others compare all centers. Memory is (n,), and a cell for each 8 x 8 pixels between the
-    outermost centers.
+    others compare all centers. Memory is (n,), however many centers there are.
 
     Args:
         vote_y, vote_x: (n,) float32, where pixels believe their center to be.
@@ -30,9 +29,11 @@ def nearest_center(vote_y: np.ndarray, vote_x: np.ndarray, centers: np.ndarray) 
     if len(centers) == 1:
         return np.zeros(len(vote_y), dtype=np.int64)
     centers = np.asarray(centers, dtype=np.float32)
-    if len(vote_y) * len(centers) <= FEW:
+    low = centers.min(axis=0) - BORDER
+    cells = np.ceil((centers.max(axis=0) + BORDER - low) / CELL).astype(np.int64)
+    if len(vote_y) * len(centers) <= FEW or cells.prod() > len(vote_y):
         return _compare_all(vote_y, vote_x, centers)
-    nearest = _by_cells(vote_y, vote_x, centers)
+    nearest = _by_cells(vote_y, vote_x, centers, low, tuple(cells.tolist()))
     left = np.flatnonzero(nearest == UNSETTLED)
     nearest[left] = _compare_all(vote_y[left], vote_x[left], centers)
     return nearest
@@ -50,15 +51,25 @@ def _settled_cells(centers: np.ndarray, low: np.ndarray, shape: tuple[int, int])
     return np.where(lead > diagonal + ROUNDING * (1 + distance[:, 1]), index[:, 0], UNSETTLED)
 
 
-def _by_cells(vote_y: np.ndarray, vote_x: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    """(n,) index of the center that is nearest to all of a vote's cell, or ``UNSETTLED``."""
-    low = centers.min(axis=0) - BORDER
-    height, width = np.ceil((centers.max(axis=0) + BORDER - low) / CELL).astype(int).tolist()
+def _by_cells(
+    vote_y: np.ndarray,
+    vote_x: np.ndarray,
+    centers: np.ndarray,
+    low: np.ndarray,
+    shape: tuple[int, int],
+) -> np.ndarray:
+    """(n,) index of the center that is nearest to all of a vote's cell, or ``UNSETTLED``.
+
+    Args:
+        low: (y, x) at which the cells begin.
+        shape: rows and columns of cells.
+    """
+    height, width = shape
     row, column = (vote_y - low[0]) / CELL, (vote_x - low[1]) / CELL
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     cell = np.where(inside, row, 0).astype(np.int64) * width
     cell += np.where(inside, column, 0).astype(np.int64)
-    return np.where(inside, _settled_cells(centers, low, (height, width))[cell], UNSETTLED)
+    return np.where(inside, _settled_cells(centers, low, shape)[cell], UNSETTLED)
 
 
 def _compare_all(vote_y: np.ndarray, vote_x: np.ndarray, centers: np.ndarray) -> np.ndarray:

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -32,6 +34,18 @@ def test_many_votes_go_where_a_full_distance_table_sends_them(spread):
     table = ((votes.T[:, None] - centers[None].astype(np.float32)) ** 2).sum(-1)
     expected = np.where(np.isfinite(table).all(1), table.argmin(1), 0)
     assert nearest_center(*votes, centers).tolist() == expected.tolist()
+
+
+def test_a_center_far_outside_costs_no_memory():
+    centers = np.array([[0, 0], [20, 0], [0, 3_000_000]])
+    y, x = np.repeat(np.float32([0, 19, 0]), FEW // 6), np.zeros(3 * (FEW // 6), np.float32)
+    x[-1] = 2_000_000
+    tracemalloc.start()
+    nearest = nearest_center(y, x, centers)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.bincount(nearest).tolist() == [2 * (FEW // 6) - 1, FEW // 6, 1]
+    assert peak < 40 * len(y)  # bytes
 
 
 def test_among_many_votes_too_the_first_of_equal_centers_wins():
