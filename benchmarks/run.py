@@ -1,10 +1,11 @@
 """How fast label making and decoding are on this machine, beside the plain way.
 
-    python benchmarks/run.py [--only refinement decoding transfer peaks losses growth loader
-        training] [--repeat 5] [--threads 2] [--json FILE] [--config-file FILE] [KEY VALUE ...]
+    python benchmarks/run.py
+        [--only refinement,decoding,transfer,peaks,losses,growth,loader,training,inference]
+        [--repeat 5] [--threads 2] [--json FILE] [--config-file FILE] [KEY VALUE ...]
 
 Ours and the reference run in turn in this process, on the CPU, and must agree. Times are medians,
-for one image.
+for one image. Growth with instances is that of the functions that are measured too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import cases
 import cv2
 import loader
 import torch
+from inference_split import split_of_inference
 from measuring import growth, median_times, peak_mib
 from tabulate import tabulate
 from training_split import split_of_step
@@ -27,12 +29,13 @@ from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config
 
 FUNCTIONS = ("refinement", "decoding", "transfer", "peaks", "losses")
-PARTS = (*FUNCTIONS, "growth", "loader", "training")
+PARTS = (*FUNCTIONS, "growth", "loader", "training", "inference")
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 LOADER_CONFIG, TRAINING_CONFIG = CONFIGS / "bestie_voc.yaml", CONFIGS / "bestie_shapes.yaml"
 WORKERS = (1, 2)  # processes that load
 INSTANCES = 8  # of the scenes that grow
 TRAINING_STEPS = 5
+TEST_IMAGES = 20
 
 
 def measure(case: cases.Case, repeat: int) -> dict[str, object]:
@@ -95,17 +98,28 @@ def loading(repeat: int) -> list[dict[str, object]]:
             f"images/s, {workers} worker(s)": loader.images_per_second(cfg, records, workers)
             for workers in WORKERS
         }
-    parts = {f"{part}, ms": spent for part, spent in split.items()}
-    return [{"measured": name, "value": value} for name, value in {**parts, **rates}.items()]
+    spent = {f"{part}, ms": own for part, own in split.items()}
+    return [{"measured": name, "value": value} for name, value in {**spent, **rates}.items()]
+
+
+def parts(names: str) -> list[str]:
+    """What ``--only`` names."""
+    chosen = names.split(",")
+    unknown = [name for name in chosen if name not in PARTS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(PARTS)}")
+    return chosen
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="NAME")
+    parser.add_argument("--only", type=parts, default=PARTS, metavar="NAME[,NAME ...]")
     parser.add_argument("--repeat", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--json", metavar="FILE", help="also write the figures there")
-    parser.add_argument("--config-file", default=str(TRAINING_CONFIG), help="of the training step")
+    parser.add_argument(
+        "--config-file", default=str(TRAINING_CONFIG), help="of training and inference"
+    )
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="changes of it")
     return parser.parse_args()
 
@@ -128,6 +142,9 @@ def main() -> None:
     if "training" in arguments.only:
         split = split_of_step(arguments.config_file, arguments.opts, TRAINING_STEPS)
         results["training_step_ms"] = [split]
+    if "inference" in arguments.only:
+        split = split_of_inference(arguments.config_file, arguments.opts, TEST_IMAGES)
+        results["inference_ms"] = [split]
     for name, table in results.items():
         print(f"\n{name}\n{tabulate(table, headers='keys', floatfmt='.2f')}")
     if arguments.json:

@@ -12,6 +12,7 @@ import loader
 import pytest
 import run
 import torch
+from inference_split import split_of_inference
 from measuring import growth, median_times, peak_mib
 from training_split import split_of_step
 
@@ -42,7 +43,7 @@ def small(monkeypatch):
 
 def test_the_command_writes_what_it_prints(small, tmp_path, monkeypatch, capsys):
     report = tmp_path / "figures.json"
-    options = ["--only", "transfer", "growth", "--repeat", "1", "--threads", "1"]
+    options = ["--only", "transfer,growth", "--repeat", "1", "--threads", "1"]
     monkeypatch.setattr(sys, "argv", ["run.py", *options, "--json", str(report)])
     run.main()
     printed = capsys.readouterr().out
@@ -63,6 +64,14 @@ def test_the_command_writes_what_it_prints(small, tmp_path, monkeypatch, capsys)
 def test_every_function_has_its_lines():
     functions = [case.function for case in cases.all_cases(["peaks", "transfer"])]
     assert functions == ["transfer"] * 4 + ["peaks"] * 2
+
+
+def test_a_part_that_is_not_there_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["run.py", "--only", "peaks,trainings"])
+    with pytest.raises(SystemExit) as stop:
+        run.main()
+    assert stop.value.code == 2
+    assert "'trainings' is none of refinement" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("num_classes", [3, 7])
@@ -116,6 +125,13 @@ def test_the_split_of_a_training_step(tmp_path):
     assert min(split.values()) > 0
     off = [*overrides, "OUTPUT_DIR", str(tmp_path), "MODEL.BESTIE.REFINEMENT.ENABLED", "False"]
     assert split_of_step(str(run.TRAINING_CONFIG), off, steps=1)["refinement"] == 0
+
+
+def test_the_split_of_inference(tmp_path):
+    overrides = ["DATALOADER.NUM_WORKERS", "0", "MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path)]
+    split = split_of_inference(str(run.TRAINING_CONFIG), overrides, images=2)
+    assert split["images/s"] == pytest.approx(1000 / (split["maps"] + split["grouping"]))
+    assert min(split.values()) > 0
 
 
 def test_the_split_of_the_mapper_and_the_loaders_rate(monkeypatch, capsys):
