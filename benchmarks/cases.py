@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,6 +24,7 @@ CROP = (416, 416)  # training
 IMAGE = (375, 500)  # VOC
 BATCH = 4
 TOLERANCE = 1e-4
+MAPS = ("center", "offset", "weight")  # of targets
 PEAK_KERNEL, PEAK_THRESHOLD, PEAKS_PER_CLASS = 15, 0.1, 25  # MODEL.PAM.CUES
 SMOOTHING = 3  # side of the mean filter over noise, in pixels
 
@@ -56,8 +57,7 @@ def refinement(instances: int, size: tuple[int, int] = CROP, layout: Layout = "s
 
     def plain() -> InstanceTargets:
         images = [reference.refine(*image) for image in zip(*batch, strict=True)]
-        columns = zip(*((own.center, own.offset, own.weight) for own in images), strict=True)
-        return InstanceTargets(*(torch.stack(column) for column in columns))
+        return InstanceTargets(*_stacked(images, MAPS))
 
     return Case(
         "refinement",
@@ -137,9 +137,9 @@ def losses(num_classes: int, instances: int = 8, size: tuple[int, int] = CROP) -
     return Case("losses", title, 0, BATCH, ours, plain, same_tensors)
 
 
-def _stacked(scenes: list[Scene], names: tuple[str, ...]) -> list[Tensor]:
-    """Parts of the scenes as batches."""
-    return [torch.stack([getattr(scene, name) for scene in scenes]) for name in names]
+def _stacked(images: Sequence[Scene | InstanceTargets], names: tuple[str, ...]) -> list[Tensor]:
+    """Parts of the images as batches."""
+    return [torch.stack([getattr(own, name) for own in images]) for name in names]
 
 
 def _title(instances: int, size: tuple[int, int], layout: Layout) -> str:
@@ -181,10 +181,7 @@ def sizes(function: Callable[..., Case], instances: int) -> Iterator[tuple[int, 
 
 
 def same_targets(ours: InstanceTargets, plain: InstanceTargets) -> None:
-    for name in ("center", "offset", "weight"):
-        torch.testing.assert_close(
-            getattr(ours, name), getattr(plain, name), atol=TOLERANCE, rtol=TOLERANCE
-        )
+    same_tensors(*([getattr(own, name) for name in MAPS] for own in (ours, plain)))
 
 
 def same_tensors(ours: list[Tensor], plain: list[Tensor]) -> None:

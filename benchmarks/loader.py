@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_train_loader
 from detectron2.data import transforms as T
 from measuring import MILLISECONDS
 from PIL import Image
@@ -24,7 +23,7 @@ from scenes import make_scene
 from bestie_d2.data import WeakInstanceMapper
 from bestie_d2.data.mappers.image_tags import read_image_of, tags_as_mask
 from bestie_d2.data.readers import read_weak_sem_seg
-from bestie_d2.data.training_stream import TrainingStream
+from bestie_d2.engine.training_data import loader_of
 from bestie_d2.labeling.pseudo_labels import find_pseudo_labels
 
 SIZE = (375, 500)
@@ -95,15 +94,11 @@ def split_of_mapper(cfg: CfgNode, records: list[dict], repeat: int) -> dict[str,
 
 
 def images_per_second(cfg: CfgNode, records: list[dict], workers: int) -> float:
-    """Through Detectron2's loader as training builds it, with processes that load and send."""
-    loader = build_detection_train_loader(
-        TrainingStream(records, batch_size=BATCH, seed=0, start=0),
-        mapper=WeakInstanceMapper(cfg),
-        total_batch_size=BATCH,
-        aspect_ratio_grouping=False,
-        num_workers=workers,
+    """Through the loader that training has, with processes that load and send."""
+    mapper = WeakInstanceMapper(cfg)
+    batches = iter(
+        loader_of(records, mapper, total_batch_size=BATCH, num_workers=workers, seed=0, start=0)
     )
-    batches = iter(loader)
     for _ in range(WARM_UP):
         next(batches)
     start = time.perf_counter()

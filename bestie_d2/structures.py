@@ -115,10 +115,6 @@ class InstanceTargets:
         center = None if self.center is None else self.center[image]
         return InstanceTargets(center, self.offset[image], self.weight[image])
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> InstanceTargets:
-        center = self.center
-        return InstanceTargets(
-            None if center is None else center.to(device, non_blocking=non_blocking),
-            self.offset.to(device, non_blocking=non_blocking),
-            self.weight.to(device, non_blocking=non_blocking),
-        )
+    def to(self, device: torch.device | str) -> InstanceTargets:
+        center = None if self.center is None else self.center.to(device)
+        return InstanceTargets(center, self.offset.to(device), self.weight.to(device))

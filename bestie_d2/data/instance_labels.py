@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as mask_api
 
-from bestie_d2.data.datasets.object_masks import problem_of_mask
+from bestie_d2.data.datasets.object_masks import check_mask
 from bestie_d2.data.readers import IMAGE_LISTS, Size, category_indices, load_json
 from bestie_d2.errors import InputError
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
@@ -98,6 +98,4 @@ def _check_mask(path: str, entry: Mapping, record: Mapping) -> None:
             f"instance labels {path}: a mask of image {entry['image_id']} is no compressed "
             "run-length encoding"
         )
-    problem = problem_of_mask(mask, size)
-    if problem:
-        raise InputError(f"instance labels {path}: {record['file_name']}: {problem}")
+    check_mask(f"instance labels {path}: {record['file_name']}", mask, size)

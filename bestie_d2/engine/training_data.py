@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import (
@@ -47,11 +47,37 @@ def build_training_loader(cfg: CfgNode, *, seed: int, start: int) -> Iterable[li
         mapper = DatasetMapper(cfg, is_train=True)
     if not records:
         raise InputError("DATASETS.TRAIN is empty: name a data set to train on")
-    batch_size = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+    return loader_of(
+        records,
+        mapper,
+        total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        seed=seed,
+        start=start,
+    )
+
+
+def loader_of(
+    records: Sequence[dict],
+    mapper: Callable[[dict], dict],
+    *,
+    total_batch_size: int,
+    num_workers: int,
+    seed: int,
+    start: int,
+) -> Iterable[list[dict]]:
+    """Detectron2's loader over a :class:`TrainingStream` of records.
+
+    Args:
+        total_batch_size: of all processes together.
+        num_workers: processes that load for each of them.
+        seed, start: as of :func:`build_training_loader`.
+    """
+    batch_size = total_batch_size // comm.get_world_size()
     return build_detection_train_loader(
         TrainingStream(records, batch_size=batch_size, seed=seed, start=start),
         mapper=mapper,
-        total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        total_batch_size=total_batch_size,
         aspect_ratio_grouping=False,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        num_workers=num_workers,
     )

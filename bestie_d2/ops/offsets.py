@@ -29,11 +29,13 @@ def nearest_center(vote_y: np.ndarray, vote_x: np.ndarray, centers: np.ndarray) 
     if len(centers) == 1:
         return np.zeros(len(vote_y), dtype=np.int64)
     centers = np.asarray(centers, dtype=np.float32)
-    low = centers.min(axis=0) - BORDER
-    cells = np.ceil((centers.max(axis=0) + BORDER - low) / CELL).astype(np.int64)
-    if len(vote_y) * len(centers) <= FEW or cells.prod() > len(vote_y):
+    if len(vote_y) * len(centers) <= FEW:
         return _compare_all(vote_y, vote_x, centers)
-    nearest = _by_cells(vote_y, vote_x, centers, low, tuple(cells.tolist()))
+    low = centers.min(axis=0) - BORDER
+    rows, columns = np.ceil((centers.max(axis=0) + BORDER - low) / CELL).astype(int).tolist()
+    if rows * columns > len(vote_y):
+        return _compare_all(vote_y, vote_x, centers)
+    nearest = _by_cells(vote_y, vote_x, centers, low, (rows, columns))
     left = np.flatnonzero(nearest == UNSETTLED)
     nearest[left] = _compare_all(vote_y[left], vote_x[left], centers)
     return nearest

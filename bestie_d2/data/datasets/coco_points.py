@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from bestie_d2.data.datasets.coco import instances_path, points_path, without_crowds
 from bestie_d2.data.datasets.object_map import inner_point
-from bestie_d2.data.datasets.object_masks import check_object, problem_of_mask
+from bestie_d2.data.datasets.object_masks import check_mask, check_object
 from bestie_d2.data.datasets.staging import staged
 from bestie_d2.data.readers import IMAGE_LISTS, load_json
 from bestie_d2.errors import InputError
@@ -47,7 +47,7 @@ def write_coco_points(folder: str, split: str) -> str:
     for entry in tqdm(objects, desc=split, unit="object"):
         if entry["image_id"] not in masks.imgs:
             raise InputError(f"{source}: image id {entry['image_id']} is not in 'images'")
-        _check_mask(source, entry, masks.imgs[entry["image_id"]])
+        _check_entry(source, entry, masks.imgs[entry["image_id"]])
         ids = {key: entry[key] for key in ("image_id", "category_id")}
         points.append({**ids, "point": _point_of(masks, entry)})
     content = {
@@ -61,12 +61,10 @@ def write_coco_points(folder: str, split: str) -> str:
     return f"{output}: {len(points)} points, without {crowds} crowd regions"
 
 
-def _check_mask(source: str, entry: dict, image: dict) -> None:
+def _check_entry(source: str, entry: dict, image: dict) -> None:
     where = f"{source}: an object of {image['file_name']}"
     check_object(where, entry)
-    problem = problem_of_mask(entry["segmentation"], (image["height"], image["width"]))
-    if problem:
-        raise InputError(f"{where}: {problem}")
+    check_mask(where, entry["segmentation"], (image["height"], image["width"]))
 
 
 def _point_of(masks: COCO, entry: dict) -> tuple[int, int]:

@@ -43,6 +43,17 @@ def check_object(where: str, entry: Mapping) -> None:
         raise InputError(f"{where}: {problem}")
 
 
+def check_mask(where: str, mask: object, size: Size) -> None:
+    """Refuse what :func:`problem_of_mask` has a word for.
+
+    Args:
+        where: file and image.
+    """
+    problem = problem_of_mask(mask, size)
+    if problem:
+        raise InputError(f"{where}: {problem}")
+
+
 def problem_of_mask(mask: object, size: Size) -> str | None:
     """Why a mask, polygons or RLE, is none in an image of (height, width); None if it is one."""
     if isinstance(mask, Mapping):
