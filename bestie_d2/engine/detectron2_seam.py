@@ -8,7 +8,8 @@ in 0.6, a data class in main), `ImageList.from_tensors` gets `tensors`, `size_di
 
 from collections.abc import Sequence
 
-from detectron2.evaluation import COCOEvaluator
+from bestie_d2.evaluation.coco_instance import COCOInstanceEvaluator
+from bestie_d2.evaluation.truth import ObjectsByImage
 
 
 def has_compiled_operators() -> bool:
@@ -27,8 +28,9 @@ def build_coco_evaluator(
     output_dir: str | None = None,
     distributed: bool = True,
     max_dets_per_image: int | None = None,
-) -> COCOEvaluator:
-    """Detectron2's COCO evaluator, in its fast form where that is built.
+    truth: ObjectsByImage | None = None,
+) -> COCOInstanceEvaluator:
+    """Detectron2's COCO evaluator on our truth, in its fast form where that is built.
 
     Release 0.6 asks for the fast form by default and fails without it; main falls back by itself.
 
@@ -38,9 +40,11 @@ def build_coco_evaluator(
         output_dir: where the predictions are written, if given.
         distributed: gather the predictions of all processes.
         max_dets_per_image: detections per image that count; 100 if not given.
+        truth: what ``load_truth`` reads, with crowds, if that was done already.
     """
-    return COCOEvaluator(
+    return COCOInstanceEvaluator(
         dataset_name,
+        truth=truth,
         tasks=tuple(tasks),
         distributed=distributed,
         output_dir=output_dir,

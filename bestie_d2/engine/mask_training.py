@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from bestie_d2.data.datasets.true_objects import is_box
 from bestie_d2.engine.class_names import check_class_names
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import num_classes, num_classes_key
@@ -43,6 +44,7 @@ def check_train_sets(cfg: CfgNode) -> None:
             )
         _check_classes(cfg, name)
         _check_mask_format(cfg, name, records)
+        _check_boxes(name, records)
         _tell_empty_images(cfg, name, records)
 
 
@@ -63,6 +65,16 @@ def _check_mask_format(cfg: CfgNode, name: str, records: Sequence[dict]) -> None
             f"INPUT.MASK_FORMAT is {cfg.INPUT.MASK_FORMAT!r}, but the masks of {name!r} of "
             f"DATASETS.TRAIN are run-length encoded: set it to {BITMASK!r}"
         )
+
+
+def _check_boxes(name: str, records: Sequence[dict]) -> None:
+    for record in records:
+        for item in _objects([record]):
+            if not is_box(item.get("bbox")):
+                raise InputError(
+                    f"DATASETS.TRAIN: {name!r}: {record['file_name']}: the 'bbox' of an object is "
+                    f"{item.get('bbox')!r}, expected [left, top, width, height]"
+                )
 
 
 def _tell_empty_images(cfg: CfgNode, name: str, records: Sequence[dict]) -> None:

@@ -35,10 +35,14 @@ class Task:
 
 
 def _instance_evaluators(cfg: CfgNode, dataset_name: str, folder: str) -> list[DatasetEvaluator]:
+    truth = load_truth(dataset_name, crowds=True)
     coco = build_coco_evaluator(
-        dataset_name, output_dir=folder, max_dets_per_image=cfg.TEST.MAX_DETECTIONS_PER_IMAGE
+        dataset_name,
+        output_dir=folder,
+        max_dets_per_image=cfg.TEST.MAX_DETECTIONS_PER_IMAGE,
+        truth=truth,
     )
-    return [coco, VOCInstanceEvaluator(dataset_name)]
+    return [coco, VOCInstanceEvaluator(dataset_name, truth=truth)]
 
 
 INSTANCES = Task(_instance_evaluators, lambda cfg, dataset_name: load_truth(dataset_name))

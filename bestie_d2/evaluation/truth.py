@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+from detectron2.utils.logger import log_first_n
 from pycocotools import mask as mask_api
 from torch import Tensor
 
-from bestie_d2.data.datasets.object_masks import check_object, problem_of_mask
-from bestie_d2.data.datasets.weak import TRUTH_LISTS
-from bestie_d2.data.readers import load_json
+from bestie_d2.data.datasets.true_objects import (
+    TrueObjects,
+    is_box,
+    is_number,
+    objects_of_file,
+    objects_of_records,
+)
+from bestie_d2.data.datasets.weak import EVALUATOR_TYPE
+from bestie_d2.data.readers import IMAGE_LISTS, Size, load_json
 from bestie_d2.data.weak_labels import check_readable
 from bestie_d2.errors import InputError
 
 # image id -> its objects: {"category_id": int, "segmentation": RLE} and, if predicted, "score"
 ObjectsByImage = dict[Hashable, list[dict]]
+# Evaluator types of sets whose records leave out what a COCO file says of areas.
+READ_FROM_FILES = (EVALUATOR_TYPE, "coco")
 
 logger = logging.getLogger(__name__)
 
@@ -49,63 +60,96 @@ def has_truth(dataset_name: str) -> bool:
 def load_truth(dataset_name: str, *, crowds: bool = False) -> ObjectsByImage:
     """The true objects of every image of a registered data set, contiguous classes ``0..C-1``.
 
-    They come from the records' ``annotations``, or else from the COCO file that the metadata names
-    as ``json_file``. Crowd annotations are left out, and the log says how many, unless ``crowds``
-    asks for them; then they have ``iscrowd`` 1.
+    Each has ``category_id``, ``segmentation`` (RLE), ``iscrowd``, ``area`` and ``bbox``. The log
+    tells what :func:`read_truth` leaves out, and how many crowd annotations are left out here
+    unless ``crowds`` asks for them.
 
     Raises:
-        InputError: the data set is not registered, or comes without any truth; an object's box or
-            mask is none.
+        InputError: as :func:`read_truth`.
+    """
+    truth = read_truth(dataset_name)
+    for line in truth.notices:
+        log_first_n(logging.WARNING, line, name=logger.name, key="message")
+    return truth.objects if crowds else without_crowds(dataset_name, truth.objects)
+
+
+def without_crowds(dataset_name: str, objects: ObjectsByImage) -> ObjectsByImage:
+    """The objects that are no crowd; the log says how many are left out."""
+    kept = {
+        image_id: [item for item in items if not item["iscrowd"]]
+        for image_id, items in objects.items()
+    }
+    left_out = sum(map(len, objects.values())) - sum(map(len, kept.values()))
+    if left_out:
+        logger.info("%s: %d crowd annotations are left out", dataset_name, left_out)
+    return kept
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The true objects of a data set, crowds among them, and lines on what was left out."""
+
+    objects: ObjectsByImage
+    notices: list[str]
+
+
+def read_truth(dataset_name: str) -> Truth:
+    """What every figure of a data set is measured with.
+
+    The objects come from the COCO file that the metadata names as ``json_file``, or else from the
+    records' ``annotations``. Those without a pixel and those that cannot be used are left
+    out; images that the file does not have are without objects.
+
+    Raises:
+        InputError: the data set is not registered, or comes without any truth; too many objects
+            cannot be used, or not one has a pixel.
     """
     if dataset_name not in DatasetCatalog:
         raise InputError(f"data set {dataset_name!r} is not registered; see DATASETS.CUSTOM")
     records = DatasetCatalog.get(dataset_name)
     check_readable(records)
-    annotations: dict[Hashable, list[dict]] = {}
+    found = _true_objects(dataset_name, records)
     for record in records:
-        if "annotations" in record:
-            annotations[record["image_id"]] = record["annotations"]
-    if not annotations:
-        annotations = _annotations_of_file(dataset_name)
-    truth: ObjectsByImage = {}
-    num_crowds = 0
-    for record in records:
-        objects = truth[record["image_id"]] = []
-        size = (record["height"], record["width"])
-        for annotation in annotations.get(record["image_id"], []):
-            problem = problem_of_mask(annotation["segmentation"], size)
-            if problem:
-                raise InputError(f"truth of {dataset_name!r}: {record['file_name']}: {problem}")
-            is_crowd = annotation.get("iscrowd", 0)
-            if is_crowd and not crowds:
-                num_crowds += 1
-                continue
-            rle = to_rle(annotation["segmentation"], *size)
-            objects.append({"category_id": annotation["category_id"], "segmentation": rle})
-            if is_crowd:
-                objects[-1]["iscrowd"] = 1
-    if num_crowds:
-        logger.info("%s: %d crowd annotations are left out", dataset_name, num_crowds)
-    return truth
+        image_id, size = record["image_id"], (record["height"], record["width"])
+        objects = [_true_object(entry, size) for entry in found.by_image[image_id]]
+        found.by_image[image_id] = [item for item in objects if item is not None]
+        found.without_pixels += objects.count(None)
+    if found.without_pixels and not any(found.by_image.values()):
+        raise InputError(f"{found.source}: none of its {found.total} objects has a pixel")
+    return Truth(found.by_image, found.describe())
 
 
-def _annotations_of_file(dataset_name: str) -> dict[Hashable, list[dict]]:
-    """Annotations by image id, with contiguous classes, of the metadata's COCO file."""
+def _true_objects(dataset_name: str, records: list[dict]) -> TrueObjects:
     metadata = MetadataCatalog.get(dataset_name)
+    classes = metadata.get("thing_classes", [])
     path = metadata.get("json_file")
-    if not path:
+    in_records = any("annotations" in record for record in records)
+    if path and (not in_records or metadata.get("evaluator_type") in READ_FROM_FILES):
+        root = metadata.get("image_root", "")
+        return objects_of_file(path, load_json(path, IMAGE_LISTS), records, classes, root)
+    if not in_records:
         raise InputError(
             f"data set {dataset_name!r} has no true masks: register it with 'annotations'"
         )
-    by_image: dict[Hashable, list[dict]] = {}
-    for number, annotation in enumerate(load_json(path, TRUTH_LISTS)["annotations"]):
-        check_object(f"{path}: annotations[{number}]", annotation)
-        contiguous = metadata.thing_dataset_id_to_contiguous_id.get(annotation["category_id"])
-        if contiguous is None:
-            raise InputError(
-                f"{path}: category id {annotation['category_id']} is not one of the data set "
-                f"{dataset_name!r}"
-            )
-        annotation = {**annotation, "category_id": contiguous}
-        by_image.setdefault(annotation["image_id"], []).append(annotation)
-    return by_image
+    return objects_of_records(f"truth of {dataset_name!r}", records, classes)
+
+
+def _true_object(entry: Mapping, size: Size) -> dict | None:
+    """An annotation with its mask as RLE; None if that has no pixel."""
+    rle = to_rle(entry["segmentation"], *size)
+    pixels = int(mask_api.area(rle))
+    if pixels == 0:
+        return None
+    box = entry.get("bbox")
+    mode = entry.get("bbox_mode", BoxMode.XYWH_ABS)
+    return {
+        "category_id": entry["category_id"],
+        "segmentation": rle,
+        "iscrowd": entry["iscrowd"],
+        "area": entry["area"] if is_number(entry.get("area")) else pixels,
+        "bbox": (
+            BoxMode.convert(list(box), mode, BoxMode.XYWH_ABS)
+            if is_box(box)
+            else mask_api.toBbox(rle).tolist()
+        ),
+    }

@@ -21,7 +21,7 @@ from detectron2.utils.logger import create_small_table
 from pycocotools import mask as mask_api
 
 from bestie_d2.errors import InputError
-from bestie_d2.evaluation.truth import ObjectsByImage, encode_masks, load_truth
+from bestie_d2.evaluation.truth import ObjectsByImage, encode_masks, load_truth, without_crowds
 
 IOU_THRESHOLDS = (0.25, 0.5, 0.7, 0.75)  # the paper's
 PER_CLASS_THRESHOLD = 0.5  # of the single classes' AP
@@ -159,12 +159,14 @@ class VOCInstanceEvaluator(DatasetEvaluator):
         *,
         iou_thresholds: Sequence[float] = IOU_THRESHOLDS,
         distributed: bool = True,
+        truth: ObjectsByImage | None = None,
     ) -> None:
         """
         Args:
             dataset_name: a registered data set that comes with true masks.
             iou_thresholds: smallest IoU of a hit.
             distributed: gather the predictions of all processes; else this one's are all.
+            truth: what ``load_truth`` reads, with crowds, if that was done already.
 
         Raises:
             InputError: the data set is not registered, or comes without any truth.
@@ -172,7 +174,9 @@ class VOCInstanceEvaluator(DatasetEvaluator):
         self._dataset_name = dataset_name
         self._iou_thresholds = iou_thresholds
         self._distributed = distributed
-        self._truth = load_truth(dataset_name)
+        if truth is None:
+            truth = load_truth(dataset_name, crowds=True)
+        self._truth = without_crowds(dataset_name, truth)
         self._class_names = MetadataCatalog.get(dataset_name).get("thing_classes")
         self._predictions: ObjectsByImage = {}
 

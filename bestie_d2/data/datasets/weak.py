@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -9,23 +10,22 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
+from detectron2.utils.logger import log_first_n
 from PIL import Image
 from PIL.ExifTags import Base
 from pycocotools import mask as mask_api
 
-from bestie_d2.data.datasets.object_masks import check_object
+from bestie_d2.data.datasets.true_objects import known_annotations, objects_of_file
 from bestie_d2.data.paths import expand_path
 from bestie_d2.data.readers import IMAGE_ERRORS, IMAGE_LISTS, UNREADABLE, Size, load_json
 from bestie_d2.data.tags import TaggedImages, read_tags, tags_from_coco
 from bestie_d2.errors import InputError
 
 EVALUATOR_TYPE = "bestie"
-TRUTH_LISTS = {
-    **IMAGE_LISTS,
-    "annotations": ("id", "image_id", "category_id", "bbox", "area", "segmentation"),
-}
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 PATH_KEYS = ("images", "points", "tags", "cues", "weak_maps", "annotations")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -155,16 +155,16 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
         reason, in place of its size; see :func:`bestie_d2.data.weak_labels.check_readable`.
 
     Raises:
-        InputError: unreadable lists, two images of one name, an unknown category, or an annotation
-            whose box or mask is none.
+        InputError: unreadable lists, two images of one name, an unknown category, or too many
+            annotations that cannot be used.
     """
     source = dataset.tags or dataset.points
     if source:
         tagged = read_tags(source, dataset.classes)
     else:
-        data = load_json(dataset.annotations, TRUTH_LISTS)
-        tagged = tags_from_coco(dataset.annotations, data, dataset.classes)
-        _add_annotations(tagged, data["annotations"], dataset.annotations)
+        data = load_json(dataset.annotations, IMAGE_LISTS)
+        known = {**data, "annotations": known_annotations(dataset.annotations, data)}
+        tagged = tags_from_coco(dataset.annotations, known, dataset.classes)
     stems: dict[str, str] = {}
     for record in tagged.records:
         stem = Path(record["file_name"]).stem
@@ -180,6 +180,8 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
                 record["height"], record["width"] = image_size(record["file_name"])
             except InputError as error:
                 record[UNREADABLE] = str(error)
+    if not source:
+        _add_annotations(tagged, data, dataset)
     contiguous = {category_id: index for index, category_id in enumerate(tagged.category_ids)}
     MetadataCatalog.get(dataset.name).set(
         thing_classes=tagged.classes, thing_dataset_id_to_contiguous_id=contiguous
@@ -204,23 +206,27 @@ def image_size(path: str) -> Size:
     return (width, height) if sideways else (height, width)
 
 
-def _add_annotations(tagged: TaggedImages, annotations: list[dict], path: str) -> None:
-    contiguous = {category_id: index for index, category_id in enumerate(tagged.category_ids)}
-    by_image = {record["image_id"]: record for record in tagged.records}
+def _add_annotations(tagged: TaggedImages, data: Mapping, dataset: WeakDataset) -> None:
+    """Give each record its ``annotations``; objects that cannot be used are left out and told."""
+    found = objects_of_file(
+        dataset.annotations, data, tagged.records, tagged.classes, dataset.images
+    )
+    if found.bad:
+        log_first_n(logging.WARNING, found.describe()[-1], name=logger.name, key="message")
     for record in tagged.records:
-        record["annotations"] = []
-    for number, annotation in enumerate(annotations):
-        check_object(f"{path}: annotations[{number}]", annotation)
-        record = by_image[annotation["image_id"]]
-        segmentation = annotation["segmentation"]
-        if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
-            segmentation = mask_api.frPyObjects(segmentation, *segmentation["size"])
-        record["annotations"].append(
-            {
-                "bbox": annotation["bbox"],
-                "bbox_mode": BoxMode.XYWH_ABS,
-                "category_id": contiguous[annotation["category_id"]],
-                "segmentation": segmentation,
-                "iscrowd": annotation.get("iscrowd", 0),
-            }
-        )
+        record["annotations"] = [_as_trained(entry) for entry in found.by_image[record["image_id"]]]
+
+
+def _as_trained(entry: Mapping) -> dict:
+    """An annotation of a COCO file, its class contiguous, in Detectron2's format."""
+    segmentation = entry["segmentation"]
+    if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
+        segmentation = mask_api.frPyObjects(segmentation, *segmentation["size"])
+    kept = {"bbox": entry["bbox"]} if "bbox" in entry else {}  # what trains on boxes checks them
+    return {
+        **kept,
+        "bbox_mode": BoxMode.XYWH_ABS,
+        "category_id": entry["category_id"],
+        "segmentation": segmentation,
+        "iscrowd": entry["iscrowd"],
+    }

@@ -22,10 +22,12 @@ from bestie_d2.engine.data_check.records import (
 from bestie_d2.engine.data_check.tally import Tally
 from bestie_d2.engine.mask_training import check_train_sets
 from bestie_d2.engine.processes import mapping
+from bestie_d2.evaluation.truth import has_truth, read_truth
 from bestie_d2.model_keys import num_classes
 
 WEAK_LABELS = "WeakInstanceMapper"  # the INPUT.MAPPER that takes more than images and tags
 NO_INSTANCES = "pseudo instances"
+LEFT_OUT = "true objects"
 
 
 @dataclass
@@ -61,6 +63,8 @@ class SetCheck:
         if self.findings.count == before:  # else the training's own check would say it again
             with self.findings.catching(LISTS):
                 self._load_as_a_training(name)
+                if masks:
+                    self._tell_left_out(name)
         return report
 
     def test_set(self, name: str, *, read_images: bool) -> SetReport:
@@ -78,7 +82,15 @@ class SetCheck:
         if self.findings.count == before:
             with self.findings.catching(LISTS):
                 check_test_sets(_with_sets(self.cfg, "TEST", name))
+                if has_truth(name):
+                    self._tell_left_out(name)
         return report
+
+    def _tell_left_out(self, name: str) -> None:
+        """What an evaluation, or a training on masks, leaves out of the true objects."""
+        for line in read_truth(name).notices:
+            if line not in self.findings.notices.get(LEFT_OUT, []):
+                self.findings.notice(LEFT_OUT, line)
 
     def _as_trained(self, name: str, records: list[dict]) -> list[dict]:
         mapper = self.cfg.INPUT.MAPPER

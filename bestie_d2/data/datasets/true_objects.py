@@ -1,0 +1,243 @@
+"""The objects of a COCO file brought to the images and classes of a data set.
+
+Images and categories are matched by name, for their ids may be numbered anew in each file. What
+cannot be used is left out and told, as long as it is little.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from reprlib import repr as shortened
+
+from bestie_d2.data.datasets.name_matching import counted, id_key, match_categories, match_images
+from bestie_d2.data.datasets.object_masks import problem_of_mask
+from bestie_d2.data.readers import UNREADABLE
+from bestie_d2.errors import InputError
+
+MOST_BAD = 0.1  # of the objects; with more of them that cannot be used, a set is refused
+LISTED = 3  # bad objects that a line names before it only counts
+SPELLED_TRUE = ("1", "true", "yes")  # a crowd, where 'iscrowd' is text
+
+
+@dataclass
+class TrueObjects:
+    """The objects of a data set, and what was left out on the way.
+
+    Attributes:
+        source: the file, or the data set, that they come from.
+        by_image: the data set's image id -> annotations with ``category_id`` 0..C-1, ``iscrowd`` 0
+            or 1, and ``segmentation``, ``bbox``, ``area`` as they were given; every image is there.
+        bad: a line for each object that cannot be used.
+        without_pixels: number of objects without a mask, or with an empty one.
+        notes: lines on images that were passed over, or that the file does not have.
+    """
+
+    source: str
+    by_image: dict[Hashable, list[dict]] = field(default_factory=dict)
+    bad: list[str] = field(default_factory=list)
+    without_pixels: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        return sum(map(len, self.by_image.values())) + len(self.bad) + self.without_pixels
+
+    def check(self) -> None:
+        """Refuse objects of which too many, or all, cannot be used.
+
+        One that is bad never stops the others.
+
+        Raises:
+            InputError: names the first of them.
+        """
+        bad, total = len(self.bad), self.total
+        if bad and (bad == total or bad > max(1, MOST_BAD * total)):
+            raise InputError(f"{self.source}: {bad} of {total} objects cannot be used: {self._few}")
+
+    @property
+    def _few(self) -> str:
+        more = f"; and {len(self.bad) - LISTED} more" if len(self.bad) > LISTED else ""
+        return "; ".join(self.bad[:LISTED]) + more
+
+    def describe(self) -> list[str]:
+        """A line for each kind of what was left out; none if everything is used."""
+        lines = [f"{self.source}: {note}" for note in self.notes]
+        if self.without_pixels:
+            left_out = counted(self.without_pixels, "object")
+            verb = "is" if self.without_pixels == 1 else "are"
+            lines.append(f"{self.source}: {left_out} without a pixel {verb} left out")
+        if self.bad:
+            lines.append(
+                f"{self.source}: {len(self.bad)} of {self.total} objects cannot be used and are "
+                f"left out: {self._few}"
+            )
+        return lines
+
+
+def objects_of_file(
+    path: str, data: Mapping, records: Sequence[dict], classes: Sequence[str], root: str
+) -> TrueObjects:
+    """The objects that a COCO file has of a data set.
+
+    Args:
+        path, data: the file and what :func:`bestie_d2.data.readers.load_json` read from it.
+        records: of the data set, with ``file_name``, ``image_id``, ``height`` and ``width``.
+        classes: names of its classes in contiguous order.
+        root: its image folder, from which the file's names go out.
+
+    Raises:
+        InputError: no list of annotations, two entries of one id, or too many objects that cannot
+            be used.
+    """
+    found = TrueObjects(path, {record["image_id"]: [] for record in records})
+    images, categories = _by_id(path, data, "images"), _by_id(path, data, "categories")
+    matched, found.notes = match_images(data["images"], records, root)
+    contiguous = match_categories(data["categories"], classes)
+    passed_over = 0
+    for number, entry in enumerate(annotations_of(path, data)):
+        where = f"annotations[{number}]"
+        problem = _problem_of_references(entry, images, categories)
+        if problem:
+            found.bad.append(f"{where}: {problem}")
+            continue
+        record = matched.get(id_key(entry["image_id"]))
+        if record is None:
+            passed_over += 1
+            continue
+        where = f"{where} (image {images[id_key(entry['image_id'])].get('file_name')})"
+        class_id = contiguous[id_key(entry["category_id"])]
+        if class_id is None:
+            name = categories[id_key(entry["category_id"])]["name"]
+            found.bad.append(
+                f"{where}: category {name!r} is not a class of the data set ({', '.join(classes)})"
+            )
+            continue
+        _add(found, record, {**entry, "category_id": class_id}, where)
+    if passed_over:
+        found.notes.append(f"{counted(passed_over, 'object')} of images not in the set passed over")
+    found.check()
+    return found
+
+
+def objects_of_records(source: str, records: Sequence[dict], classes: Sequence[str]) -> TrueObjects:
+    """The objects that a data set's records hold as ``annotations``, classes contiguous.
+
+    Raises:
+        InputError: too many of them cannot be used.
+    """
+    found = TrueObjects(source, {record["image_id"]: [] for record in records})
+    for record in records:
+        for number, entry in enumerate(record.get("annotations", ())):
+            where = f"object {number} of image {record.get('file_name', record['image_id'])}"
+            class_id = entry["category_id"]
+            if not 0 <= class_id < len(classes):
+                found.bad.append(f"{where}: class {class_id}, expected 0 to {len(classes) - 1}")
+            else:
+                _add(found, record, entry, where)
+    found.check()
+    return found
+
+
+def known_annotations(path: str, data: Mapping) -> list[dict]:
+    """The annotations whose image and category are in the file, by the very ids that these have.
+
+    Raises:
+        InputError: no list of annotations, or two entries of one id.
+    """
+    images, categories = _by_id(path, data, "images"), _by_id(path, data, "categories")
+    return [
+        {
+            **entry,
+            "image_id": images[id_key(entry["image_id"])]["id"],
+            "category_id": categories[id_key(entry["category_id"])]["id"],
+            "iscrowd": is_crowd(entry),
+        }
+        for entry in annotations_of(path, data)
+        if not _problem_of_references(entry, images, categories)
+    ]
+
+
+def annotations_of(path: str, data: Mapping) -> list:
+    """The file's list of annotations.
+
+    Raises:
+        InputError: there is none.
+    """
+    annotations = data.get("annotations")
+    if not isinstance(annotations, list):
+        raise InputError(f"{path}: has no list 'annotations' at the top level")
+    return annotations
+
+
+def is_crowd(entry: Mapping) -> int:
+    """0 or 1 for ``iscrowd`` as a number, a truth value, a text, or not there."""
+    value = entry.get("iscrowd")
+    if isinstance(value, str):
+        return int(value.strip().lower() in SPELLED_TRUE)
+    return int(bool(value))
+
+
+def is_box(box: object) -> bool:
+    """Whether it is four numbers."""
+    return isinstance(box, (list, tuple)) and len(box) == 4 and all(map(is_number, box))
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _add(found: TrueObjects, record: Mapping, entry: Mapping, where: str) -> None:
+    """Take an object in if it has a mask."""
+    if UNREADABLE in record:
+        return  # of unknown size; whoever needs its pixels refuses the image
+    mask = _with_whole_size(entry.get("segmentation"))
+    if _is_empty(mask):
+        found.without_pixels += 1
+        return
+    problem = problem_of_mask(mask, (record["height"], record["width"]))
+    if problem:
+        found.bad.append(f"{where}: {problem}")
+    else:
+        found.by_image[record["image_id"]].append(
+            {**entry, "segmentation": mask, "iscrowd": is_crowd(entry)}
+        )
+
+
+def _with_whole_size(mask: object) -> object:
+    """A mask, its size without decimals if it is an RLE whose size is 128.0."""
+    size = mask.get("size") if isinstance(mask, Mapping) else None
+    if not isinstance(size, list) or not all(isinstance(s, float) and s.is_integer() for s in size):
+        return mask
+    return {**mask, "size": [int(side) for side in size]}
+
+
+def _is_empty(mask: object) -> bool:
+    """Whether there is no mask at all, as in files of boxes."""
+    if isinstance(mask, list):
+        return not any(part or part == 0 for part in mask)
+    if isinstance(mask, Mapping):
+        return "counts" in mask and mask["counts"] in ("", b"", [])
+    return mask is None
+
+
+def _problem_of_references(entry: object, images: Mapping, categories: Mapping) -> str | None:
+    if not isinstance(entry, dict):
+        return f"is {shortened(entry)}, expected an object"
+    for key, known in (("image_id", images), ("category_id", categories)):
+        if key not in entry:
+            return f"has no {key!r}"
+        if id_key(entry[key]) not in known:
+            kind = "image" if known is images else "category"
+            return f"{kind} id {entry[key]!r} is not in the file's list"
+    return None
+
+
+def _by_id(path: str, data: Mapping, key: str) -> dict[str, dict]:
+    entries: dict[str, dict] = {}
+    for number, entry in enumerate(data[key]):
+        if entries.setdefault(id_key(entry["id"]), entry) is not entry:
+            raise InputError(f"{path}: {key}[{number}]: another one has the id {entry['id']!r}")
+    return entries
