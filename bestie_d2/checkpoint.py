@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pickle import UnpicklingError
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import bestie_d2.timm_weights  # noqa: F401 (teaches Detectron2 the timm:// prefix)
 from bestie_d2.errors import InputError
+from bestie_d2.trained_classes import CLASSES, classes_beside, classes_in, compare_classes
 
 BACKBONE = "backbone.body."
 HEAD = "head."
@@ -158,6 +159,23 @@ def load_released_pam(model: nn.Module, path: str) -> None:
     _load_strictly(model, rename_released_pam(_state_dict_of(_load_file(path), path)), path)
 
 
+def classes_of_weights(path: str) -> list[str] | None:
+    """The names of the classes that weights were trained with; None if nobody wrote them down.
+
+    They are in the file, or else in a ``classes.json`` beside it.
+
+    Raises:
+        InputError: the file is no file of weights, or a list of classes is damaged.
+    """
+    readable = os.path.isfile(path) and not path.endswith(".pkl")  # else fetched, or the zoo's
+    return _classes_of(_load_file(path) if readable else {}, path)
+
+
+def _classes_of(content: object, path: str) -> list[str] | None:
+    inside = classes_in(content, f"checkpoint {path}") if isinstance(content, Mapping) else None
+    return inside or classes_beside(path)
+
+
 class BestieCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer that also reads foreign weights through ``MODEL.WEIGHTS``.
 
@@ -165,17 +183,36 @@ class BestieCheckpointer(DetectionCheckpointer):
     """
 
     def __init__(
-        self, model: nn.Module, save_dir: str = "", *, whole: bool = False, **others: object
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        whole: bool = False,
+        classes: Sequence[str] = (),
+        **others: object,
     ) -> None:
         """
         Args:
             whole: weights that leave any tensor of the model without a value are refused.
+            classes: names of the classes that the model is trained with, in order. They are saved,
+                and weights of the whole model that were trained with others are refused.
             others: as Detectron2's checkpointer takes them.
         """
         super().__init__(model, save_dir, **others)
         self.whole = whole
+        self.classes = list(classes)
+        self._resuming = False
+
+    def save(self, name: str, **others: object) -> None:
+        known = {CLASSES: self.classes} if self.classes else {}
+        super().save(name, **known, **others)
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, object]:
+        self._resuming = resume and self.has_checkpoint()
+        return super().resume_or_load(path, resume=resume)
 
     def load(self, path: str, *args: object, **kwargs: object) -> dict[str, object]:
+        self._path = path
         if path and "://" not in path and not os.path.isfile(path):
             raise InputError(f"checkpoint {path}: no such file")
         return super().load(path, *args, **kwargs)
@@ -193,14 +230,17 @@ class BestieCheckpointer(DetectionCheckpointer):
                 raise _unreadable(filename, error) from None
         content = _load_file(filename)
         state = recognize(_state_dict_of(content, filename))
+        names = _classes_of(content, filename)
+        known = {"model": state, CLASSES: names} if names else {"model": state}
         if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-            return {**content, "model": state}  # iteration, optimizer and scheduler come along
-        return {"model": state}
+            return {**content, **known}  # iteration, optimizer and scheduler come along
+        return known
 
     def _load_model(self, checkpoint: dict[str, object]) -> object:
         """Load, after making sure that everything that must get weights does."""
         if not checkpoint.get("matching_heuristics", False):
             self._check_reach(checkpoint["model"])
+            self._check_classes(checkpoint)
         return super()._load_model(checkpoint)
 
     def _check_reach(self, given: Mapping[str, Tensor]) -> None:
@@ -224,3 +264,14 @@ class BestieCheckpointer(DetectionCheckpointer):
                 f"MODEL.WEIGHTS leaves {len(empty)} of {len(own)} tensors of the {part} without "
                 f"weights ({_listed(empty)}): check MODEL.* against what the file was trained with"
             )
+
+    def _check_classes(self, checkpoint: Mapping[str, object]) -> None:
+        """Refuse a whole model that knows other classes; of a backbone alone none matter."""
+        trained = checkpoint.get(CLASSES)
+        if not trained or not self.classes:
+            return
+        given, own = checkpoint["model"], self.model.state_dict()
+        fits = all(key in given and given[key].shape == own[key].shape for key in own)
+        if fits or self._resuming:
+            what = f"that {self._path} was trained with"
+            compare_classes(what, trained, "the training set", self.classes)

@@ -16,6 +16,7 @@ import os  # noqa: E402
 from detectron2.data import DatasetCatalog  # noqa: E402
 
 from bestie_d2.engine.checks import check_config  # noqa: E402
+from bestie_d2.engine.class_names import check_trained_classes  # noqa: E402
 from bestie_d2.engine.command_line import run_tool  # noqa: E402
 from bestie_d2.engine.configuration import load_config, with_trained_weights  # noqa: E402
 from bestie_d2.engine.pictures import draw_predictions  # noqa: E402
@@ -37,7 +38,9 @@ def main() -> None:
         raise InputError(f"--dataset {dataset!r} is not registered")
     if arguments.num < 1:
         raise InputError(f"--num {arguments.num}: expected 1 or more")
-    model, _ = load_trained_model(with_trained_weights(cfg, arguments.opts))
+    trained = with_trained_weights(cfg, arguments.opts)
+    check_trained_classes(trained, dataset)
+    model, _ = load_trained_model(trained)
     folder = os.path.join(cfg.OUTPUT_DIR, "pictures")
     for path in draw_predictions(cfg, model, dataset, arguments.num, folder):
         print(path)

@@ -147,7 +147,9 @@ def from_thresholds(arguments: argparse.Namespace) -> None:
     )
     images = find_images(arguments.images, arguments.output)
     references = References.read(arguments.images, truth=arguments.truth, points=arguments.points)
-    maps = ThresholdMaps(images, arguments.output, recipe, arguments.class_index)
+    maps = ThresholdMaps(
+        images, arguments.output, recipe, arguments.class_index, references.classes
+    )
     made = maps.make(
         jobs=arguments.jobs, skip_bad=arguments.skip_bad, overwrite=arguments.overwrite
     )

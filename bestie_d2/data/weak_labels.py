@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import struct
@@ -15,8 +16,10 @@ from bestie_d2.data.paths import expand_path
 from bestie_d2.data.readers import UNREADABLE, Size
 from bestie_d2.errors import InputError
 from bestie_d2.structures import PointCues
+from bestie_d2.trained_classes import classes_in, compare_classes
 
 WEAK_MAP_SUFFIX = ".png"
+MADE_WITH = "made_with.json"  # in a folder of maps of ours: the settings that they were made with
 CUE_SCORE_THRESHOLD = 0.7  # the released recipe's: cues above it are used in training
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_SIZE = struct.Struct(">8x8xII")  # signature, length and name of the first chunk; width, height
@@ -113,6 +116,7 @@ def attach_weak_labels(
     check_classes(classes, num_classes)
     if not os.path.isdir(weak_maps):
         raise InputError(f"weak maps {weak_maps}: no such folder")
+    check_map_classes(weak_maps, classes)
     stems = [Path(record["file_name"]).stem for record in records]
     maps = [weak_map_path(weak_maps, record["file_name"]) for record in records]
     check_present("image", [record["file_name"] for record in records])
@@ -137,6 +141,22 @@ def check_classes(classes: Sequence[str], num_classes: int) -> None:
             f"the model has {num_classes} classes, the data set {len(classes)} "
             f"({', '.join(classes)}): set the model's number of classes to {len(classes)}"
         )
+
+
+def check_map_classes(weak_maps: str, classes: Sequence[str]) -> None:
+    """Refuse a folder of weak maps that says it was made with other classes.
+
+    Maps by other programs say nothing and are taken as they are.
+    """
+    path = os.path.join(weak_maps, MADE_WITH)
+    try:
+        with open(path, encoding="utf-8") as file:
+            settings = json.load(file)
+    except (OSError, ValueError):
+        return
+    made = classes_in(settings, path) if isinstance(settings, dict) else None
+    if made is not None:
+        compare_classes(f"of the weak maps in {weak_maps}", made, "the data set", classes)
 
 
 def check_readable(records: Sequence[dict]) -> None:

@@ -21,7 +21,7 @@ from torch import nn
 from bestie_d2.checkpoint import BestieCheckpointer
 from bestie_d2.data import EvaluationMapper
 from bestie_d2.engine.checks import check_test_sets
-from bestie_d2.engine.class_names import check_trained_classes, write_class_names
+from bestie_d2.engine.class_names import check_trained_classes, classes_of, write_class_names
 from bestie_d2.engine.interrupt import SaveOnInterrupt
 from bestie_d2.engine.label_progress import LabelProgressHook
 from bestie_d2.engine.solver import build_adam, build_polynomial_schedule, build_sgd
@@ -54,11 +54,15 @@ class Trainer(DefaultTrainer):
             last=cfg.SOLVER.MAX_ITER - 1,
         )
         self.checkpointer = BestieCheckpointer(
-            self.model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+            self.model,
+            cfg.OUTPUT_DIR,
+            classes=classes_of(cfg.DATASETS.TRAIN[0]),
+            trainer=weakref.proxy(self),
         )
+        for hook in self._hooks:
+            if isinstance(hook, PeriodicCheckpointer):
+                hook.checkpointer = self.checkpointer  # it was built with Detectron2's
         self.register_hooks([SaveOnInterrupt(self.checkpointer, self._trainer.read_losses)])
-        if comm.is_main_process():
-            write_class_names(cfg)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -92,7 +96,9 @@ class Trainer(DefaultTrainer):
             self._trainer.load_state_dict(state_dict["_trainer"])
 
     def resume_or_load(self, resume: bool = True) -> None:
-        super().resume_or_load(resume)
+        super().resume_or_load(resume)  # looks at the classes of earlier weights
+        if comm.is_main_process():
+            write_class_names(self.cfg)
         if self.start_iter > 0:
             self._trainer.read_from(self.build_train_loader(self.cfg, self.start_iter))
 
@@ -136,8 +142,7 @@ def evaluate(cfg: CfgNode) -> dict:
     if not cfg.DATASETS.TEST:
         raise InputError("DATASETS.TEST is empty: name a data set to evaluate on")
     check_test_sets(cfg)
-    for name in cfg.DATASETS.TEST:
-        check_trained_classes(cfg, name)
+    check_trained_classes(cfg, *cfg.DATASETS.TEST)
     model, state = load_trained_model(cfg)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():

@@ -18,7 +18,7 @@ from detectron2.utils import comm
 
 from bestie_d2.data.paths import expand_path
 from bestie_d2.data.readers import read_weak_sem_seg
-from bestie_d2.data.weak_labels import WEAK_MAP_SUFFIX
+from bestie_d2.data.weak_labels import WEAK_MAP_SUFFIX, check_map_classes
 from bestie_d2.errors import InputError
 from bestie_d2.ops.components import class_components
 
@@ -114,6 +114,7 @@ def evaluate_weak_components(
     if not isinstance(evaluators, DatasetEvaluator):
         evaluators = DatasetEvaluators(list(evaluators))
     evaluators.reset()
+    check_map_classes(folder, metadata.thing_classes)
     share = records[comm.get_rank() :: comm.get_world_size()]
     num_classes = len(metadata.thing_classes)
     for record, instances in weak_component_predictions(share, folder, num_classes, min_area):

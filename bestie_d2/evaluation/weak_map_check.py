@@ -13,7 +13,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from bestie_d2.data.readers import read_weak_sem_seg
-from bestie_d2.data.weak_labels import WEAK_MAP_SUFFIX
+from bestie_d2.data.weak_labels import WEAK_MAP_SUFFIX, check_map_classes
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.semantic_iou import (
     SemanticTruth,
@@ -145,6 +145,7 @@ def check_weak_maps(dataset_name: str, folder: str, *, keep_missing: bool = Fals
         raise InputError(f"weak maps {folder}: no such folder")
     records = DatasetCatalog.get(dataset_name)
     class_names = list(MetadataCatalog.get(dataset_name).thing_classes)
+    check_map_classes(folder, class_names)
     truth = SemanticTruth(dataset_name) if has_semantic_truth(dataset_name) else None
     report = WeakMapReport(class_names, len(records))
     counts = 0

@@ -11,7 +11,12 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from bestie_d2.data import expand_path, read_cues
 from bestie_d2.data.instance_labels import attach_instance_labels
 from bestie_d2.data.readers import UNREADABLE
-from bestie_d2.data.weak_labels import check_classes, weak_label_paths, weak_map_path
+from bestie_d2.data.weak_labels import (
+    check_classes,
+    check_map_classes,
+    weak_label_paths,
+    weak_map_path,
+)
 from bestie_d2.engine.data_check.findings import Findings
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import num_classes
@@ -78,6 +83,8 @@ def with_weak_labels(
         ]
         if not os.path.isdir(folder):
             raise InputError(f"weak maps {folder}: no such folder")
+        with findings.catching(WEAK_MAPS):
+            check_map_classes(folder, MetadataCatalog.get(name).thing_classes)
         for record in labelled:
             record["sem_seg_file_name"] = weak_map_path(folder, record["file_name"])
         return _with_instance_labels(cfg, name, labelled, findings)

@@ -10,12 +10,14 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
 
+from bestie_d2.engine.class_names import check_trained_classes, classes_of
 from bestie_d2.engine.labeling_runs.fingerprint import fingerprint
 from bestie_d2.engine.labeling_runs.labeling_run import LabelingRun, records_to_label
 from bestie_d2.engine.labeling_runs.staged_maps import StagedMaps
 from bestie_d2.errors import InputError
 from bestie_d2.labeling.weak_maps import cams_to_index_map, to_index_map
 from bestie_d2.model_keys import num_classes
+from bestie_d2.trained_classes import CLASSES
 
 SINGLE_STAGE, CAM = "single-stage", "cam"
 ARCHITECTURES = {SINGLE_STAGE: "SingleStageWSSS", CAM: "PAMClassifier"}  # by method
@@ -99,9 +101,11 @@ def make_network_maps(
             f"{recipe.method} needs {wanted!r}"
         )
     records = records_to_label(dataset_name, num_classes(cfg), skip_bad=skip_bad)
+    check_trained_classes(cfg, dataset_name)
     maps = StagedMaps(output)
     settings = fingerprint(cfg, records, dataset_name)
-    maps.begin({**settings, "recipe": str(recipe)}, overwrite=overwrite)
+    settings |= {"recipe": str(recipe), CLASSES: classes_of(dataset_name)}
+    maps.begin(settings, overwrite=overwrite)
     stems = [Path(record["file_name"]).stem for record in records]
     left = [r for r, stem in zip(records, stems, strict=True) if not maps.has(stem)]
     if len(left) < len(records):

@@ -12,12 +12,11 @@ import numpy as np
 from PIL import Image
 
 from bestie_d2.colors import index_palette
-from bestie_d2.data.weak_labels import WEAK_MAP_SUFFIX
+from bestie_d2.data.weak_labels import MADE_WITH, WEAK_MAP_SUFFIX
 from bestie_d2.engine.command_line import make_folder
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.result_shards import FOLDER_SUFFIX, differences, replacing
-
-MADE_WITH = "made_with.json"  # in a folder of maps: the settings that they were made with
+from bestie_d2.trained_classes import CLASSES
 
 
 class StagedMaps:
@@ -44,7 +43,7 @@ class StagedMaps:
         """
         wanted = json.loads(json.dumps(settings))
         make_folder(self.output, "--output")
-        found, unfinished = _settings_in(self.output), _settings_in(self.stage)
+        found, unfinished = _settings_in(self.output, wanted), _settings_in(self.stage, wanted)
         self.keeps_output = found == wanted and not overwrite
         some = any(self.output.glob(f"*{WEAK_MAP_SUFFIX}"))
         if some and wanted not in (found, unfinished) and not overwrite:
@@ -97,11 +96,15 @@ class StagedMaps:
         return moved
 
 
-def _settings_in(folder: Path) -> dict | None:
+def _settings_in(folder: Path, wanted: Mapping[str, object]) -> dict | None:
+    """The settings of the maps in a folder, with the names of classes that are wanted if it, or
+    who wants them, knows none."""
     try:
-        return json.loads((folder / MADE_WITH).read_text(encoding="utf-8"))
+        found = json.loads((folder / MADE_WITH).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    known = {key: value for key, value in found.items() if key != CLASSES or CLASSES in wanted}
+    return {key: value for key, value in wanted.items() if key == CLASSES} | known
 
 
 def _write_settings(folder: Path, settings: Mapping[str, object]) -> None:

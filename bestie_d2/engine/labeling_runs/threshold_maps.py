@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from detectron2.data import MetadataCatalog
 from PIL import Image
 from pycocotools import mask as mask_api
 from skimage.color import rgb2gray, rgba2rgb
@@ -30,6 +31,7 @@ from bestie_d2.evaluation.weak_map_quality import (
 )
 from bestie_d2.labeling.thresholds import ForegroundRecipe, weak_foreground
 from bestie_d2.structures import PointCues
+from bestie_d2.trained_classes import CLASSES
 from bestie_d2.visualization import brighten, draw_image, draw_weak_map
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -84,12 +86,14 @@ class ThresholdMaps:
         output: folder of the maps.
         recipe: how an image becomes a foreground mask.
         class_index: WSSS index of the foreground.
+        classes: names in contiguous order, if they are known.
     """
 
     images: Sequence[Path]
     output: Path
     recipe: ForegroundRecipe = field(default_factory=ForegroundRecipe)
     class_index: int = 1
+    classes: Sequence[str] = ()
 
     def make(self, *, jobs: int = 1, skip_bad: bool = False, overwrite: bool = False) -> int:
         """Make the maps that are missing (or all) and say how many; none gets to its place before
@@ -101,6 +105,7 @@ class ThresholdMaps:
         maps = StagedMaps(self.output)
         folder = str(self.images[0].parent.resolve())
         settings = {"images": folder, "class index": self.class_index, **asdict(self.recipe)}
+        settings |= {CLASSES: list(self.classes)} if self.classes else {}
         maps.begin(settings, overwrite=overwrite)
         pending = [path for path in self.images if not maps.has(path.stem)]
         if len(pending) < len(self.images):
@@ -147,20 +152,24 @@ def _make_map(
 
 @dataclass(frozen=True)
 class References:
-    """What maps of one class are measured with: records with true masks, points by image stem."""
+    """What maps of one class are measured with: records with true masks, points by image stem, and
+    the names of the classes that these know."""
 
     records: list[dict] = field(default_factory=list)
     cues: dict[str, PointCues] = field(default_factory=dict)
+    classes: Sequence[str] = ()
 
     @staticmethod
     def read(images: Path, *, truth: str | None, points: str | None) -> References:
         """Read COCO instances and a point file, if they are given."""
-        records, cues = [], {}
+        records, cues, classes = [], {}, []
         if truth:
             records = load_weak_dataset(WeakDataset("truth", str(images), annotations=truth))
+            classes = MetadataCatalog.get("truth").thing_classes
         if points:
-            cues = read_cues(points, classes=read_tags(points).classes)
-        return References(records, cues)
+            classes = read_tags(points).classes
+            cues = read_cues(points, classes=classes)
+        return References(records, cues, classes)
 
     def measure(self, maps: ThresholdMaps) -> WeakMapCounts:
         """Counts of all maps against what is known of their images."""

@@ -10,6 +10,7 @@ from torch import nn
 
 from bestie_d2.contact_sheet import MaskSet
 from bestie_d2.data import EvaluationMapper, WeakInstanceMapper
+from bestie_d2.engine.class_names import check_trained_classes
 from bestie_d2.engine.label_progress import PSEUDO, REFINED, taught_targets
 from bestie_d2.engine.pictures import predicted_masks
 from bestie_d2.engine.report.run_files import StageFiles
@@ -37,6 +38,7 @@ def taught_labels_of(
         refined labels as the trained model has them.
     """
     cfg = stage.load()
+    check_trained_classes(cfg, train_set)
     model = _trained(cfg)
     mapper = WeakInstanceMapper(**{**WeakInstanceMapper.from_config(cfg), "augmentations": []})
     wanted = {record["image_id"] for record in records}

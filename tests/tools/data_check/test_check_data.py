@@ -80,16 +80,20 @@ def test_mask_rcnn(check, folder):
     assert "/data_check/1-fünf.png: cat\n" in printed
     bad = {
         "[1, 2, 3, 4, 5, 6]": "its mask is [1, 2, 3, 4, 5, 6], expected polygons or RLE",
-        "[]": "its mask is [], expected polygons or RLE",
         "[[1, 2, 3, 4]]": "a polygon of 4 numbers, expected x, y of three corners or more",
         '{"size": [40, 60], "counts": "0"}': "its mask is [40, 60], its image [40, 61] (height",
     }
-    write_truth(folder, *((1, 3, json.loads(mask)) for mask in bad), CROWD)
+    masks = [json.loads(mask) for mask in bad]
+    write_truth(folder, *((1, 3, mask) for mask in (*masks, [])), *[(1, 3, [SQUARE])] * 30, CROWD)
+    printed = check("mrcnn_shapes", MASKS, entry=entry)
+    _, empty, told = lines_under(printed, "true objects")
+    assert empty == f"{folder}/truth.json: 1 object without a pixel is left out"
+    assert told.startswith(f"{folder}/truth.json: 3 of 35 objects cannot be used and are left out")
+    for number, reason in enumerate(bad.values()):
+        assert f"annotations[{number}] (image fünf.png): {reason}" in told
+    write_truth(folder, *((1, 3, mask) for mask in masks), *[(1, 3, [SQUARE])] * 20, CROWD)
     printed = check("mrcnn_shapes", MASKS, entry=entry, code=2)
-    count, *told = lines_under(printed, "masks that cannot be used")
-    assert count.endswith("4")
-    for number, (line, reason) in enumerate(zip(told, bad.values(), strict=True), start=1):
-        assert line.startswith(f"{folder}/images/fünf.png: object {number}: {reason}")
+    assert f"{folder}/truth.json: 3 of 24 objects cannot be used: annotations[0] (im" in printed
     write_truth(folder, CROWD)
     printed = check("mrcnn_shapes", MASKS, entry=entry, code=2)
     assert "none of the 5 images of" in printed

@@ -96,11 +96,12 @@ def test_an_output_that_is_a_file(below, check, folder):
 
 RLE = {"size": [40, 61], "counts": [0, 40 * 61]}
 OBJECTS = [  # a change that makes it none, and what is said of it
-    ({"bbox": [1, 2]}, "truth.json: annotations[0]: 'bbox' is [1, 2], expected [left, top"),
+    ({"image_id": 99}, "truth.json: 1 of 2 objects cannot be used and are left out: annotations[0]:"
+     " image id 99 is not in the file's list"),
     ({"segmentation": {"size": [40, 61]}}, "its RLE has the 'counts' None, expected runs"),
     ({"segmentation": {**RLE, "counts": "0"}}, "the counts of its RLE are not those of a mask"),
     ({"segmentation": {**RLE, "counts": "\x7f"}}, "the counts of its RLE are not those of a mask"),
-]
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -118,11 +119,14 @@ def spoilt(folder) -> Callable[[dict], Path]:
 
 
 @pytest.mark.parametrize(("change", "line"), OBJECTS)
-def test_objects_to_learn_from_that_are_none(change, line, check, spoilt):
-    spoilt(change)
+def test_objects_that_are_none(change, line, check, folder, spoilt):
+    path = spoilt(change)
+    content = json.loads(path.read_text())
+    content["annotations"] += [{**content["annotations"][1], "iscrowd": 0}]
+    path.write_text(json.dumps(content))
     entry, changes = {"annotations": "truth.json"}, {"MODEL.ROI_HEADS.NUM_CLASSES": 2}
-    printed = check("mrcnn_shapes", changes, entry=entry, code=2)
-    assert line in lines_under(printed, "masks that .* used|lists of .*")[1]
+    printed = check("mrcnn_shapes", changes, entry=entry)
+    assert line.replace("of 2", "of 3") in lines_under(printed, "true objects")[1]
 
 
 @pytest.mark.parametrize(("change", "line"), OBJECTS)
@@ -130,8 +134,15 @@ def test_true_objects_that_are_none(change, line, check, folder, spoilt):
     name = f"truth_of_{folder.parent.name}"
     lists = {"tags": str(folder / "tags.json"), "annotations": str(spoilt(change))}
     register_weak_dataset(name, images=str(folder / "images"), **lists)
-    printed = check("bestie_shapes", BESTIE, test=(name,), code=2)
-    assert line in lines_under(printed, "lists of .*")[1]
+    printed = check("bestie_shapes", BESTIE, test=(name,))
+    assert line in lines_under(printed, "true objects")[1]
+
+
+def test_boxes_to_learn_from_that_are_none(check, folder, spoilt):
+    spoilt({"bbox": [1, 2]})
+    entry, changes = {"annotations": "truth.json"}, {"MODEL.ROI_HEADS.NUM_CLASSES": 2}
+    printed = check("mrcnn_shapes", changes, entry=entry, code=2)
+    assert "'bbox' of an object is [1, 2], expected [left" in lines_under(printed, "lists of .*")[1]
 
 
 def test_cues_that_are_of_other_images(check, folder):
