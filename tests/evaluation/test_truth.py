@@ -6,7 +6,6 @@ import json
 import logging
 
 import pytest
-from conftest import coco_file
 
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import load_truth
@@ -40,12 +39,18 @@ def classes(truth: dict) -> dict:
     return {image_id: [o["category_id"] for o in objects] for image_id, objects in truth.items()}
 
 
+@pytest.fixture
+def tags(drawn_truth, tmp_path) -> str:
+    """Tags as the truth gives them before a test changes it."""
+    path = tmp_path / "tags.json"
+    path.write_text(json.dumps(drawn_truth))
+    return str(path)
+
+
 @pytest.fixture(params=[False, True], ids=["truth alone", "with tags"])
-def registered(scene, tmp_path, request):
-    """Registers a truth, alone or beside tags that are as they were; returns the set's name."""
-    tags = tmp_path / "tags.json"
-    tags.write_text(json.dumps(coco_file()))
-    more = {"tags": str(tags)} if request.param else {}
+def registered(scene, tags, request):
+    """Registers a truth, alone or beside tags; returns the set's name."""
+    more = {"tags": tags} if request.param else {}
     return lambda truth: scene(truth, **more)
 
 
@@ -105,9 +110,7 @@ def test_crowds_in_any_spelling(registered, drawn_truth, value, crowd):
     assert len(load_truth(name)[1]) == 3 - crowd
 
 
-def test_other_numbers_of_images_and_categories_than_the_tags_have(scene, drawn_truth, tmp_path):
-    tags = tmp_path / "tags.json"
-    tags.write_text(json.dumps(coco_file()))
+def test_other_numbers_of_images_and_categories_than_the_tags_have(scene, drawn_truth, tags):
     drawn_truth["categories"] = [{"id": "0", "name": "dog"}, {"id": "x", "name": "cat"}]
     for entry in drawn_truth["annotations"]:
         entry["image_id"] = {1: "2", 2: "1"}[entry["image_id"]]
@@ -115,16 +118,14 @@ def test_other_numbers_of_images_and_categories_than_the_tags_have(scene, drawn_
     first, second = drawn_truth["images"]
     first |= {"id": 2, "file_name": "./a.png"}
     second |= {"id": 1, "file_name": "b.jpg"}
-    truth = read_truth(scene(drawn_truth, tags=str(tags)))
+    truth = read_truth(scene(drawn_truth, tags=tags))
     assert classes(truth.objects) == ALL
     assert truth.notices == []
 
 
-def test_images_that_one_file_alone_has(scene, drawn_truth, tmp_path):
-    tags = tmp_path / "tags.json"
-    tags.write_text(json.dumps(coco_file()))
+def test_images_that_one_file_alone_has(scene, drawn_truth, tags):
     drawn_truth["images"][1]["file_name"] = "c.png"
-    truth = read_truth(scene(drawn_truth, tags=str(tags)))
+    truth = read_truth(scene(drawn_truth, tags=tags))
     assert classes(truth.objects) == {1: [0, 1, 0], 2: []}
     missing, more, objects = truth.notices
     assert "1 of the set's 2 images are not in it and count as without objects, first " in missing
@@ -132,11 +133,9 @@ def test_images_that_one_file_alone_has(scene, drawn_truth, tmp_path):
     assert objects.endswith("2 objects of images not in the set passed over")
 
 
-def test_ids_decide_where_no_name_is_known(scene, drawn_truth, tmp_path):
-    tags = tmp_path / "tags.json"
-    tags.write_text(json.dumps(coco_file()))
+def test_ids_decide_where_no_name_is_known(scene, drawn_truth, tags):
     for image in drawn_truth["images"]:
         image["file_name"] = f"upload-{image['id']}.png"
-    truth = read_truth(scene(drawn_truth, tags=str(tags)))
+    truth = read_truth(scene(drawn_truth, tags=tags))
     assert classes(truth.objects) == ALL
     assert truth.notices[0].endswith("has the name of one of the set; matched by their ids")
