@@ -128,10 +128,6 @@ def test_custom_datasets(name, points, tmp_path, monkeypatch):
         ({"name": "n", "images": "i"}, "'n': give 'tags' or 'points'"),
         ({"name": "n", "images": "$NOT_THERE", "points": "p"}, "NOT_THERE is not set"),
         ("n", r"CUSTOM\[0\]: expected keys"),
-        (
-            {"name": "n", "images": "i", "tags": "t.csv", "annotations": "a"},
-            "'n': tags in a CSV have no image and category ids",
-        ),
     ],
 )
 def test_custom_refusals(entry, message):

@@ -40,7 +40,8 @@ def trained(project, request) -> Path:
 
 
 def test_training_leaves_a_model_and_both_protocols_figures(trained):
-    assert (trained / FINAL).is_file()
+    names = json.loads((trained / "classes.json").read_text())["classes"]
+    assert torch.load(trained / FINAL, weights_only=True)["classes"] == names
     last_step, final = metrics(trained)[-2:]
     assert (last_step["iteration"], final["iteration"]) == (39, 40)
     assert {"segm/AP", "segm/AP50", "segm/AP75"} <= set(final)

@@ -6,6 +6,7 @@ import json
 import logging
 
 import pytest
+from PIL import Image
 
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import load_truth
@@ -139,3 +140,12 @@ def test_ids_decide_where_no_name_is_known(scene, drawn_truth, tags):
     truth = read_truth(scene(drawn_truth, tags=tags))
     assert classes(truth.objects) == ALL
     assert truth.notices[0].endswith("has the name of one of the set; matched by their ids")
+
+
+def test_tags_of_a_table(scene, drawn_truth, tmp_path):
+    (tmp_path / "tags.csv").write_text("file_name,tags\nb.png,cat;dog\na.png,dog;cat\n")
+    for stem, size in (("a", (6, 4)), ("b", (4, 4))):
+        Image.new("RGB", size).save(tmp_path / f"{stem}.png")
+    truth = read_truth(scene(drawn_truth, tags=str(tmp_path / "tags.csv")))
+    assert classes(truth.objects) == {1: ALL[2], 2: ALL[1]}
+    assert truth.notices == []

@@ -46,11 +46,6 @@ class WeakDataset:
             raise InputError(
                 f"data set {self.name!r}: give 'tags' or 'points' (or 'annotations', to evaluate)"
             )
-        if self.annotations and self.tags and self.tags.lower().endswith(".csv"):
-            raise InputError(
-                f"data set {self.name!r}: tags in a CSV have no image and category ids to compare "
-                "with 'annotations'; give the tags as COCO-style JSON"
-            )
 
 
 _registered: dict[str, WeakDataset] = {}
