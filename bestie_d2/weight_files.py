@@ -84,7 +84,8 @@ def _unreadable(path: str, error: Exception) -> InputError:
             "comes from, save the state dict alone: torch.save(model.state_dict(), FILE)"
         )
     lines = text.rpartition(UNPICKLER_ERROR)[2].strip().splitlines()
-    reason = lines[0].strip() if lines else type(error).__name__
+    told = lines and not isinstance(error, LookupError)  # whose text is a number of a table
+    reason = lines[0].strip() if told else "damaged, or of another form"
     return InputError(f"checkpoint {path}: not readable as PyTorch weights ({reason})")
 
 

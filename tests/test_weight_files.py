@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import gzip
 import os
 import pickle
 import struct
@@ -157,6 +158,7 @@ def write_half(path: str) -> None:
         (write_npz, "not readable as PyTorch weights"),
         (write_half, "not readable as PyTorch weights"),
         (lambda path: open(path, "w").close(), "not readable as PyTorch weights"),
+        (lambda path: Path(path).write_bytes(gzip.compress(b"a")), ".*damaged, or of another form"),
         (os.mkdir, "cannot be read"),
     ],
 )
