@@ -10,6 +10,10 @@ for one image. Growth with instances is that of the functions that are measured 
 
 from __future__ import annotations
 
+import bestie_d2  # noqa: F401 (before torch: it says how its threads wait)
+
+# isort: split
+
 import argparse
 import json
 import sys

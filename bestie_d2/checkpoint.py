@@ -10,15 +10,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from pickle import UnpicklingError
 
-import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
 import bestie_d2.timm_weights  # noqa: F401 (teaches Detectron2 the timm:// prefix)
 from bestie_d2.errors import InputError
 from bestie_d2.trained_classes import CLASSES, classes_beside, classes_in, compare_classes
+from bestie_d2.weight_files import as_tensors, of_model_zoo, read_weights
 
 BACKBONE = "backbone.body."
 HEAD = "head."
@@ -31,7 +30,6 @@ RESNET_HEAD_NAMES = (
 )
 VGG_FEATURES = "features."  # of torchvision's VGG and of the released PAM classifier
 PAM_ALIAS = re.compile(r"^layer\d_conv\d\.")  # its second names for the same tensors
-UNPICKLING = (UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, ImportError)
 LISTED = 5  # keys that an error names before it only counts
 
 
@@ -84,29 +82,15 @@ def recognize(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _load_file(path: str) -> object:
-    """What ``torch.save`` wrote, tensors and plain values only."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"checkpoint {path}: no such file") from None
-    except UNPICKLING as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: str, error: Exception) -> InputError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(f"checkpoint {path}: not readable as PyTorch weights ({reason})")
-
-
 def _state_dict_of(content: object, path: str) -> dict[str, Tensor]:
     """The state dict that a file holds bare or under ``model`` or ``state_dict``."""
     for key in ("model", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
+    state = as_tensors(content)
+    if state is None:
         raise InputError(f"checkpoint {path}: holds no state dict")
-    return {key.removeprefix("module."): value for key, value in content.items()}
+    return {key.removeprefix("module."): value for key, value in state.items()}
 
 
 def _listed(keys: list[str]) -> str:
@@ -143,7 +127,7 @@ def load_released_bestie(model: nn.Module, path: str) -> None:
     Raises:
         InputError: names what is missing, left over or of another shape.
     """
-    _load_strictly(model, rename_released_bestie(_state_dict_of(_load_file(path), path)), path)
+    _load_strictly(model, rename_released_bestie(_state_dict_of(read_weights(path), path)), path)
 
 
 def load_released_pam(model: nn.Module, path: str) -> None:
@@ -156,7 +140,7 @@ def load_released_pam(model: nn.Module, path: str) -> None:
     Raises:
         InputError: names what is missing, left over or of another shape.
     """
-    _load_strictly(model, rename_released_pam(_state_dict_of(_load_file(path), path)), path)
+    _load_strictly(model, rename_released_pam(_state_dict_of(read_weights(path), path)), path)
 
 
 def classes_of_weights(path: str) -> list[str] | None:
@@ -167,8 +151,7 @@ def classes_of_weights(path: str) -> list[str] | None:
     Raises:
         InputError: the file is no file of weights, or a list of classes is damaged.
     """
-    readable = os.path.isfile(path) and not path.endswith(".pkl")  # else fetched, or the zoo's
-    return _classes_of(_load_file(path) if readable else {}, path)
+    return _classes_of(read_weights(path) if os.path.isfile(path) else {}, path)  # else fetched
 
 
 def _classes_of(content: object, path: str) -> list[str] | None:
@@ -223,12 +206,10 @@ class BestieCheckpointer(DetectionCheckpointer):
         Raises:
             InputError: it is no file of weights.
         """
-        if filename.endswith(".pkl"):  # Detectron2's model zoo
-            try:
-                return super()._load_file(filename)
-            except UNPICKLING as error:
-                raise _unreadable(filename, error) from None
-        content = _load_file(filename)
+        content = read_weights(filename)
+        from_zoo = of_model_zoo(content)
+        if from_zoo:
+            return from_zoo
         state = recognize(_state_dict_of(content, filename))
         names = _classes_of(content, filename)
         known = {"model": state, CLASSES: names} if names else {"model": state}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import bestie_d2  # noqa: F401 (before torch: it says how its threads wait)
+
+# isort: split
+
 import itertools
 import os
 from collections.abc import Callable, Iterator

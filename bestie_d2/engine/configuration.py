@@ -71,7 +71,10 @@ def _merge_file(cfg: CfgNode, path: str) -> None:
     if base is not None and not isinstance(base, str):
         raise ValueError(f"{BASE} is {base!r}, expected one file name")
     if base and base.startswith(MODEL_ZOO):
-        cfg.merge_from_file(model_zoo.get_config_file(base.removeprefix(MODEL_ZOO)))
+        name = base.removeprefix(MODEL_ZOO)
+        if os.path.isabs(name) or ".." in name.split("/"):  # Detectron2 runs what a file asks for
+            raise ValueError(f"{BASE} {base} is no file of the model zoo")
+        cfg.merge_from_file(model_zoo.get_config_file(name))
     elif base:
         _merge_file(cfg, os.path.join(os.path.dirname(path), os.path.expanduser(base)))
     _make_floats(cfg, content)

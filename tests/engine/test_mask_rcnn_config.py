@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from detectron2 import model_zoo
 from detectron2.data import MetadataCatalog
 
 from bestie_d2.data import expand_path
@@ -52,3 +54,18 @@ def test_an_unknown_name_of_the_model_zoo_is_told(tmp_path):
     path.write_text('_BASE_: "model_zoo://no_such.yaml"')
     with pytest.raises(InputError, match=r"wrong\.yaml: .*no_such\.yaml"):
         load_config(str(path))
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_file_elsewhere_is_not_read_as_the_model_zoos(tmp_path, absolute):
+    """The zoo's files may hold Python, which Detectron2 runs."""
+    mark = tmp_path / "it_ran"
+    program = tmp_path / "program.yaml"
+    program.write_text(f'SEED: !!python/object/apply:os.system ["touch {mark}"]')
+    zoo = Path(model_zoo.__file__).parent / "configs"
+    name = program if absolute else os.path.relpath(program, zoo)
+    path = tmp_path / "wrong.yaml"
+    path.write_text(f'_BASE_: "model_zoo://{name}"')
+    with pytest.raises(InputError, match=r"wrong\.yaml: _BASE_ model_zoo://.* is no file of the"):
+        load_config(str(path))
+    assert not mark.exists()

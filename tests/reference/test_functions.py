@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cut_excerpt import SCENE
+from reference_vectors import read_scene
 
 from bestie_d2.labeling.grouping import group_instances
 from bestie_d2.labeling.pseudo_labels import transfer_semantic_knowledge
@@ -16,31 +18,20 @@ from bestie_d2.ops.heatmap import find_peaks
 from bestie_d2.structures import InstanceTargets, PointCues
 
 TOLERANCE = 1e-5  # as the README beside the vectors states
-SCENES = 6
+SCENES = [("excerpt", SCENE), *(("whole", index) for index in range(6))]
 
 
 def pytest_generate_tests(metafunc):
-    metafunc.parametrize("index", range(SCENES), scope="module")
+    names = ("reference", "index")
+    metafunc.parametrize(names, SCENES, indirect=["reference"], scope="module")
 
 
 @pytest.fixture(scope="module")
-def files(shared: Path) -> list[Path]:
-    found = sorted((shared / "reference").glob("functions_seed*.npz"))
-    assert found, f"no functions_seed*.npz in {shared / 'reference'}"
-    return found
-
-
-@pytest.fixture(scope="module")
-def scenes(files: list[Path], index: int) -> list[dict[str, np.ndarray]]:
+def scenes(reference: Path, index: int) -> list[dict[str, np.ndarray]]:
     """Scene ``index`` of every file."""
-    prefix = f"s{index}_"
-    scenes = []
-    for path in files:
-        with np.load(path) as vectors:
-            scenes.append(
-                {k.removeprefix(prefix): vectors[k] for k in vectors if k.startswith(prefix)}
-            )
-    return scenes
+    found = sorted(reference.glob("functions_seed*.npz"))
+    assert found, f"no functions_seed*.npz in {reference}"
+    return [read_scene(path, index) for path in found]
 
 
 def tensors(scene: dict[str, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor, PointCues]:

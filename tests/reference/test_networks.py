@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
+from reference_vectors import read_outputs, read_state, ruled_input
 
 from bestie_d2.checkpoint import BestieCheckpointer, load_released_bestie, load_released_pam
 from bestie_d2.engine.configuration import load_config
@@ -22,20 +21,12 @@ NETWORKS = {
     "hrnet48": ("bestie_voc.yaml", []),
     "resnet50": ("bestie_voc_R50.yaml", []),
 }
+SOURCES = [
+    ("excerpt", "hrnet32"),
+    ("excerpt", "resnet50"),
+    *(("whole", network) for network in NETWORKS),
+]
 RELATIVE_TOLERANCE = 1e-3  # of the output's standard deviation, as the vectors' README states
-
-
-def ruled_tensor(name: str, shape: list[int]) -> torch.Tensor:
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
-    if name.endswith("num_batches_tracked"):
-        return torch.zeros(shape, dtype=torch.int64)
-    if name.endswith("running_var"):
-        return 1 + 0.1 * noise.abs()
-    if name.endswith("running_mean"):
-        return 0.1 * noise
-    if noise.dim() == 1:
-        return 1 + 0.1 * noise if name.endswith("weight") else 0.1 * noise
-    return noise * (0.5 / (noise.numel() / shape[0])) ** 0.5
 
 
 def build(name: str):
@@ -44,35 +35,36 @@ def build(name: str):
     return build_model(load_config(str(CONFIGS / config_file), common + overrides)).eval()
 
 
-@pytest.fixture(params=sorted(NETWORKS))
-def released(request, shared: Path, tmp_path: Path) -> tuple[str, dict, str]:
-    """Name, state dict and file of a checkpoint in the released naming."""
-    keys = json.loads((shared / "reference" / f"released_{request.param}_keys.json").read_text())
-    state = {name: ruled_tensor(name, shape) for name, shape in keys.items()}
+@pytest.fixture
+def released(reference: Path, network: str, tmp_path: Path) -> tuple[dict, str]:
+    """State dict and file of a checkpoint in the released naming."""
+    state = read_state(reference, network)
     path = str(tmp_path / "released.pt")
     torch.save({"model": state}, path)
-    return request.param, state, path
+    return state, path
 
 
-def assert_same_outputs(model, vectors: dict[str, np.ndarray]) -> None:
-    image = torch.from_numpy(vectors["input"])
+def assert_same_outputs(model, outputs: dict[str, np.ndarray], step: int) -> None:
+    image = ruled_input()
     with torch.no_grad():
         maps = model.head(model.backbone(image), tuple(image.shape[-2:]))
     for ours, name in ((maps.sem_seg, "seg"), (maps.center, "center"), (maps.offset, "offset")):
-        theirs = vectors[name]
-        assert np.abs(ours.numpy() - theirs).max() < RELATIVE_TOLERANCE * theirs.std()
+        theirs = outputs[name]
+        difference = np.abs(ours.numpy()[..., ::step, ::step] - theirs)
+        assert difference.max() < RELATIVE_TOLERANCE * theirs.std()
 
 
-def test_released_checkpoint_gives_the_released_output(released, shared):
-    name, state, path = released
-    vectors = dict(np.load(shared / "reference" / f"released_{name}_forward.npz"))
-    model = build(name)
+@pytest.mark.parametrize(("reference", "network"), SOURCES, indirect=["reference"])
+def test_released_checkpoint_gives_the_released_output(reference, network, released):
+    state, path = released
+    expected = read_outputs(reference, network)
+    model = build(network)
     load_released_bestie(model, path)
-    assert_same_outputs(model, vectors)
+    assert_same_outputs(model, *expected)
 
-    through_weights = build(name)
+    through_weights = build(network)
     BestieCheckpointer(through_weights).load(path)
-    assert_same_outputs(through_weights, vectors)
+    assert_same_outputs(through_weights, *expected)
 
     dropped = next(iter(state))
     torch.save({"extra": state[dropped], **{k: state[k] for k in state if k != dropped}}, path)
@@ -81,11 +73,9 @@ def test_released_checkpoint_gives_the_released_output(released, shared):
 
 
 @pytest.fixture
-def released_pam(shared: Path, tmp_path: Path) -> tuple[dict, str]:
+def released_pam(reference: Path, tmp_path: Path) -> tuple[dict, str]:
     """State dict and file of a PAM classifier in the released naming, every tensor twice in it."""
-    keys = json.loads((shared / "reference" / "released_pam_vgg16_keys.json").read_text())
-    alias = json.loads((shared / "reference" / "released_pam_vgg16_aliases.json").read_text())
-    state = {name: ruled_tensor(alias.get(name, name), shape) for name, shape in keys.items()}
+    state = read_state(reference, "pam_vgg16")
     path = str(tmp_path / "PAM.pth")
     torch.save(state, path)
     return state, path
@@ -96,11 +86,12 @@ def build_pam():
     return build_model(load_config(str(CONFIGS / "pam_voc.yaml"), common)).eval()
 
 
-def test_released_pam_gives_the_released_logits_and_maps(released_pam, shared):
+@pytest.mark.parametrize("reference", ["excerpt", "whole"], indirect=True)
+def test_released_pam_gives_the_released_logits_and_maps(reference, released_pam):
     state, path = released_pam
-    vectors = dict(np.load(shared / "reference" / "released_pam_vgg16_forward.npz"))
-    image = torch.from_numpy(vectors["input"])
-    tags = torch.from_numpy(vectors["image_classes"]).bool().flatten()
+    outputs, step = read_outputs(reference, "pam_vgg16")
+    image = ruled_input()
+    tags = torch.from_numpy(outputs["image_classes"]).bool().flatten()
     strict, through_weights = build_pam(), build_pam()
     load_released_pam(strict, path)
     BestieCheckpointer(through_weights, whole=True).load(path)
@@ -108,10 +99,12 @@ def test_released_pam_gives_the_released_logits_and_maps(released_pam, shared):
         with torch.no_grad():
             raw = model.class_activation_maps(image)
         logits = raw.mean(dim=(-2, -1)).numpy()
-        assert np.abs(logits - vectors["logits"]).max() < RELATIVE_TOLERANCE * logits.std()
-        maps = np.zeros(vectors["cam"].shape[1:], np.float32)
-        maps[tags] = activation_maps(raw[0, tags], tuple(image.shape[-2:])).numpy()
-        assert np.abs(maps - vectors["cam"][0]).max() < RELATIVE_TOLERANCE * vectors["cam"].std()
+        assert np.abs(logits - outputs["logits"]).max() < RELATIVE_TOLERANCE * logits.std()
+        cam = outputs["cam"][0]
+        tagged = activation_maps(raw[0, tags], tuple(image.shape[-2:])).numpy()
+        maps = np.zeros_like(cam)
+        maps[tags] = tagged[:, ::step, ::step]
+        assert np.abs(maps - cam).max() < RELATIVE_TOLERANCE * cam.std()
 
     torch.save({k: v for k, v in state.items() if k != "extra_conv4.bias"}, path)
     with pytest.raises(InputError, match=r"missing head\.extra_conv4\.bias$"):

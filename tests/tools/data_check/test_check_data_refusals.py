@@ -85,6 +85,17 @@ def test_weights_that_are_none(name, content, check, folder):
     assert told.startswith(f"checkpoint {path}: not readable as PyTorch weights (")
 
 
+@pytest.mark.parametrize("name", ["weights.pth", "weights.pkl"])
+def test_weights_that_hold_a_program(name, check, folder):
+    mark, path = folder / "it_ran", folder / name
+    path.write_bytes(f"cos\nsystem\n(Vtouch {mark}\ntR.".encode())
+    printed = check("bestie_shapes", {**BESTIE, "MODEL.WEIGHTS": path}, code=2)
+    count, told = lines_under(printed, "weights")
+    assert count == "weights: 1"
+    assert told.startswith(f"checkpoint {path}: holds os.system, which is no weights: not loaded")
+    assert not mark.exists()
+
+
 @pytest.mark.parametrize("below", ["", "/deep/er"])
 def test_an_output_that_is_a_file(below, check, folder):
     path = folder / "output"

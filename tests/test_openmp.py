@@ -1,0 +1,98 @@
+"""Waiting threads sleep, in every command, before OpenMP is loaded with torch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("tools", "datasets", "benchmarks")
+COMMANDS = [
+    path
+    for folder in FOLDERS
+    for path in sorted((ROOT / folder).glob("*.py"))
+    if '__name__ == "__main__"' in path.read_text(encoding="utf-8") and path.stem != "setup_env"
+]
+NAMES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+
+# Runs a file up to its first import of torch, and prints what is set there.
+UP_TO_TORCH = """
+import os, runpy, sys
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            print([os.environ.get(name) for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")])
+            sys.stdout.flush()
+            os._exit(0)
+
+sys.meta_path.insert(0, Watch())
+sys.path.insert(0, os.path.dirname(sys.argv[1]))
+runpy.run_path(sys.argv[1], run_name="a_command")
+print("no torch")
+"""
+
+
+def environment(**ours: str) -> dict[str, str]:
+    rest = {key: value for key, value in os.environ.items() if key not in NAMES}
+    return rest | ours | {"PYTHONPATH": str(ROOT)}
+
+
+def at_torch(path: Path, **ours: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", UP_TO_TORCH, str(path)],
+        env=environment(**ours),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return done.stdout.strip() or done.stderr
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.stem)
+def test_every_command_sets_it_before_torch(path):
+    assert at_torch(path) == "['10000', None]"
+
+
+def test_all_commands_are_there():
+    names = [path.stem for path in COMMANDS]
+    assert {"train_net", "check_data", "prepare_voc", "run", "side_by_side"} <= set(names)
+    assert len(names) == 12
+
+
+def test_the_tests_set_it_before_torch():
+    assert at_torch(ROOT / "tests" / "conftest.py") == "['10000', None]"
+
+
+@pytest.mark.parametrize("package", ["data", "modeling", "checkpoint"])
+def test_every_part_of_the_package_sets_it_before_torch(package, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(f"import bestie_d2.{package}")
+    assert at_torch(program) == "['10000', None]"
+
+
+@pytest.mark.parametrize(
+    ("ours", "expected"),
+    [
+        ({"GOMP_SPINCOUNT": "7"}, "['7', None]"),
+        ({"OMP_WAIT_POLICY": "passive"}, "[None, 'passive']"),
+        ({"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "0"}, "['0', 'active']"),
+    ],
+)
+def test_the_users_settings_win(ours, expected):
+    assert at_torch(ROOT / "tools" / "train_net.py", **ours) == expected
+
+
+def test_processes_started_later_inherit_it():
+    program = (
+        "import bestie_d2, os, subprocess, sys\n"
+        "assert 'torch' not in sys.modules\n"
+        "subprocess.run([sys.executable, '-c', 'import os; print(os.environ[\"GOMP_SPINCOUNT\"])'])"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.stdout == "10000\n", done.stderr
