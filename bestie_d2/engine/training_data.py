@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from detectron2.config import CfgNode
-from detectron2.data import (
-    DatasetMapper,
-    build_detection_train_loader,
-    get_detection_dataset_dicts,
-)
+from detectron2.data import build_detection_train_loader, get_detection_dataset_dicts
 from detectron2.utils import comm
 
-from bestie_d2.data import MAPPER_REGISTRY
+from bestie_d2.data import MAPPER_REGISTRY, DetectionMapper
 from bestie_d2.data.training_stream import TrainingStream
 from bestie_d2.errors import InputError
 
@@ -44,7 +40,7 @@ def build_training_loader(cfg: CfgNode, *, seed: int, start: int) -> Iterable[li
         records = get_detection_dataset_dicts(
             cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
         )
-        mapper = DatasetMapper(cfg, is_train=True)
+        mapper = DetectionMapper(cfg, is_train=True)
     if not records:
         raise InputError("DATASETS.TRAIN is empty: name a data set to train on")
     return loader_of(

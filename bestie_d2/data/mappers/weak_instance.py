@@ -11,8 +11,9 @@ from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 
 from bestie_d2.data.augmentation import build_training_augmentations
-from bestie_d2.data.instance_labels import attach_instance_labels
-from bestie_d2.data.mappers.image_tags import read_image_of, tags_as_mask
+from bestie_d2.data.images import ImageReader
+from bestie_d2.data.instance_labels import attach_instance_labels, move_instance_map
+from bestie_d2.data.mappers.image_tags import tags_as_mask
 from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
 from bestie_d2.data.paths import expand_path
 from bestie_d2.data.readers import read_weak_sem_seg
@@ -48,7 +49,7 @@ class WeakInstanceMapper:
         self,
         *,
         augmentations: list[T.Augmentation],
-        image_format: str,
+        reader: ImageReader,
         num_classes: int,
         supervision: str,
         min_area: int,
@@ -57,13 +58,13 @@ class WeakInstanceMapper:
         """
         Args:
             augmentations: applied to image and map together.
-            image_format: of the image's channels, such as "RGB".
+            reader: of the images.
             num_classes: C.
             supervision: "tags" puts centers at the instances' centroids, "points" at the cues.
             min_area, whole_pixel_centers: as in ``transfer_semantic_knowledge``.
         """
         self.augmentations = T.AugmentationList(augmentations)
-        self.image_format = image_format
+        self.reader = reader
         self.num_classes = num_classes
         self.centers = "cue" if supervision == "points" else "component"
         self.labeling = {"min_area": min_area, "whole_pixel_centers": whole_pixel_centers}
@@ -73,7 +74,7 @@ class WeakInstanceMapper:
         node = cfg.MODEL.BESTIE
         return {
             "augmentations": build_training_augmentations(cfg),
-            "image_format": cfg.INPUT.FORMAT,
+            "reader": ImageReader.from_config(cfg),
             "num_classes": node.NUM_CLASSES,
             "supervision": node.SUPERVISION,
             "min_area": node.MIN_AREA,
@@ -110,7 +111,7 @@ class WeakInstanceMapper:
             InputError: an unreadable file, or an image whose size is not the record's.
         """
         record = copy.copy(record)
-        image = read_image_of(record, self.image_format)
+        image = self.reader.read_of(record)
         size = (record["height"], record["width"])
         weak_map = read_weak_sem_seg(record.pop("sem_seg_file_name"), self.num_classes, size)
         augmented = T.AugInput(image, sem_seg=weak_map)
@@ -123,7 +124,7 @@ class WeakInstanceMapper:
         record["cues"] = transform_cues(record["cues"], transforms)
         if "instance_labels" in record:
             labels = record.pop("instance_labels")
-            moved = transforms.apply_segmentation(labels.draw(size))
+            moved = move_instance_map(labels.draw(size), transforms)
             found = pseudo_labels_of_map(moved, labels.classes, **self.labeling)
             if self.centers == "cue":
                 found = with_cues_as_peaks(found, record["cues"], image_classes.numpy())
