@@ -7,11 +7,14 @@ them, and cannot open many TIFFs; the values are therefore read by tifffile and 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import BinaryIO
 
 import cv2
 import numpy as np
+from detectron2.config import CfgNode
 from PIL import Image
 from tifffile import TiffFile
 
@@ -55,15 +58,20 @@ class Intensity:
     percentiles: tuple[float, float] = OWN_RANGE
     fixed_range: tuple[float, float] | tuple[()] = ()
 
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Intensity:
+        node = cfg.INPUT.INTENSITY
+        return cls(tuple(node.PERCENTILES), tuple(node.RANGE))
+
     def __post_init__(self) -> None:
         low_high = self.percentiles
-        if len(low_high) != 2 or not 0 <= low_high[0] < low_high[1] <= 100:
+        if not _rises(low_high) or not (low_high[0] >= 0 and low_high[1] <= OWN_RANGE[1]):
             raise InputError(
                 f"INPUT.INTENSITY.PERCENTILES is {low_high}, expected (lower, upper) in 0 to 100, "
                 "such as (1.0, 99.8)"
             )
         given = self.fixed_range
-        if given and (len(given) != 2 or not given[0] < given[1]):
+        if given and not _rises(given):
             raise InputError(
                 f"INPUT.INTENSITY.RANGE is {given}, expected (lower, upper), such as (0, 4095), or "
                 "() for each image's own"
@@ -93,7 +101,7 @@ class Intensity:
         image of one value. Hidden values count for nothing."""
         values, opacity = image.values.astype(np.float64), image.opacity
         low, high = self.limits(values if opacity is None else values[opacity > 0])
-        spread = (values - low) * (WHITE / (high - low)) if low < high else np.zeros(values.shape)
+        spread = (values - low) / (high - low) * WHITE if low < high else np.zeros(values.shape)
         scaled = spread.clip(0, WHITE)
         if image.inverted and low < high:
             scaled = WHITE - scaled
@@ -101,6 +109,12 @@ class Intensity:
             return scaled
         share = opacity if scaled.ndim == opacity.ndim else opacity[..., None]
         return scaled * share + WHITE * (1 - share)
+
+
+def _rises(values: Sequence[object]) -> bool:
+    """Whether they are two numbers, the lower one first."""
+    numbers = [value for value in values if isinstance(value, Real)]
+    return len(values) == len(numbers) == 2 and numbers[0] < numbers[1]
 
 
 def nearly_black(scaled: np.ndarray) -> bool:

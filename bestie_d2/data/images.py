@@ -88,9 +88,7 @@ class ImageReader:
     @classmethod
     def from_config(cls, cfg: CfgNode, image_format: str = "") -> ImageReader:
         """As a configuration says; in another format if one is given, such as for drawing."""
-        node = cfg.INPUT.INTENSITY
-        intensity = Intensity(tuple(node.PERCENTILES), tuple(node.RANGE))
-        return cls(image_format or cfg.INPUT.FORMAT, intensity)
+        return cls(image_format or cfg.INPUT.FORMAT, Intensity.from_config(cfg))
 
     def read(self, path: str) -> np.ndarray:
         """(H, W, channels) uint8.

@@ -34,14 +34,10 @@ def read_weak_sem_seg(path: str, num_classes: int, size: Size | None = None) -> 
             index above ``num_classes`` that is not 255, or more classes than a map can hold; the
             line names the file.
     """
-    if num_classes > MAX_CLASSES:
-        raise InputError(
-            f"index map {path}: {num_classes} classes, and weak maps hold at most {MAX_CLASSES}"
-        )
+    check_class_limit(f"index map {path}", num_classes)
     try:
         with Image.open(path) as image:
-            mode, stored = image.mode, image.tile[0].args if image.tile else None
-            array = np.array(image) // STEPS.get(stored if isinstance(stored, str) else "", 1)
+            mode, array = image.mode, _indices(image)
     except FileNotFoundError:
         raise InputError(f"index map {path}: no such file") from None
     except IMAGE_ERRORS as error:
@@ -55,12 +51,30 @@ def read_weak_sem_seg(path: str, num_classes: int, size: Size | None = None) -> 
             f"index map {path}: {array.shape[0]}x{array.shape[1]} pixels (height x width), "
             f"but its image has {size[0]}x{size[1]}"
         )
-    wrong = array[((array < 0) | (array > num_classes)) & (array != IGNORE_INDEX)]
+    wrong = array[(array > num_classes) & (array != IGNORE_INDEX)]
     if wrong.size:
         raise InputError(
             f"index map {path}: index {wrong.max()}, expected 0..{num_classes} or {IGNORE_INDEX}"
         )
     return array.astype(np.uint8)
+
+
+def check_class_limit(what: str, num_classes: int) -> None:
+    """Refuse more classes than a weak map can hold; the line begins with ``what``."""
+    if num_classes > MAX_CLASSES:
+        raise InputError(
+            f"{what}: {num_classes} classes, and weak maps, of a byte a pixel, hold at most "
+            f"{MAX_CLASSES} beside background and unknown"
+        )
+
+
+def _indices(image: Image.Image) -> np.ndarray:
+    """(H, W) of an unsigned type, the values as they are stored."""
+    stored = image.tile[0].args if image.tile else ""
+    array = np.array(image)
+    if isinstance(stored, str) and stored in STEPS:
+        return array // STEPS[stored]
+    return array.view(np.uint32) if array.dtype == np.int32 else array
 
 
 def load_json(path: str, fields: Mapping[str, Sequence[str]]) -> dict:

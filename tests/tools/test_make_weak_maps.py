@@ -113,7 +113,7 @@ def test_unreadable_images(run, refused, images, capsys):
     whole = (images / "a.png").read_bytes()
     (images / "a.png").write_bytes(whole[: len(whole) // 2])
     line = refused()
-    assert f"image {images / 'a.png'}: cannot be read" in line
+    assert f"image {images / 'a.png'}: not a readable image" in line
     assert "--skip-bad" in line
     refused("--jobs", "2")
     assert list((images.parent / "maps").iterdir()) == []  # nothing before all can be made

@@ -12,6 +12,7 @@ from detectron2.data import transforms as T
 from torch import Tensor
 
 from bestie_d2.data.augmentation import build_tag_augmentations
+from bestie_d2.data.deep_images import Intensity
 from bestie_d2.data.images import ImageReader
 from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
 from bestie_d2.data.tagged_records import load_tagged_records
@@ -31,24 +32,31 @@ class ImageTagMapper:
 
     @configurable
     def __init__(
-        self, *, augmentations: list[T.Augmentation], reader: ImageReader, num_classes: int
+        self,
+        *,
+        augmentations: list[T.Augmentation],
+        image_format: str,
+        num_classes: int,
+        intensity: Intensity | None = None,
     ) -> None:
         """
         Args:
             augmentations: of the image.
-            reader: of the images.
+            image_format: of the image's channels, such as "RGB".
             num_classes: C.
+            intensity: how images of more than 8 bits become 8; None: by their own range.
         """
         self.augmentations = T.AugmentationList(augmentations)
-        self.reader = reader
+        self.reader = ImageReader(image_format, intensity or Intensity())
         self.num_classes = num_classes
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
         return {
             "augmentations": build_tag_augmentations(cfg),
-            "reader": ImageReader.from_config(cfg),
+            "image_format": cfg.INPUT.FORMAT,
             "num_classes": num_classes(cfg),
+            "intensity": Intensity.from_config(cfg),
         }
 
     @staticmethod

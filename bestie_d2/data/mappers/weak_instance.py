@@ -11,6 +11,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 
 from bestie_d2.data.augmentation import build_training_augmentations
+from bestie_d2.data.deep_images import Intensity
 from bestie_d2.data.images import ImageReader
 from bestie_d2.data.instance_labels import attach_instance_labels, move_instance_map
 from bestie_d2.data.mappers.image_tags import tags_as_mask
@@ -49,22 +50,24 @@ class WeakInstanceMapper:
         self,
         *,
         augmentations: list[T.Augmentation],
-        reader: ImageReader,
+        image_format: str,
         num_classes: int,
         supervision: str,
         min_area: int,
         whole_pixel_centers: bool,
+        intensity: Intensity | None = None,
     ) -> None:
         """
         Args:
             augmentations: applied to image and map together.
-            reader: of the images.
+            image_format: of the image's channels, such as "RGB".
             num_classes: C.
             supervision: "tags" puts centers at the instances' centroids, "points" at the cues.
             min_area, whole_pixel_centers: as in ``transfer_semantic_knowledge``.
+            intensity: how images of more than 8 bits become 8; None: by their own range.
         """
         self.augmentations = T.AugmentationList(augmentations)
-        self.reader = reader
+        self.reader = ImageReader(image_format, intensity or Intensity())
         self.num_classes = num_classes
         self.centers = "cue" if supervision == "points" else "component"
         self.labeling = {"min_area": min_area, "whole_pixel_centers": whole_pixel_centers}
@@ -74,11 +77,12 @@ class WeakInstanceMapper:
         node = cfg.MODEL.BESTIE
         return {
             "augmentations": build_training_augmentations(cfg),
-            "reader": ImageReader.from_config(cfg),
+            "image_format": cfg.INPUT.FORMAT,
             "num_classes": node.NUM_CLASSES,
             "supervision": node.SUPERVISION,
             "min_area": node.MIN_AREA,
             "whole_pixel_centers": node.WHOLE_PIXEL_CENTERS,
+            "intensity": Intensity.from_config(cfg),
         }
 
     @staticmethod
