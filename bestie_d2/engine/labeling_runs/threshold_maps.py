@@ -86,7 +86,7 @@ class ThresholdMaps:
         folder = str(self.images[0].parent.resolve())
         settings = {"images": folder, "class index": self.class_index, **asdict(self.recipe)}
         if self.reader != ImageReader():
-            settings |= asdict(self.reader.intensity)
+            settings["intensity"] = self.reader.intensity.describe()
         maps.begin(settings, overwrite=overwrite)
         pending = [path for path in self.images if not maps.has(path.stem)]
         if len(pending) < len(self.images):
