@@ -21,7 +21,7 @@ from PIL import Image
 from scenes import make_scene
 
 from bestie_d2.data import WeakInstanceMapper
-from bestie_d2.data.mappers.image_tags import read_image_of, tags_as_mask
+from bestie_d2.data.mappers.image_tags import tags_as_mask
 from bestie_d2.data.readers import read_weak_sem_seg
 from bestie_d2.engine.training_data import loader_of
 from bestie_d2.labeling.pseudo_labels import find_pseudo_labels
@@ -77,7 +77,7 @@ def split_of_mapper(cfg: CfgNode, records: list[dict], repeat: int) -> dict[str,
 
     for record in records * repeat:
         size = (record["height"], record["width"])
-        image = timed("read image", read_image_of, record, mapper.image_format)
+        image = timed("read image", mapper.reader.read_of, record)
         weak_map = timed(
             "read map", read_weak_sem_seg, record["sem_seg_file_name"], mapper.num_classes, size
         )

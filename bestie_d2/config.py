@@ -39,6 +39,13 @@ def _add_dataset_keys(cfg: CfgNode) -> None:
 def _add_input_keys(cfg: CfgNode) -> None:
     # Who makes training examples: a name in bestie_d2.data.MAPPER_REGISTRY, or "" for Detectron2.
     cfg.INPUT.MAPPER = ""
+    # Images of more than 8 bits are scaled to 8: which values become black and white. Percentiles
+    # of an image's own values: (0, 100) is from its smallest to its largest; where a few pixels
+    # are much brighter than all others, as in fluorescence microscopy, (1.0, 99.8).
+    cfg.INPUT.INTENSITY = CfgNode()
+    cfg.INPUT.INTENSITY.PERCENTILES = (0.0, 100.0)
+    # ... or two values for all images, such as (0, 4095) for a 12-bit camera (() = percentiles).
+    cfg.INPUT.INTENSITY.RANGE = ()
     cfg.INPUT.BESTIE = CfgNode()
     # Training images are resized until their longer side is so many pixels (sides 32 k + 1) ...
     cfg.INPUT.BESTIE.LONG_SIDE = 449

@@ -22,6 +22,8 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
+from bestie_d2.data import ImageReader
+from bestie_d2.data.deep_images import OWN_RANGE, Intensity
 from bestie_d2.engine.checks import check_config
 from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config, with_trained_weights
@@ -35,7 +37,7 @@ from bestie_d2.structures import IGNORE_INDEX
 # Options that only one kind of method takes.
 OF_NETWORKS = ("config_file", "dataset", "cam_threshold", "min_margin")
 OF_THRESHOLDS = (
-    *("images", "class_index", "draw", "truth", "points"),
+    *("images", "class_index", "draw", "truth", "points", "percentiles", "range"),
     *(field.name for field in fields(ForegroundRecipe) if field.name != "method"),
 )
 
@@ -83,6 +85,10 @@ def add_threshold_options(parser: argparse.ArgumentParser) -> None:
     add("--draw", default=0, type=int, metavar="N", help="draw N images to <output>-preview.png")
     add("--truth", metavar="JSON", help="COCO instances: say the foreground IoU")
     add("--points", metavar="JSON", help="points: say how many the components hold")
+    add("--percentiles", nargs=2, type=float, default=OWN_RANGE, metavar=("LOW", "HIGH"),
+        help="of images deeper than 8 bits, as INPUT.INTENSITY.PERCENTILES")  # fmt: skip
+    add("--range", nargs=2, type=float, default=(), metavar=("LOW", "HIGH"),
+        help="of the same, as INPUT.INTENSITY.RANGE")  # fmt: skip
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -147,8 +153,14 @@ def from_thresholds(arguments: argparse.Namespace) -> None:
     )
     images = find_images(arguments.images, arguments.output)
     references = References.read(arguments.images, truth=arguments.truth, points=arguments.points)
+    intensity = Intensity(tuple(arguments.percentiles), tuple(arguments.range))
     maps = ThresholdMaps(
-        images, arguments.output, recipe, arguments.class_index, references.classes
+        images,
+        arguments.output,
+        recipe,
+        arguments.class_index,
+        references.classes,
+        ImageReader(intensity=intensity),
     )
     made = maps.make(
         jobs=arguments.jobs, skip_bad=arguments.skip_bad, overwrite=arguments.overwrite

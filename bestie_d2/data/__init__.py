@@ -2,8 +2,10 @@
 
 from bestie_d2.data.cue_files import read_cues
 from bestie_d2.data.datasets import register_custom_datasets, register_weak_dataset
+from bestie_d2.data.images import ImageReader
 from bestie_d2.data.mappers import (
     MAPPER_REGISTRY,
+    DetectionMapper,
     EvaluationMapper,
     ImageTagMapper,
     WeakInstanceMapper,
@@ -16,7 +18,9 @@ from bestie_d2.data.weak_labels import attach_weak_labels, load_weak_records
 
 __all__ = [
     "MAPPER_REGISTRY",
+    "DetectionMapper",
     "EvaluationMapper",
+    "ImageReader",
     "ImageTagMapper",
     "WeakInstanceMapper",
     "attach_weak_labels",

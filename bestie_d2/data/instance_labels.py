@@ -9,6 +9,7 @@ from numbers import Real
 from pathlib import Path
 
 import numpy as np
+from detectron2.data import transforms as T
 from pycocotools import mask as mask_api
 
 from bestie_d2.data.datasets.object_masks import check_mask
@@ -17,7 +18,9 @@ from bestie_d2.errors import InputError
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
 
 LABEL_LISTS = {**IMAGE_LISTS, "annotations": ("image_id", "category_id", "segmentation")}
-MAX_INSTANCES = IGNORE_INDEX - 1  # an instance map is uint8: 0 is no instance, 255 is padding
+BYTE_INSTANCES = IGNORE_INDEX - 1  # that a map of bytes can hold: 0 is no instance, 255 padding
+BYTE = 256
+MAX_INSTANCES = BYTE * BYTE - 2  # of two bytes; 65535 is padding
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,28 @@ class InstanceLabels:
     rles: list[dict] = field(default_factory=list)
 
     def draw(self, size: Size) -> np.ndarray:
-        """(H, W) uint8 map of the instances, 1 and on; a later one covers an earlier one."""
-        drawn = np.full(size, BACKGROUND_INDEX, dtype=np.uint8)
+        """(H, W) map of the instances, 1 and on, uint8 or, if they are more than 254, uint16; a
+        later one covers an earlier one."""
+        dtype = np.uint8 if len(self.rles) <= BYTE_INSTANCES else np.uint16
+        drawn = np.full(size, BACKGROUND_INDEX, dtype=dtype)
         for number, rle in enumerate(self.rles, start=1):
             drawn[mask_api.decode(rle).astype(bool)] = number
         return drawn
+
+
+def move_instance_map(instance_map: np.ndarray, transforms: T.TransformList) -> np.ndarray:
+    """An (H, W) map of instances moved with its image, as a weak map is; of the same type.
+
+    Padding is what a weak map is padded with, in each byte. Transforms take other types than bytes
+    by other rules, so that a map of two bytes is moved byte by byte.
+    """
+    if instance_map.dtype == np.uint8:
+        return transforms.apply_segmentation(instance_map)
+    high, low = (
+        transforms.apply_segmentation(part.astype(np.uint8)).astype(np.uint16)
+        for part in np.divmod(instance_map, BYTE)
+    )
+    return high * BYTE + low
 
 
 def attach_instance_labels(records: list[dict], path: str, classes: Sequence[str]) -> list[dict]:
@@ -68,13 +88,13 @@ def attach_instance_labels(records: list[dict], path: str, classes: Sequence[str
         _check_mask(path, entry, by_stem[stem])
         labels[stem].classes.append(contiguous[entry["category_id"]])
         labels[stem].rles.append(entry["segmentation"])
-    best = {stem: _best(found) for stem, found in labels.items()}
-    return [{**record, "instance_labels": best[stem]} for stem, record in by_stem.items()]
-
-
-def _best(labels: InstanceLabels) -> InstanceLabels:
-    """As many as a map can tell apart."""
-    return InstanceLabels(labels.classes[-MAX_INSTANCES:], labels.rles[-MAX_INSTANCES:])
+    for stem, found in labels.items():
+        if len(found.rles) > MAX_INSTANCES:
+            raise InputError(
+                f"instance labels {path}: {by_stem[stem]['file_name']} has {len(found.rles)} of "
+                f"them, at most {MAX_INSTANCES} in a picture can be told apart"
+            )
+    return [{**record, "instance_labels": labels[stem]} for stem, record in by_stem.items()]
 
 
 def _score(entry: Mapping) -> float:

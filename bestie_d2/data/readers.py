@@ -14,7 +14,10 @@ from bestie_d2.structures import IGNORE_INDEX
 # What Pillow raises for a file that it cannot or will not read.
 IMAGE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 UNREADABLE = "unreadable"  # of a record: why its image cannot be opened
-INDEX_MODES = ("P", "L", "1")  # Pillow's modes of palette, 8-bit grey and 1-bit grey images
+# Pillow's modes of palette, 8-bit grey, 1-bit grey and 16-bit grey images
+INDEX_MODES = ("P", "L", "1", "I;16", "I;16B", "I")
+STEPS = {"L;2": 85, "L;4": 17}  # what Pillow multiplies the values of 2- and 4-bit grey by
+MAX_CLASSES = IGNORE_INDEX - 1  # that fit into a map of bytes beside 0 and 255
 IMAGE_LISTS = {"images": ("id", "file_name"), "categories": ("id", "name")}  # of a COCO-like file
 
 Size = tuple[int, int]  # (height, width)
@@ -27,12 +30,14 @@ def read_weak_sem_seg(path: str, num_classes: int, size: Size | None = None) -> 
         (H, W) uint8 WSSS indices: 0 background, 1..``num_classes``, 255 ignore.
 
     Raises:
-        InputError: missing, unreadable, not an index image, not of ``size`` (height, width), or an
-            index above ``num_classes`` that is not 255; the line names the file.
+        InputError: missing, unreadable, not an index image, not of ``size`` (height, width), an
+            index above ``num_classes`` that is not 255, or more classes than a map can hold; the
+            line names the file.
     """
+    check_class_limit(f"index map {path}", num_classes)
     try:
         with Image.open(path) as image:
-            mode, array = image.mode, np.array(image)
+            mode, array = image.mode, _indices(image)
     except FileNotFoundError:
         raise InputError(f"index map {path}: no such file") from None
     except IMAGE_ERRORS as error:
@@ -46,13 +51,30 @@ def read_weak_sem_seg(path: str, num_classes: int, size: Size | None = None) -> 
             f"index map {path}: {array.shape[0]}x{array.shape[1]} pixels (height x width), "
             f"but its image has {size[0]}x{size[1]}"
         )
-    array = array.astype(np.uint8)
     wrong = array[(array > num_classes) & (array != IGNORE_INDEX)]
     if wrong.size:
         raise InputError(
             f"index map {path}: index {wrong.max()}, expected 0..{num_classes} or {IGNORE_INDEX}"
         )
-    return array
+    return array.astype(np.uint8)
+
+
+def check_class_limit(what: str, num_classes: int) -> None:
+    """Refuse more classes than a weak map can hold; the line begins with ``what``."""
+    if num_classes > MAX_CLASSES:
+        raise InputError(
+            f"{what}: {num_classes} classes, and weak maps, of a byte a pixel, hold at most "
+            f"{MAX_CLASSES} beside background and unknown"
+        )
+
+
+def _indices(image: Image.Image) -> np.ndarray:
+    """(H, W) of an unsigned type, the values as they are stored."""
+    stored = image.tile[0].args if image.tile else ""
+    array = np.array(image)
+    if isinstance(stored, str) and stored in STEPS:
+        return array // STEPS[stored]
+    return array.view(np.uint32) if array.dtype == np.int32 else array
 
 
 def load_json(path: str, fields: Mapping[str, Sequence[str]]) -> dict:

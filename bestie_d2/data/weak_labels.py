@@ -12,6 +12,7 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from bestie_d2.data.cue_files import read_cues
+from bestie_d2.data.map_classes import check_maps_hold_classes
 from bestie_d2.data.paths import expand_path
 from bestie_d2.data.readers import UNREADABLE, Size
 from bestie_d2.errors import InputError
@@ -109,7 +110,8 @@ def attach_weak_labels(
 
     Raises:
         InputError: no image, another number of classes, a missing image or map, a map of another
-            size than its image, or cues that can't be read or are of none of the images.
+            size than its image, maps of nothing but 0 and 255, or cues that can't be read or are of
+            none of the images.
     """
     if not records:
         raise InputError("the data set has no images")
@@ -122,6 +124,7 @@ def attach_weak_labels(
     check_present("image", [record["file_name"] for record in records])
     check_readable(records)
     check_present("weak map", maps)
+    check_maps_hold_classes(weak_maps, maps)
     sizes = [(record["height"], record["width"]) for record in records]
     for path, size in zip(maps, sizes, strict=True):
         _check_map_size(path, size)

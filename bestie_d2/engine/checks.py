@@ -9,10 +9,12 @@ from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 from detectron2.utils.registry import Registry
 
 from bestie_d2.data import MAPPER_REGISTRY
+from bestie_d2.data.deep_images import Intensity
+from bestie_d2.data.readers import check_class_limit
 from bestie_d2.engine.tasks import task_of
 from bestie_d2.engine.training_step import PRECISIONS, on_cpu
 from bestie_d2.errors import InputError
-from bestie_d2.model_keys import num_classes
+from bestie_d2.model_keys import num_classes, num_classes_key
 from bestie_d2.modeling.heads import INSTANCE_HEAD_REGISTRY
 
 POSITIVE = (
@@ -31,6 +33,7 @@ POSITIVE = (
     "MODEL.BESTIE.SIZE_DIVISIBILITY",
     "MODEL.BESTIE.LOSS.SEM_SEG_TOP_K",
 )
+OF_WEAK_MAPS = ("BESTIE", "SingleStageWSSS")  # read or write them; a PAM classifier need not
 NOT_NEGATIVE = ("DATALOADER.NUM_WORKERS", "TEST.LABEL_PROGRESS.IMAGES")
 ODD = {  # key: its smallest value
     "MODEL.BESTIE.REFINEMENT.KERNEL": 3,
@@ -63,6 +66,9 @@ def check_config(cfg: CfgNode) -> None:
             raise InputError(
                 f"{key} is {_value(cfg, key)}, expected an odd number of pixels from {smallest}"
             )
+    Intensity.from_config(cfg)
+    if cfg.MODEL.META_ARCHITECTURE in OF_WEAK_MAPS:
+        check_class_limit(num_classes_key(cfg), num_classes(cfg))
     scales = cfg.INPUT.BESTIE.SCALE_RANGE
     if len(scales) != 2 or not 0 < scales[0] <= scales[1]:
         raise InputError(f"INPUT.BESTIE.SCALE_RANGE is {scales}, expected [smallest, largest]")

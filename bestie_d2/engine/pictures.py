@@ -9,14 +9,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog, detection_utils
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 from pycocotools import mask as mask_api
 from torch import nn
 from tqdm import tqdm
 
 from bestie_d2.contact_sheet import MaskSet, SheetSample, draw_prediction_sheet
-from bestie_d2.data import EvaluationMapper, expand_path, read_cues, read_weak_sem_seg
+from bestie_d2.data import (
+    EvaluationMapper,
+    ImageReader,
+    expand_path,
+    read_cues,
+    read_weak_sem_seg,
+)
 from bestie_d2.data.weak_labels import WEAK_MAP_SUFFIX
 from bestie_d2.evaluation import has_truth, load_truth
 from bestie_d2.modeling.meta_arch import BESTIE
@@ -66,13 +72,14 @@ class _SampleMaker:
     def __init__(self, cfg: CfgNode, model: BESTIE, dataset_name: str) -> None:
         self.model = model
         self.mapper = EvaluationMapper(cfg, is_train=False)
+        self.reader = ImageReader.from_config(cfg, "RGB")
         self.labels = KnownLabels(dataset_name)
 
     def make(self, record: dict) -> SheetSample:
         item = self.mapper(record)
         _, center, offset = self.model.predict_maps(item["image"], size_of(record))
         return SheetSample(
-            image=detection_utils.read_image(record["file_name"], format="RGB"),
+            image=self.reader.read(record["file_name"]),
             weak_map=self.labels.weak_map(record),
             cues=self.labels.cues(record),
             center=center.cpu(),

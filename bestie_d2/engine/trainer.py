@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader
+from detectron2.data import build_detection_test_loader, build_detection_train_loader
 from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.engine.hooks import PeriodicCheckpointer
 from detectron2.evaluation import DatasetEvaluators
@@ -19,7 +19,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from bestie_d2.checkpoint import BestieCheckpointer
-from bestie_d2.data import EvaluationMapper
+from bestie_d2.data import DetectionMapper, EvaluationMapper
 from bestie_d2.engine.checks import check_test_sets
 from bestie_d2.engine.class_names import check_trained_classes, classes_of, write_class_names
 from bestie_d2.engine.interrupt import SaveOnInterrupt
@@ -84,7 +84,10 @@ class Trainer(DefaultTrainer):
     def build_train_loader(cls, cfg: CfgNode, start: int = 0) -> Iterable[list[dict]]:
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         loader = build_training_loader(cfg, seed=seed, start=start)
-        return super().build_train_loader(cfg) if loader is None else loader
+        if loader is None:
+            mapper = DetectionMapper(cfg, is_train=True)
+            return build_detection_train_loader(cfg, mapper=mapper)
+        return loader
 
     def state_dict(self) -> dict:
         # Release 0.6 leaves the optimizer out of its checkpoints: Adam's moments would start anew.

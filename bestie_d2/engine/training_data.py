@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from detectron2.config import CfgNode
-from detectron2.data import (
-    DatasetMapper,
-    build_detection_train_loader,
-    get_detection_dataset_dicts,
-)
+from detectron2.data import build_detection_train_loader, get_detection_dataset_dicts
 from detectron2.utils import comm
 
-from bestie_d2.data import MAPPER_REGISTRY
+from bestie_d2.data import MAPPER_REGISTRY, DetectionMapper, ImageReader
+from bestie_d2.data.image_traits import describe_traits
 from bestie_d2.data.training_stream import TrainingStream
+from bestie_d2.engine.pictures import spread_over
 from bestie_d2.errors import InputError
 
+LOOKED_AT = 8  # pictures, of which it is told how they are taken
 PLAIN_SAMPLER = "TrainingSampler"  # Detectron2's name of the sampler that shuffles all images
+
+logger = logging.getLogger(__name__)
 
 
 def build_training_loader(cfg: CfgNode, *, seed: int, start: int) -> Iterable[list[dict]] | None:
@@ -44,9 +47,11 @@ def build_training_loader(cfg: CfgNode, *, seed: int, start: int) -> Iterable[li
         records = get_detection_dataset_dicts(
             cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
         )
-        mapper = DatasetMapper(cfg, is_train=True)
+        mapper = DetectionMapper(cfg, is_train=True)
     if not records:
         raise InputError("DATASETS.TRAIN is empty: name a data set to train on")
+    if start == 0 and comm.is_main_process():
+        _tell_of_pictures(cfg, records)
     return loader_of(
         records,
         mapper,
@@ -55,6 +60,15 @@ def build_training_loader(cfg: CfgNode, *, seed: int, start: int) -> Iterable[li
         seed=seed,
         start=start,
     )
+
+
+def _tell_of_pictures(cfg: CfgNode, records: Sequence[dict]) -> None:
+    """Say of a few how they are not taken as they are stored; ``check_data`` looks at all."""
+    reader = ImageReader.from_config(cfg)
+    chosen = spread_over(records, LOOKED_AT)
+    traits = Counter(trait for record in chosen for trait in reader.open_of(record).traits)
+    for line in describe_traits(traits, len(chosen), reader.intensity):
+        logger.info("a look at %d of %d pictures: %s", len(chosen), len(records), line)
 
 
 def loader_of(

@@ -12,8 +12,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from tabulate import tabulate
 from tqdm import tqdm
 
+from bestie_d2.data.map_classes import check_maps_hold_classes
 from bestie_d2.data.readers import read_weak_sem_seg
-from bestie_d2.data.weak_labels import WEAK_MAP_SUFFIX, check_map_classes
+from bestie_d2.data.weak_labels import WEAK_MAP_SUFFIX, check_map_classes, weak_map_path
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.semantic_iou import (
     SemanticTruth,
@@ -148,6 +149,11 @@ def check_weak_maps(dataset_name: str, folder: str, *, keep_missing: bool = Fals
     check_map_classes(folder, class_names)
     truth = SemanticTruth(dataset_name) if has_semantic_truth(dataset_name) else None
     report = WeakMapReport(class_names, len(records))
+    paths = [weak_map_path(folder, record["file_name"]) for record in records]
+    try:
+        check_maps_hold_classes(folder, paths)
+    except InputError as error:
+        report.unusable.append(str(error))
     counts = 0
     for record in tqdm(records, desc="reading", unit="map", leave=False):
         stem, size = Path(record["file_name"]).stem, (record["height"], record["width"])

@@ -4,10 +4,18 @@ import json
 
 import numpy as np
 import pytest
+from detectron2.data import transforms as T
 from pycocotools import mask as mask_api
 
-from bestie_d2.data.instance_labels import MAX_INSTANCES, InstanceLabels, attach_instance_labels
+from bestie_d2.data import instance_labels
+from bestie_d2.data.augmentation import PadCropTransform
+from bestie_d2.data.instance_labels import (
+    InstanceLabels,
+    attach_instance_labels,
+    move_instance_map,
+)
 from bestie_d2.errors import InputError
+from bestie_d2.labeling.pseudo_labels import pseudo_labels_of_map
 
 RECORDS = [
     {"file_name": "images/a.jpg", "height": 3, "width": 4},
@@ -53,12 +61,45 @@ def test_the_better_one_covers_the_other(tmp_path):
     assert "instance_labels" not in RECORDS[0]
 
 
-def test_as_many_as_a_map_can_tell_apart(tmp_path):
-    scores = np.linspace(0, 1, MAX_INSTANCES + 1)
-    path = write(tmp_path, *(entry(rle(0), score=score) for score in scores))
+def test_more_instances_than_a_byte_can_tell_apart(tmp_path):
+    columns = [0] * 298 + [1, 2]
+    scores = np.linspace(0, 1, 300)
+    path = write(tmp_path, *(entry(rle(k), score=s) for k, s in zip(columns, scores, strict=True)))
     labels = attach_instance_labels(RECORDS, path, ["cat", "dog"])[0]["instance_labels"]
-    assert len(labels.classes) == len(labels.rles) == 254
-    assert labels.draw((3, 4)).max() == 254
+    assert len(labels.classes) == len(labels.rles) == 300
+    drawn = labels.draw((3, 4))
+    assert drawn.dtype == np.uint16
+    assert drawn.tolist() == [[298, 299, 300, 0]] * 3
+    found = pseudo_labels_of_map(drawn, labels.classes, min_area=1)
+    assert found.instance_map.tolist() == [[1, 2, 3, 0]] * 3
+
+
+def test_more_instances_than_two_bytes_can_tell_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(instance_labels, "MAX_INSTANCES", 2)
+    path = write(tmp_path, *[entry(rle(0))] * 3)
+    with pytest.raises(InputError, match=r"a\.jpg has 3 of them, at most 2 in a picture"):
+        attach_instance_labels(RECORDS, path, ["cat", "dog"])
+
+
+@pytest.mark.parametrize("padding", [0, 255])
+def test_a_wide_map_moves_as_a_weak_map_does(padding):
+    """Resized, padded, cropped and flipped by the same rules, whatever the number of instances."""
+    narrow = np.random.default_rng(0).integers(0, 255, (37, 53)).astype(np.uint8)
+    transforms = T.TransformList(
+        [
+            T.ResizeTransform(37, 53, 50, 29),
+            PadCropTransform(-5, 3, 48, [0, 0, 0], padding),
+            T.HFlipTransform(48),
+        ]
+    )
+    small = move_instance_map(narrow, transforms)
+    wide = move_instance_map(narrow.astype(np.uint16), transforms)
+    high = move_instance_map(narrow.astype(np.uint16) + 300, transforms)
+    outside = wide == padding * 257
+    assert outside[:, :22].all()
+    assert outside[:5].all()
+    assert (wide[5:, 22:] == small[5:, 22:]).all()
+    assert (high[5:, 22:] == small[5:, 22:].astype(int) + 300).all()
 
 
 def test_no_instance():

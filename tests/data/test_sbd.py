@@ -54,6 +54,16 @@ def test_contents_that_cannot_be(write_mat, members, message):
         read_sbd_objects(write_mat(**members), 20, (2, 3))
 
 
+def test_more_objects_than_a_byte_can_tell_apart(write_mat):
+    """255 is an object here, and void in the maps that are made of it."""
+    categories = np.full((256, 1), 3)
+    for number in (255, 256):
+        numbers = np.array([[1, number]], np.uint16)
+        path = write_mat(Segmentation=numbers, Categories=categories)
+        with pytest.raises(InputError, match=rf"object {number}, expected at most 254 objects"):
+            read_sbd_objects(path, 20, (1, 2))
+
+
 def test_files_that_are_missing_torn_or_something_else(write_mat, tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.mat: no such file"):
         read_sbd_objects(str(tmp_path / "nowhere.mat"), 20, (2, 3))

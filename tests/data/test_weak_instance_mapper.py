@@ -94,6 +94,19 @@ def test_labeled_instances_are_learned_in_place_of_components(record):
     assert (points.peaks.tolist(), points.peak_classes.tolist()) == ([[12, 20]], [1])
 
 
+def test_all_of_300_labeled_instances_are_learned(record):
+    rles = []
+    for number in range(300):
+        mask = np.zeros((24, 40), dtype=np.uint8, order="F")
+        mask[number // 20, 2 * (number % 20)] = 1
+        rles.append(mask_api.encode(mask))
+    each = mapper([T.ResizeTransform(24, 40, 96, 160)])
+    labels = each({**record, "instance_labels": InstanceLabels([2] * 300, rles)})["pseudo_labels"]
+    areas = np.bincount(labels.instance_map.ravel(), minlength=301)[1:]
+    assert areas.tolist() == [16] * 300
+    assert labels.peak_classes.tolist() == [2] * 300
+
+
 def test_targets_are_made_after_augmentation(record):
     example = mapper([T.RandomFlip(prob=1.0)])(record)
     assert example["cues"].yx.tolist() == [[12.0, 19.0]]  # 40 - 1 - 20

@@ -37,6 +37,9 @@ RLE = {"size": [4, 4], "counts": "013000000"}
         ("MODEL.PAM.CUES.KERNEL", "8", "odd number"),
         ("MODEL.PAM.CUES.KERNEL", "1", "odd number of pixels from 3"),
         ("MODEL.PAM.CUES.MIN_SCORE", "0", "more than 0"),
+        ("MODEL.BESTIE.NUM_CLASSES", "255", "MODEL.BESTIE.NUM_CLASSES: 255 classes, and weak maps"),
+        ("INPUT.INTENSITY.RANGE", "(9, 3)", "INPUT.INTENSITY.RANGE is (9, 3), expected (lower"),
+        ("INPUT.INTENSITY.PERCENTILES", "(1, 999)", "expected (lower, upper) in 0 to 100"),
         ("MODEL.BESTIE.HEAD", "Nobody", "choose from ConvInstanceHead, DualDecoder"),
         ("MODEL.META_ARCHITECTURE", "Nobody", "BESTIE"),
         ("MODEL.BACKBONE.NAME", "nobody", "build_hrnet_backbone"),
@@ -47,6 +50,15 @@ def test_a_value_that_cannot_work_is_refused(key, value, message):
         check_config(load_config(SHAPES, [*CPU, key, value]))
     assert message in str(error.value)
     assert key.split(".")[-1] in str(error.value)
+
+
+def test_as_many_classes_as_the_model_can_write():
+    """Weak maps hold 254; a classifier alone has no maps."""
+    check_config(load_config(SHAPES, [*CPU, "MODEL.BESTIE.NUM_CLASSES", "254"]))
+    single_stage, pam = (SHAPES.replace("bestie", name) for name in ("wsss", "pam"))
+    check_config(load_config(pam, [*CPU, "MODEL.PAM.NUM_CLASSES", "300"]))
+    with pytest.raises(InputError, match=r"^MODEL\.WSSS\.NUM_CLASSES: 300 classes, .* most 254"):
+        check_config(load_config(single_stage, [*CPU, "MODEL.WSSS.NUM_CLASSES", "300"]))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

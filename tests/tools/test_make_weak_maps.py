@@ -82,6 +82,36 @@ def test_maps_of_grey_and_rgb_images(run, capsys):
     assert "2 maps written" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("option", [("--percentiles", "1", "99"), ("--range", "0", "9000")])
+def test_a_few_bright_pixels(option, run, images, capsys):
+    """They take the whole range, so that the square is background, unless they are left out."""
+    with Image.open(images / "a.png") as image:
+        values = np.asarray(image).copy()
+    values[0, :3] = 65535
+    Image.fromarray(values).save(images / "a.png")
+    how = ("--method", "otsu", "--polarity", "bright", "--min-area", "5")
+    maps = run(*how)
+    assert not read_weak_sem_seg(str(maps / "a.png"), 1).any()
+    run(*how, *option, "--overwrite")
+    found = read_weak_sem_seg(str(maps / "a.png"), 1)
+    assert (found == square("a")).all()
+    run(*how, *option)
+    assert "2 maps are there already" in capsys.readouterr().out
+
+
+def test_stacks_and_turned_images_are_as_a_training_takes_them(run, refused, images):
+    exif = Image.Exif()
+    exif[274] = 3
+    with Image.open(images / "b.jpg") as image:
+        image.save(images / "b.jpg", exif=exif, quality=95, subsampling=0)
+    maps = run("--method", "otsu")
+    turned = np.rot90(square("b"), 2)
+    assert (read_weak_sem_seg(str(maps / "b.png"), 1) == turned).all()
+    with Image.open(images / "b.jpg") as image:
+        image.save(images / "c.tif", save_all=True, append_images=[image.copy()])
+    assert f"image {images / 'c.tif'}: holds 2 pages" in refused("--method", "otsu")
+
+
 def test_class_index_and_processes(run):
     maps = run("--method", "otsu", "--class-index", "3", "--jobs", "2")
     assert (read_weak_sem_seg(str(maps / "b.png"), 3) == square("b", 3)).all()
@@ -113,7 +143,7 @@ def test_unreadable_images(run, refused, images, capsys):
     whole = (images / "a.png").read_bytes()
     (images / "a.png").write_bytes(whole[: len(whole) // 2])
     line = refused()
-    assert f"image {images / 'a.png'}: cannot be read" in line
+    assert f"image {images / 'a.png'}: not a readable image" in line
     assert "--skip-bad" in line
     refused("--jobs", "2")
     assert list((images.parent / "maps").iterdir()) == []  # nothing before all can be made

@@ -14,10 +14,10 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from bestie_d2.data.datasets.object_map import ObjectMap, object_numbers
+from bestie_d2.data.datasets.object_map import ObjectMap
 from bestie_d2.data.readers import Size
 from bestie_d2.errors import InputError
-from bestie_d2.structures import IGNORE_INDEX
+from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
 
 SBD_FOLDER = "benchmark_RELEASE"
 INSTANCES = "GTinst"
@@ -59,9 +59,13 @@ def read_sbd_objects(path: str, num_classes: int, size: Size) -> ObjectMap:
             f"image has {size[0]}x{size[1]}"
         )
     classes = {}
-    for number in object_numbers(numbers):
+    for number in np.setdiff1d(numbers, BACKGROUND_INDEX).tolist():
         category = int(categories[number - 1]) if number <= len(categories) else None
-        if number >= IGNORE_INDEX or category not in range(1, num_classes + 1):
+        if number >= IGNORE_INDEX:
+            raise InputError(
+                f"SBD {path}: object {number}, expected at most {IGNORE_INDEX - 1} objects"
+            )
+        if category not in range(1, num_classes + 1):
             raise InputError(
                 f"SBD {path}: object {number} has the class {category}, expected 1..{num_classes}"
             )

@@ -30,7 +30,7 @@ from bestie_d2.data.datasets.voc_sources import (
     VocSources,
     wrong_counts,
 )
-from bestie_d2.data.datasets.weak import image_size
+from bestie_d2.data.images import image_size
 from bestie_d2.errors import InputError
 
 XML, MASKS = TAG_SOURCES = ("xml", "masks")

@@ -11,18 +11,16 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.logger import log_first_n
-from PIL import Image
-from PIL.ExifTags import Base
 from pycocotools import mask as mask_api
 
 from bestie_d2.data.datasets.true_objects import known_annotations, objects_of_file
+from bestie_d2.data.images import image_size
 from bestie_d2.data.paths import expand_path
-from bestie_d2.data.readers import IMAGE_ERRORS, IMAGE_LISTS, UNREADABLE, Size, load_json
+from bestie_d2.data.readers import IMAGE_LISTS, UNREADABLE, load_json
 from bestie_d2.data.tags import TaggedImages, read_tags, tags_from_coco
 from bestie_d2.errors import InputError
 
 EVALUATOR_TYPE = "bestie"
-SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 PATH_KEYS = ("images", "points", "tags", "cues", "weak_maps", "annotations")
 
 logger = logging.getLogger(__name__)
@@ -182,23 +180,6 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
         thing_classes=tagged.classes, thing_dataset_id_to_contiguous_id=contiguous
     )
     return tagged.records
-
-
-def image_size(path: str) -> Size:
-    """Height and width as readers give the image: turned the way its EXIF entry says.
-
-    Raises:
-        InputError: no such file, or not a readable image.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            sideways = image.getexif().get(Base.Orientation, 1) in SIDEWAYS
-    except FileNotFoundError:
-        raise InputError(f"image {path}: no such file") from None
-    except IMAGE_ERRORS as error:
-        raise InputError(f"image {path}: not a readable image ({error})") from None
-    return (width, height) if sideways else (height, width)
 
 
 def _add_annotations(tagged: TaggedImages, data: Mapping, dataset: WeakDataset) -> None:

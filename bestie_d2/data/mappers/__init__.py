@@ -1,8 +1,15 @@
 """Mappers: from a data set's record to a network's input."""
 
+from .detection import DetectionMapper
 from .evaluation import EvaluationMapper
 from .image_tags import ImageTagMapper
 from .registry import MAPPER_REGISTRY
 from .weak_instance import WeakInstanceMapper
 
-__all__ = ["MAPPER_REGISTRY", "EvaluationMapper", "ImageTagMapper", "WeakInstanceMapper"]
+__all__ = [
+    "MAPPER_REGISTRY",
+    "DetectionMapper",
+    "EvaluationMapper",
+    "ImageTagMapper",
+    "WeakInstanceMapper",
+]

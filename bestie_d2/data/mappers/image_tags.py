@@ -8,46 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from torch import Tensor
 
 from bestie_d2.data.augmentation import build_tag_augmentations
+from bestie_d2.data.deep_images import Intensity
+from bestie_d2.data.images import ImageReader
 from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
-from bestie_d2.data.readers import IMAGE_ERRORS
 from bestie_d2.data.tagged_records import load_tagged_records
-from bestie_d2.errors import InputError
 from bestie_d2.model_keys import num_classes
-
-
-def read_image(file_name: str, image_format: str) -> np.ndarray:
-    """(H, W, 3) uint8.
-
-    Raises:
-        InputError: the file is missing or no readable image; the line names it.
-    """
-    try:
-        return detection_utils.read_image(file_name, format=image_format)
-    except FileNotFoundError:
-        raise InputError(f"image {file_name}: no such file") from None
-    except IMAGE_ERRORS as error:
-        raise InputError(f"image {file_name}: not a readable image ({error})") from None
-
-
-def read_image_of(record: dict, image_format: str) -> np.ndarray:
-    """The image of a record, (height, width, 3) uint8.
-
-    Raises:
-        InputError: it is missing, unreadable or of another size than the record says.
-    """
-    image = read_image(record["file_name"], image_format)
-    size = (record["height"], record["width"])
-    if image.shape[:2] != size:
-        raise InputError(
-            f"image {record['file_name']}: {image.shape[0]}x{image.shape[1]} pixels "
-            f"(height x width), but its annotation says {size[0]}x{size[1]}"
-        )
-    return image
 
 
 def tags_as_mask(image_classes: Sequence[int], num_classes: int) -> Tensor:
@@ -63,16 +32,22 @@ class ImageTagMapper:
 
     @configurable
     def __init__(
-        self, *, augmentations: list[T.Augmentation], image_format: str, num_classes: int
+        self,
+        *,
+        augmentations: list[T.Augmentation],
+        image_format: str,
+        num_classes: int,
+        intensity: Intensity | None = None,
     ) -> None:
         """
         Args:
             augmentations: of the image.
             image_format: of the image's channels, such as "RGB".
             num_classes: C.
+            intensity: how images of more than 8 bits become 8; None: by their own range.
         """
         self.augmentations = T.AugmentationList(augmentations)
-        self.image_format = image_format
+        self.reader = ImageReader(image_format, intensity or Intensity())
         self.num_classes = num_classes
 
     @classmethod
@@ -81,6 +56,7 @@ class ImageTagMapper:
             "augmentations": build_tag_augmentations(cfg),
             "image_format": cfg.INPUT.FORMAT,
             "num_classes": num_classes(cfg),
+            "intensity": Intensity.from_config(cfg),
         }
 
     @staticmethod
@@ -99,7 +75,7 @@ class ImageTagMapper:
             InputError: an unreadable image, or one whose size is not the record's.
         """
         record = copy.copy(record)
-        augmented = T.AugInput(read_image_of(record, self.image_format))
+        augmented = T.AugInput(self.reader.read_of(record))
         self.augmentations(augmented)
         record["image"] = torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
         record["image_classes"] = tags_as_mask(record["image_classes"], self.num_classes)

@@ -11,8 +11,10 @@ from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 
 from bestie_d2.data.augmentation import build_training_augmentations
-from bestie_d2.data.instance_labels import attach_instance_labels
-from bestie_d2.data.mappers.image_tags import read_image_of, tags_as_mask
+from bestie_d2.data.deep_images import Intensity
+from bestie_d2.data.images import ImageReader
+from bestie_d2.data.instance_labels import attach_instance_labels, move_instance_map
+from bestie_d2.data.mappers.image_tags import tags_as_mask
 from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
 from bestie_d2.data.paths import expand_path
 from bestie_d2.data.readers import read_weak_sem_seg
@@ -53,6 +55,7 @@ class WeakInstanceMapper:
         supervision: str,
         min_area: int,
         whole_pixel_centers: bool,
+        intensity: Intensity | None = None,
     ) -> None:
         """
         Args:
@@ -61,9 +64,10 @@ class WeakInstanceMapper:
             num_classes: C.
             supervision: "tags" puts centers at the instances' centroids, "points" at the cues.
             min_area, whole_pixel_centers: as in ``transfer_semantic_knowledge``.
+            intensity: how images of more than 8 bits become 8; None: by their own range.
         """
         self.augmentations = T.AugmentationList(augmentations)
-        self.image_format = image_format
+        self.reader = ImageReader(image_format, intensity or Intensity())
         self.num_classes = num_classes
         self.centers = "cue" if supervision == "points" else "component"
         self.labeling = {"min_area": min_area, "whole_pixel_centers": whole_pixel_centers}
@@ -78,6 +82,7 @@ class WeakInstanceMapper:
             "supervision": node.SUPERVISION,
             "min_area": node.MIN_AREA,
             "whole_pixel_centers": node.WHOLE_PIXEL_CENTERS,
+            "intensity": Intensity.from_config(cfg),
         }
 
     @staticmethod
@@ -110,7 +115,7 @@ class WeakInstanceMapper:
             InputError: an unreadable file, or an image whose size is not the record's.
         """
         record = copy.copy(record)
-        image = read_image_of(record, self.image_format)
+        image = self.reader.read_of(record)
         size = (record["height"], record["width"])
         weak_map = read_weak_sem_seg(record.pop("sem_seg_file_name"), self.num_classes, size)
         augmented = T.AugInput(image, sem_seg=weak_map)
@@ -123,7 +128,7 @@ class WeakInstanceMapper:
         record["cues"] = transform_cues(record["cues"], transforms)
         if "instance_labels" in record:
             labels = record.pop("instance_labels")
-            moved = transforms.apply_segmentation(labels.draw(size))
+            moved = move_instance_map(labels.draw(size), transforms)
             found = pseudo_labels_of_map(moved, labels.classes, **self.labeling)
             if self.centers == "cue":
                 found = with_cues_as_peaks(found, record["cues"], image_classes.numpy())

@@ -12,8 +12,8 @@ from detectron2.data import MetadataCatalog
 from PIL import Image
 
 from bestie_d2.contact_sheet import Enlarged, MaskSet, contact_sheet, shrink
-from bestie_d2.data import read_weak_sem_seg
-from bestie_d2.data.mappers.image_tags import read_image, tags_as_mask
+from bestie_d2.data import ImageReader, read_weak_sem_seg
+from bestie_d2.data.mappers.image_tags import tags_as_mask
 from bestie_d2.data.readers import Size
 from bestie_d2.engine.command_line import make_folder
 from bestie_d2.engine.data_check.set_check import image_check_of
@@ -58,7 +58,7 @@ def draw_data(
 
 def _draw(cfg: CfgNode, record: Mapping, class_names: Sequence[str]) -> dict[str, np.ndarray]:
     """Pictures by title, of what is known."""
-    large = Enlarged(read_image(record["file_name"], "RGB"))
+    large = Enlarged(ImageReader.from_config(cfg, "RGB").read(record["file_name"]))
     pictures = {"image": large.image}
     if "sem_seg_file_name" in record:
         index_map = read_weak_sem_seg(record["sem_seg_file_name"], num_classes(cfg))

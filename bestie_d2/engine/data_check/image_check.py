@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from bestie_d2.data.datasets.object_masks import problem_of_mask
-from bestie_d2.data.mappers.image_tags import read_image, read_image_of
+from bestie_d2.data.images import ImageReader
 from bestie_d2.data.readers import UNREADABLE, read_weak_sem_seg
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.cue_summary import count_cues
@@ -36,12 +36,14 @@ class ImageResult:
     """What was found in an image.
 
     Attributes:
+        traits: in what its image is not taken as it is stored.
         pixels: (256,) of each index of its weak map, if that could be read.
         cues: the counts of ``count_cues``, if it has cues.
         instances: pseudo instances that a training would start with.
     """
 
     problems: list[Problem] = field(default_factory=list)
+    traits: tuple[str, ...] = ()
     pixels: np.ndarray | None = None
     cues: dict | None = None
     instances: int = 0
@@ -52,7 +54,7 @@ class ImageCheck:
     """Reads the image of a record and all that is attached to it, one image at a time.
 
     Attributes:
-        image_format: of the image's channels, such as "RGB".
+        reader: of the images.
         num_classes: C.
         threshold: cues that score higher count.
         min_area: smaller components are dropped, in pixels of the training image.
@@ -60,7 +62,7 @@ class ImageCheck:
         masks: whether true masks are learned from.
     """
 
-    image_format: str
+    reader: ImageReader
     num_classes: int
     threshold: float
     min_area: int
@@ -68,7 +70,8 @@ class ImageCheck:
     masks: bool
 
     def __call__(self, record: Mapping) -> ImageResult:
-        result = ImageResult(_problems_of_image(record, self.image_format))
+        result = ImageResult()
+        self._check_image(record, result)
         if UNREADABLE in record:
             return result
         if "sem_seg_file_name" in record:
@@ -81,6 +84,19 @@ class ImageCheck:
         """``min_area`` in pixels of the image itself."""
         scale = max(record["height"], record["width"]) / self.long_side
         return max(1, math.ceil(self.min_area * scale**2))
+
+    def _check_image(self, record: Mapping, result: ImageResult) -> None:
+        path = record["file_name"]
+        try:
+            if UNREADABLE in record:
+                raise InputError(record[UNREADABLE])
+            result.traits = self.reader.open_of(record).traits
+        except InputError as error:
+            if not os.path.isfile(path):
+                kind = MISSING_IMAGES
+            else:
+                kind = IMAGE_SIZES if _can_be_read(self.reader.open, path) else CORRUPT_IMAGES
+            result.problems.append((kind, str(error)))
 
     def _check_weak_labels(self, record: Mapping, result: ImageResult) -> None:
         size = (record["height"], record["width"])
@@ -115,20 +131,6 @@ def packed(record: Mapping) -> dict:
 
 def unpacked(cues: Sequence[np.ndarray]) -> PointCues:
     return PointCues(*map(torch.from_numpy, cues))
-
-
-def _problems_of_image(record: Mapping, image_format: str) -> list[Problem]:
-    path = record["file_name"]
-    try:
-        if UNREADABLE in record:
-            raise InputError(record[UNREADABLE])
-        read_image_of(record, image_format)
-    except InputError as error:
-        if not os.path.isfile(path):
-            return [(MISSING_IMAGES, str(error))]
-        kind = IMAGE_SIZES if _can_be_read(read_image, path, image_format) else CORRUPT_IMAGES
-        return [(kind, str(error))]
-    return []
 
 
 def _kind_of_map(path: str, size: tuple[int, int]) -> str:

@@ -10,6 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from bestie_d2.data import expand_path, read_cues
 from bestie_d2.data.instance_labels import attach_instance_labels
+from bestie_d2.data.map_classes import check_maps_hold_classes
 from bestie_d2.data.readers import UNREADABLE
 from bestie_d2.data.weak_labels import (
     check_classes,
@@ -87,6 +88,9 @@ def with_weak_labels(
             check_map_classes(folder, MetadataCatalog.get(name).thing_classes)
         for record in labelled:
             record["sem_seg_file_name"] = weak_map_path(folder, record["file_name"])
+        with findings.catching(WEAK_MAPS):
+            paths = [record["sem_seg_file_name"] for record in labelled]
+            check_maps_hold_classes(folder, paths)
         return _with_instance_labels(cfg, name, labelled, findings)
     return records
 

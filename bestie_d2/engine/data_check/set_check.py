@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -9,7 +10,8 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from tqdm import tqdm
 
-from bestie_d2.data import MAPPER_REGISTRY
+from bestie_d2.data import MAPPER_REGISTRY, ImageReader
+from bestie_d2.data.image_traits import describe_traits
 from bestie_d2.engine.checks import check_test_sets
 from bestie_d2.engine.data_check.findings import Findings
 from bestie_d2.engine.data_check.image_check import ImageCheck, ImageResult, packed
@@ -28,6 +30,7 @@ from bestie_d2.model_keys import num_classes
 WEAK_LABELS = "WeakInstanceMapper"  # the INPUT.MAPPER that takes more than images and tags
 NO_INSTANCES = "pseudo instances"
 LEFT_OUT = "true objects"
+TRAITS = "pictures that are not taken as they are stored"
 
 
 @dataclass
@@ -116,12 +119,16 @@ class SetCheck:
         threshold = self.cfg.DATASETS.CUE_THRESHOLD
         tally = Tally(list(MetadataCatalog.get(name).thing_classes), len(records))
         check = image_check_of(self.cfg, masks=masks)
+        traits: Counter[str] = Counter()
         for record, result in self._results(title, records, check):
             for kind, line in result.problems:
                 self.findings.add(kind, line)
             tally.add(record, result)
+            traits.update(result.traits)
             if not result.problems:
                 report.good.append(record)
+        for line in describe_traits(traits, len(records), check.reader.intensity):
+            self.findings.notice(TRAITS, f"{name}: {line}")
         for class_name in tally.never:
             self.findings.notice(f"classes that no image of {name} has", class_name)
         if tally.pseudo_instances == 0:
@@ -143,7 +150,7 @@ def image_check_of(cfg: CfgNode, *, masks: bool = False) -> ImageCheck:
     """What a configuration reads of an image."""
     return ImageCheck(
         masks=masks,
-        image_format=cfg.INPUT.FORMAT,
+        reader=ImageReader.from_config(cfg),
         num_classes=num_classes(cfg),
         threshold=cfg.DATASETS.CUE_THRESHOLD,
         min_area=cfg.MODEL.BESTIE.MIN_AREA,

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from detectron2.data import detection_utils
 from PIL import Image
 from tqdm import tqdm
 
 from bestie_d2.contact_sheet import SheetSample, draw_prediction_sheet
-from bestie_d2.data import EvaluationMapper
+from bestie_d2.data import EvaluationMapper, ImageReader
 from bestie_d2.engine.labeling_runs.cue_extraction import CueSource, recipe_of
 from bestie_d2.engine.pictures import ROWS_A_SHEET
 from bestie_d2.engine.trainer import load_trained_model
@@ -34,6 +33,7 @@ def draw_cue_pictures(source: CueSource, count: int, prefix: str) -> list[Path]:
     model, _ = load_trained_model(source.cfg)
     model.eval()
     mapper = EvaluationMapper(source.cfg, is_train=False)
+    reader = ImageReader.from_config(source.cfg, "RGB")
     recipe = recipe_of(source.cfg, source.dataset_name)
     samples = []
     for index in tqdm(chosen.astype(int).tolist(), desc="pictures", leave=False):
@@ -41,7 +41,8 @@ def draw_cue_pictures(source: CueSource, count: int, prefix: str) -> list[Path]:
             item = mapper(records[index])
         except InputError:  # has been told and left out before
             continue
-        samples.append(_sample(item, model([item])[0]["cams"], recipe, len(source.categories)))
+        image, cams = reader.read(item["file_name"]), model([item])[0]["cams"]
+        samples.append(_sample(item, image, cams, recipe, len(source.categories)))
     files = []
     for start in range(0, len(samples), ROWS_A_SHEET):
         sheet = draw_prediction_sheet(samples[start : start + ROWS_A_SHEET], source.class_names)
@@ -50,11 +51,13 @@ def draw_cue_pictures(source: CueSource, count: int, prefix: str) -> list[Path]:
     return files
 
 
-def _sample(item: dict, cams: torch.Tensor, recipe: CueRecipe, num_classes: int) -> SheetSample:
+def _sample(
+    item: dict, image: np.ndarray, cams: torch.Tensor, recipe: CueRecipe, num_classes: int
+) -> SheetSample:
     """What the pictures show of one image."""
     cues, maps = cues_of(cams, item, recipe)
     return SheetSample(
-        image=detection_utils.read_image(item["file_name"], format="RGB"),
+        image=image,
         weak_map=read_weak_map_of(item, recipe.weak_maps, num_classes),
         activations=maps,
         tags=item["image_classes"],

@@ -10,13 +10,14 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
 
+from bestie_d2.data.readers import check_class_limit
 from bestie_d2.engine.class_names import check_trained_classes, classes_of
 from bestie_d2.engine.labeling_runs.fingerprint import fingerprint
 from bestie_d2.engine.labeling_runs.labeling_run import LabelingRun, records_to_label
 from bestie_d2.engine.labeling_runs.staged_maps import StagedMaps
 from bestie_d2.errors import InputError
 from bestie_d2.labeling.weak_maps import cams_to_index_map, to_index_map
-from bestie_d2.model_keys import num_classes
+from bestie_d2.model_keys import num_classes, num_classes_key
 from bestie_d2.trained_classes import CLASSES
 
 SINGLE_STAGE, CAM = "single-stage", "cam"
@@ -100,6 +101,7 @@ def make_network_maps(
             f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE!r}, but --method "
             f"{recipe.method} needs {wanted!r}"
         )
+    check_class_limit(num_classes_key(cfg), num_classes(cfg))
     records = records_to_label(dataset_name, num_classes(cfg), skip_bad=skip_bad)
     check_trained_classes(cfg, dataset_name)
     maps = StagedMaps(output)

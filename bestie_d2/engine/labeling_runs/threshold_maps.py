@@ -11,13 +11,12 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 from PIL import Image
 from pycocotools import mask as mask_api
-from skimage.color import rgb2gray, rgba2rgb
-from skimage.io import imread
 from tqdm import tqdm
 
 from bestie_d2.contact_sheet import contact_sheet
 from bestie_d2.data.cue_files import read_cues
 from bestie_d2.data.datasets.weak import WeakDataset, load_weak_dataset
+from bestie_d2.data.images import ImageReader
 from bestie_d2.data.readers import read_weak_sem_seg
 from bestie_d2.data.tags import read_tags
 from bestie_d2.engine.labeling_runs.staged_maps import StagedMaps
@@ -35,7 +34,6 @@ from bestie_d2.trained_classes import CLASSES
 from bestie_d2.visualization import brighten, draw_image, draw_weak_map
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-RGB, RGBA = 3, 4  # channels
 
 
 def find_images(folder: Path, output: Path) -> list[Path]:
@@ -61,22 +59,6 @@ def find_images(folder: Path, output: Path) -> list[Path]:
     return images
 
 
-def read_grey(path: Path) -> np.ndarray:
-    """(H, W) luminance of an 8- or 16-bit grey or RGB image; transparency goes on white."""
-    try:
-        image = imread(path)
-    except Exception as error:  # every reader behind skimage has errors of its own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"image {path}: cannot be read ({reason})") from None
-    if not np.isfinite(image).all():
-        raise InputError(f"image {path}: has values that are no numbers")
-    if image.ndim == 2:
-        return image
-    if image.ndim != 3 or image.shape[-1] not in (RGB, RGBA):
-        raise InputError(f"image {path}: shape {image.shape}, expected one grey or RGB image")
-    return rgb2gray(rgba2rgb(image) if image.shape[-1] == RGBA else image)
-
-
 @dataclass(frozen=True)
 class ThresholdMaps:
     """The maps of a folder of images.
@@ -87,6 +69,7 @@ class ThresholdMaps:
         recipe: how an image becomes a foreground mask.
         class_index: WSSS index of the foreground.
         classes: names in contiguous order, if they are known.
+        reader: of the images.
     """
 
     images: Sequence[Path]
@@ -94,6 +77,7 @@ class ThresholdMaps:
     recipe: ForegroundRecipe = field(default_factory=ForegroundRecipe)
     class_index: int = 1
     classes: Sequence[str] = ()
+    reader: ImageReader = field(default_factory=ImageReader)
 
     def make(self, *, jobs: int = 1, skip_bad: bool = False, overwrite: bool = False) -> int:
         """Make the maps that are missing (or all) and say how many; none gets to its place before
@@ -106,13 +90,21 @@ class ThresholdMaps:
         folder = str(self.images[0].parent.resolve())
         settings = {"images": folder, "class index": self.class_index, **asdict(self.recipe)}
         settings |= {CLASSES: list(self.classes)} if self.classes else {}
+        if self.reader != ImageReader():
+            settings["intensity"] = self.reader.intensity.describe()
         maps.begin(settings, overwrite=overwrite)
         pending = [path for path in self.images if not maps.has(path.stem)]
         if len(pending) < len(self.images):
             there = len(self.images) - len(pending)
             print(f"{there} maps are there already (--overwrite makes them anew)")
         with mapping(jobs) as run:
-            work = partial(_make_map, maps=maps, class_index=self.class_index, recipe=self.recipe)
+            work = partial(
+                _make_map,
+                maps=maps,
+                class_index=self.class_index,
+                recipe=self.recipe,
+                reader=self.reader,
+            )
             errors = run(work, pending)
             for error in tqdm(errors, total=len(pending), desc="maps", unit="image"):
                 if error and not skip_bad:
@@ -130,7 +122,7 @@ class ThresholdMaps:
         rows = []
         for path in self.images[:count]:
             if self.of(path).exists():
-                image = brighten(draw_image(read_grey(path)))
+                image = brighten(draw_image(self.reader.read_grey(str(path))))
                 found = read_weak_sem_seg(str(self.of(path)), self.class_index)
                 rows.append([image, draw_weak_map(image, found)])
         preview = self.output.with_name(f"{self.output.name}-preview.png")
@@ -139,11 +131,15 @@ class ThresholdMaps:
 
 
 def _make_map(
-    path: Path, maps: StagedMaps, class_index: int, recipe: ForegroundRecipe
+    path: Path,
+    maps: StagedMaps,
+    class_index: int,
+    recipe: ForegroundRecipe,
+    reader: ImageReader,
 ) -> str | None:
     """Make the map of one image; what is wrong with the image if it can't be done."""
     try:
-        mask = weak_foreground(read_grey(path), recipe)
+        mask = weak_foreground(reader.read_grey(str(path)), recipe)
     except InputError as error:
         return str(error)
     maps.save(path.stem, mask.astype(np.uint8) * np.uint8(class_index))

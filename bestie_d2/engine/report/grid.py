@@ -15,7 +15,7 @@ FINDERS = ("bestie", "mrcnn", "mrcnn_truth")  # kinds of stages whose models fin
 
 def grid_section(run: RunFiles, training_set: TrainingSet) -> list[str]:
     """Images spread over both sets, with everything that is made or known of them."""
-    return [*_training_images(run, training_set), *_test_images(run)]
+    return [*_training_images(run, training_set), *_test_images(run, training_set)]
 
 
 def _training_images(run: RunFiles, training_set: TrainingSet) -> list[str]:
@@ -37,7 +37,7 @@ def _training_images(run: RunFiles, training_set: TrainingSet) -> list[str]:
     ]
     for record in records:
         index_map = labels.weak_map(record)
-        row = PictureRow(record, labels.class_names)
+        row = PictureRow(record, labels.class_names, training_set.reader)
         row.add_cues(training_set.used_cues(record))
         row.add_weak_map(index_map)
         for title, found in taught.get(record["image_id"], {}).items():
@@ -49,7 +49,7 @@ def _training_images(run: RunFiles, training_set: TrainingSet) -> list[str]:
     return parts
 
 
-def _test_images(run: RunFiles) -> list[str]:
+def _test_images(run: RunFiles, training_set: TrainingSet) -> list[str]:
     parts = [heading("Test images")]
     models = run.finished(*FINDERS)
     if not models:
@@ -65,7 +65,7 @@ def _test_images(run: RunFiles) -> list[str]:
         )
     )
     for record in records:
-        row = PictureRow(record, labels.class_names)
+        row = PictureRow(record, labels.class_names, training_set.reader)
         for name, found in predictions.items():
             row.add_instances(f"prediction, {name}", found[record["image_id"]])
         row.add_instances("truth", labels.truth(record))

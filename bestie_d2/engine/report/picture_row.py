@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from detectron2.data import detection_utils
 
 from bestie_d2.contact_sheet import Enlarged, MaskSet, shrink
+from bestie_d2.data import ImageReader
 from bestie_d2.engine.report.page import picture, picture_row
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, PointCues
 from bestie_d2.visualization import draw_cues, draw_instances, draw_weak_map, to_numpy
@@ -21,11 +21,10 @@ CUE_RADIUS = 1 / 36  # of the shorter side: these pictures are shown small
 class PictureRow:
     """The pictures of one image, in the order in which they are added."""
 
-    def __init__(self, record: dict, class_names: Sequence[str]) -> None:
+    def __init__(self, record: dict, class_names: Sequence[str], reader: ImageReader) -> None:
         self._name = Path(record["file_name"]).name
         self._class_names = class_names
-        image = detection_utils.read_image(record["file_name"], format="RGB")
-        self._large = Enlarged(image, PICTURE_SIDE)
+        self._large = Enlarged(reader.read(record["file_name"]), PICTURE_SIDE)
         self._pictures: list[str] = []
         self._add("input", self._large.image, "")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from detectron2.config import CfgNode
 
+from bestie_d2.data import ImageReader
 from bestie_d2.engine.pictures import KnownLabels
 from bestie_d2.engine.report.exported import ExportedLabels
 from bestie_d2.engine.report.run_files import RunFiles
@@ -18,11 +19,13 @@ class TrainingSet:
 
     Attributes:
         labels: weak labels, where they are made or given, and truth, where it is known.
+        reader: of the images.
         cue_threshold: cues that score higher are used.
         exported: the pseudo labels that were exported last, if any were.
     """
 
     labels: KnownLabels
+    reader: ImageReader
     cue_threshold: float
     exported: ExportedLabels | None
 
@@ -43,7 +46,8 @@ class TrainingSet:
         )
         path = run.product_of("export")
         exported = ExportedLabels.read(path, labels.class_names) if path else None
-        return TrainingSet(labels, cfg.DATASETS.CUE_THRESHOLD, exported)
+        reader = ImageReader.from_config(cfg, "RGB")
+        return TrainingSet(labels, reader, cfg.DATASETS.CUE_THRESHOLD, exported)
 
     def used_cues(self, record: dict) -> PointCues | None:
         """The cues of an image that are used; None where none are known."""

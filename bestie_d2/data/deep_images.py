@@ -1,0 +1,202 @@
+"""Images of more than 8 bits: their values in full, and how they become 0 to 255.
+
+Pillow drops the lower half of 16-bit RGB, clips 16-bit grey and floats to 0..255 when it converts
+them, and cannot open many TIFFs; the values are therefore read by tifffile and OpenCV.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+from detectron2.config import CfgNode
+from PIL import Image
+from tifffile import TiffFile
+
+from bestie_d2.data.orientation import EXIF_ORIENTATION, UNTURNED
+from bestie_d2.data.tiff_head import TiffHead
+from bestie_d2.errors import InputError
+
+WHITE = 255.0
+RGB = 3  # channels
+DARK = 16  # of 0..255: hardly to be told from black
+NEARLY_ALL = 99  # percent of the pixels
+OWN_RANGE = (0.0, 100.0)  # percentiles
+UNSIGNED_16 = np.iinfo(np.uint16).max
+
+
+@dataclass(frozen=True)
+class DeepValues:
+    """An image as it is stored.
+
+    Attributes:
+        values: (H, W) or (H, W, 3) RGB, of any number type.
+        opacity: (H, W) in 0..1; None without transparency.
+        inverted: the smallest value is white.
+    """
+
+    values: np.ndarray
+    opacity: np.ndarray | None = None
+    inverted: bool = False
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """Which values become black and white: a fixed range, or percentiles of an image's own.
+
+    Attributes:
+        percentiles: lower and upper one, in percent; (0, 100) is from the smallest to the largest
+            value. Where both fall on one value, the image's own range is taken.
+        fixed_range: the two values themselves, if given.
+    """
+
+    percentiles: tuple[float, float] = OWN_RANGE
+    fixed_range: tuple[float, float] | tuple[()] = ()
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Intensity:
+        node = cfg.INPUT.INTENSITY
+        return cls(tuple(node.PERCENTILES), tuple(node.RANGE))
+
+    def __post_init__(self) -> None:
+        low_high = self.percentiles
+        if not _rises(low_high) or not (low_high[0] >= 0 and low_high[1] <= OWN_RANGE[1]):
+            raise InputError(
+                f"INPUT.INTENSITY.PERCENTILES is {low_high}, expected (lower, upper) in 0 to 100, "
+                "such as (1.0, 99.8)"
+            )
+        given = self.fixed_range
+        if given and not _rises(given):
+            raise InputError(
+                f"INPUT.INTENSITY.RANGE is {given}, expected (lower, upper), such as (0, 4095), or "
+                "() for each image's own"
+            )
+
+    def describe(self) -> str:
+        """The rule in words."""
+        if self.fixed_range:
+            return "from {:g} to {:g} (INPUT.INTENSITY.RANGE)".format(*self.fixed_range)
+        return (
+            "by the range of each picture's own values, percentiles {:g} to {:g} "
+            "(INPUT.INTENSITY.PERCENTILES; .RANGE for a fixed one)".format(*self.percentiles)
+        )
+
+    def limits(self, values: np.ndarray) -> tuple[float, float]:
+        """The values that become 0 and 255."""
+        if self.fixed_range:
+            return self.fixed_range
+        if tuple(self.percentiles) != OWN_RANGE:
+            low, high = np.percentile(values, self.percentiles)
+            if low < high:
+                return float(low), float(high)
+        return float(values.min()), float(values.max())
+
+    def scale(self, image: DeepValues) -> np.ndarray:
+        """(H, W) or (H, W, 3) float64 in 0..255, transparency put on white; 0 all over for an
+        image of one value. Hidden values count for nothing."""
+        values, opacity = image.values.astype(np.float64), image.opacity
+        low, high = self.limits(values if opacity is None else values[opacity > 0])
+        spread = (values - low) / (high - low) * WHITE if low < high else np.zeros(values.shape)
+        scaled = spread.clip(0, WHITE)
+        if image.inverted and low < high:
+            scaled = WHITE - scaled
+        if opacity is None:
+            return scaled
+        share = opacity if scaled.ndim == opacity.ndim else opacity[..., None]
+        return scaled * share + WHITE * (1 - share)
+
+
+def _rises(values: Sequence[object]) -> bool:
+    """Whether they are two numbers, the lower one first."""
+    numbers = [value for value in values if isinstance(value, Real)]
+    return len(values) == len(numbers) == 2 and numbers[0] < numbers[1]
+
+
+def nearly_black(scaled: np.ndarray) -> bool:
+    """Whether hardly anything is to be seen, as where a few bright pixels take the whole range."""
+    return bool(scaled.max() > DARK and np.percentile(scaled, NEARLY_ALL) < DARK)
+
+
+def read_deep_png(file: BinaryIO, key: int | tuple | None) -> DeepValues:
+    """A 16-bit PNG.
+
+    Args:
+        key: the value that is transparent, if it is grey and has one.
+    """
+    file.seek(0)
+    found = _decoded(file.read())
+    if found is None:
+        raise ValueError("it cannot be decoded")
+    if found.ndim == 2:
+        return DeepValues(found, None if key is None else (found != key).astype(np.float64))
+    opacity = found[..., RGB] / UNSIGNED_16 if found.shape[-1] > RGB else None
+    return DeepValues(found[..., :RGB], opacity)
+
+
+def read_deep_tiff(file: BinaryIO, head: TiffHead) -> DeepValues:
+    """The first page of a TIFF of more than 8 bits, unturned."""
+    samples = _tiff_samples(file)
+    if samples.ndim == 2:
+        return DeepValues(samples, inverted=head.inverted)
+    values, opacity = samples[..., : head.colors], None
+    if head.alpha:
+        largest = np.iinfo(samples.dtype).max if samples.dtype.kind in "ui" else 1.0
+        opacity = (samples[..., head.colors] / largest).clip(0, 1)
+    if head.alpha == "premultiplied":
+        values = np.divide(
+            values, opacity[..., None], out=np.zeros(values.shape), where=opacity[..., None] > 0
+        )
+    return DeepValues(values[..., 0] if head.colors == 1 else values, opacity, head.inverted)
+
+
+def _tiff_samples(file: BinaryIO) -> np.ndarray:
+    """(H, W) or (H, W, samples) of the first page."""
+    file.seek(0)
+    with TiffFile(file) as tiff:
+        page = tiff.pages[0]
+        try:
+            samples = page.asarray()
+        except ValueError as error:
+            if "imagecodecs" not in str(error):
+                raise
+            samples = _by_another_decoder(tiff, file)
+            if samples is None:
+                raise ValueError(f"{error}; save it without compression") from None
+        channels_first = samples.ndim == 3 and page.axes == "SYX" and samples.shape == page.shape
+        return np.moveaxis(samples, 0, -1) if channels_first else samples
+
+
+def _by_another_decoder(tiff: TiffFile, file: BinaryIO) -> np.ndarray | None:
+    """Samples in a compression that tifffile alone does not know, such as LZW."""
+    page = tiff.pages[0]
+    file.seek(0)
+    content = bytearray(file.read())
+    if EXIF_ORIENTATION in page.tags:  # OpenCV turns deep TIFFs wrongly
+        place = page.tags[EXIF_ORIENTATION].valueoffset
+        content[place : place + 2] = UNTURNED.to_bytes(
+            2, "little" if tiff.byteorder == "<" else "big"
+        )
+    shape = (page.imagelength, page.imagewidth)
+    for decode in (_decoded, _decoded_by_pillow):
+        found = decode(bytes(content))
+        if found is not None and np.can_cast(page.dtype, found.dtype) and found.shape[:2] == shape:
+            return found
+    return None
+
+
+def _decoded(content: bytes) -> np.ndarray | None:
+    """(H, W), (H, W, 3) RGB or (H, W, 4) RGBA as OpenCV reads it, without turning or scaling."""
+    found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None or found.ndim == 2:
+        return found
+    return found[..., [2, 1, 0, 3][: found.shape[-1]]]
+
+
+def _decoded_by_pillow(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as image:
+        return np.array(image)

@@ -1,0 +1,254 @@
+"""The one reader of images: training, evaluation, labeling and pictures see the same pixels.
+
+An image is turned as its EXIF entry says, has one page, 8 bits (deeper ones are scaled, see
+:class:`Intensity`) and no transparency (that is put on white). Everything else is refused in one
+line that names the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data.detection_utils import convert_PIL_to_numpy
+from detectron2.utils.file_io import PathManager
+from PIL import Image
+from skimage.color import rgb2gray
+
+from bestie_d2.data.deep_images import (
+    WHITE,
+    DeepValues,
+    Intensity,
+    nearly_black,
+    read_deep_png,
+    read_deep_tiff,
+)
+from bestie_d2.data.image_traits import BLACK, DEPTH, FIRST_OF_SEVERAL, ON_WHITE, TURNED
+from bestie_d2.data.orientation import SIDEWAYS, UNTURNED, orientation_of, turned
+from bestie_d2.data.readers import Size
+from bestie_d2.data.tiff_head import SIGNATURES, read_tiff_head, refuse_pages
+from bestie_d2.errors import InputError
+
+MANY_PICTURES = "MPO"  # Pillow's name of a phone's JPEG that carries further pictures
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_DEPTH, DEEP_PNG = 24, 16  # where its head says how many bits a channel has; the deep one
+HEAD = 32  # bytes that tell formats apart
+DEEP_MODES = {"I": "32-bit", "F": "32-bit floating-point"}  # of Pillow
+OPAQUE = 255
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image that has been read, unturned.
+
+    Attributes:
+        image: of 8 bits, without transparency.
+        orientation: what is left to be done, as in EXIF.
+        scaled: (H, W) or (H, W, 3) float64 in 0..255 of a deeper one, before it was rounded.
+        traits: in what it is not taken as it is stored.
+    """
+
+    image: Image.Image
+    orientation: int = UNTURNED
+    scaled: np.ndarray | None = None
+    traits: tuple[str, ...] = ()
+
+    def pixels(self, image_format: str) -> np.ndarray:
+        """(H, W, channels) uint8, such as "RGB" or "BGR"."""
+        pixels = convert_PIL_to_numpy(self.image, image_format)
+        return turned(pixels, self.orientation)
+
+    def grey(self) -> np.ndarray:
+        """(H, W) luminance, uint8 of a grey image, else float64; a deeper one's in full."""
+        if self.scaled is not None:
+            grey = self.scaled if self.scaled.ndim == 2 else rgb2gray(self.scaled / WHITE)
+        elif self.image.mode in ("L", "1"):
+            grey = np.asarray(self.image.convert("L"))
+        else:
+            grey = rgb2gray(np.asarray(self.image.convert("RGB")))
+        return turned(grey, self.orientation)
+
+
+@dataclass(frozen=True)
+class ImageReader:
+    """Reads images.
+
+    Attributes:
+        image_format: of the channels, as Detectron2's ``INPUT.FORMAT``.
+        intensity: how deeper images become 8 bit.
+    """
+
+    image_format: str = "RGB"
+    intensity: Intensity = field(default_factory=Intensity)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, image_format: str = "") -> ImageReader:
+        """As a configuration says; in another format if one is given, such as for drawing."""
+        return cls(image_format or cfg.INPUT.FORMAT, Intensity.from_config(cfg))
+
+    def read(self, path: str) -> np.ndarray:
+        """(H, W, channels) uint8.
+
+        Raises:
+            InputError: the file is missing or no image that can be taken; the line names it.
+        """
+        return self.open(path).pixels(self.image_format)
+
+    def read_grey(self, path: str) -> np.ndarray:
+        """(H, W) luminance; raises as :meth:`read`."""
+        return self.open(path).grey()
+
+    def open(self, path: str) -> Picture:
+        """The image with what is to be told of it; raises as :meth:`read`."""
+        with _opened(path) as file:
+            return _read(file, path, self.intensity)
+
+    def read_of(self, record: Mapping) -> np.ndarray:
+        """The image of a record; raises as :meth:`read`, and for one of another size than the
+        record says."""
+        return self.open_of(record).pixels(self.image_format)
+
+    def open_of(self, record: Mapping) -> Picture:
+        """As :meth:`open`, and raises as :meth:`read_of`."""
+        picture = self.open(record["file_name"])
+        height, width = _size_of(picture.image, picture.orientation)
+        stated = (record.get("height", height), record.get("width", width))
+        if stated != (height, width):
+            before = stated == (width, height) and TURNED in picture.traits
+            raise InputError(
+                f"image {record['file_name']}: {height}x{width} pixels (height x width), but its "
+                f"annotation says {stated[0]}x{stated[1]}"
+                + (", its size before it is turned by its EXIF entry" if before else "")
+            )
+        return picture
+
+
+def image_size(path: str) -> Size:
+    """Height and width as the reader gives the image, from its head alone.
+
+    Raises:
+        InputError: no such file, or no image that can be taken.
+    """
+    with _opened(path) as file:
+        if file.read(HEAD).startswith(SIGNATURES):
+            head = read_tiff_head(file, path)
+            return head.size[::-1] if head.orientation in SIDEWAYS else head.size
+        file.seek(0)
+        image = Image.open(file)
+        _check_pages(image, path)
+        return _size_of(image, orientation_of(image))
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    """A file, while whatever goes wrong with it becomes one line that names it."""
+    try:
+        with PathManager.open(path, "rb") as file:
+            yield file
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"image {path}: no such file") from None
+    except Exception as error:  # every decoder has errors of its own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"image {path}: not a readable image ({reason})") from None
+
+
+def _read(file: BinaryIO, path: str, intensity: Intensity) -> Picture:
+    start = file.read(HEAD)
+    if start.startswith(SIGNATURES):
+        head = read_tiff_head(file, path)
+        if head.depth:
+            _check_pixels(head.size)
+            traits = [TURNED] * (head.orientation != UNTURNED)
+            values = read_deep_tiff(file, head)
+            return _scaled(values, head.depth, head.orientation, traits, path, intensity)
+    file.seek(0)
+    image = Image.open(file)
+    _check_pages(image, path)
+    orientation = orientation_of(image)
+    image.load()
+    left = orientation_of(image)  # Pillow turns a TIFF itself
+    traits = [TURNED] * (orientation != UNTURNED)
+    traits += [FIRST_OF_SEVERAL] * (image.format == MANY_PICTURES)
+    depth = _depth(image, start)
+    if depth:
+        values = _deep_values(image, file)
+        return _scaled(values, depth, left, traits, path, intensity)
+    if image.has_transparency_data:
+        image, hidden = _on_white(image, path)
+        traits += [ON_WHITE] * hidden
+    return Picture(image, left, traits=tuple(traits))
+
+
+def _scaled(
+    values: DeepValues,
+    depth: str,
+    orientation: int,
+    traits: list[str],
+    path: str,
+    intensity: Intensity,
+) -> Picture:
+    """A deep image as a picture."""
+    if not np.isfinite(values.values).all():
+        raise InputError(f"image {path}: has values that are no numbers (NaN or infinite)")
+    if values.opacity is not None:
+        _refuse_invisible(values.opacity.max(), path)
+        traits = [*traits, *[ON_WHITE] * bool(values.opacity.min() < 1)]
+    scaled = intensity.scale(values)
+    traits = [*traits, DEPTH + depth, *[BLACK] * nearly_black(scaled)]
+    image = Image.fromarray(np.rint(scaled).astype(np.uint8))
+    return Picture(image, orientation, scaled, tuple(traits))
+
+
+def _depth(image: Image.Image, start: bytes) -> str:
+    """Name of the depth of what Pillow has opened; "" for 8 bits."""
+    if start.startswith(PNG_SIGNATURE) and start[PNG_DEPTH] == DEEP_PNG:
+        return f"{DEEP_PNG}-bit"
+    return DEEP_MODES.get(image.mode, f"{DEEP_PNG}-bit" * image.mode.startswith("I;"))
+
+
+def _deep_values(image: Image.Image, file: BinaryIO) -> DeepValues:
+    if image.format != "PNG":
+        return DeepValues(np.array(image))
+    grey = image.mode in DEEP_MODES or image.mode.startswith("I;")
+    return read_deep_png(file, image.info.get("transparency") if grey else None)
+
+
+def _on_white(image: Image.Image, path: str) -> tuple[Image.Image, bool]:
+    """An 8-bit image without its transparency, and whether any of it was to be seen through."""
+    straight = image.convert("RGBA") if image.mode != "La" else image.convert("LA").convert("RGBA")
+    least, most = straight.getchannel("A").getextrema()
+    _refuse_invisible(most, path)
+    if least == OPAQUE:
+        return image, False
+    white = Image.new("RGBA", straight.size, "white")
+    return Image.alpha_composite(white, straight).convert("RGB"), True
+
+
+def _refuse_invisible(largest_opacity: float, path: str) -> None:
+    if not largest_opacity:
+        raise InputError(
+            f"image {path}: is transparent all over, so nothing of it can be seen; save it without "
+            "transparency"
+        )
+
+
+def _check_pages(image: Image.Image, path: str) -> None:
+    """Refuse animations; a TIFF's pages are looked at where its head is read."""
+    if image.format not in (MANY_PICTURES, "TIFF"):
+        refuse_pages(path, getattr(image, "n_frames", 1))
+
+
+def _check_pixels(size: Size) -> None:
+    """As Pillow does for what it opens."""
+    if Image.MAX_IMAGE_PIXELS and size[0] * size[1] > 2 * Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError(f"{size[0]}x{size[1]} pixels are too many")
+
+
+def _size_of(image: Image.Image, orientation: int) -> Size:
+    return image.size if orientation in SIDEWAYS else image.size[::-1]
