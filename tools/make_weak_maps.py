@@ -146,8 +146,13 @@ def from_thresholds(arguments: argparse.Namespace) -> None:
         **{f.name: getattr(arguments, f.name) for f in fields(ForegroundRecipe)}
     )
     images = find_images(arguments.images, arguments.output)
-    references = References.read(arguments.images, truth=arguments.truth, points=arguments.points)
-    maps = ThresholdMaps(images, arguments.output, recipe, arguments.class_index)
+    below = sum(path.parent != arguments.images for path in images)
+    if below:
+        print(f"{below} of the {len(images)} images lie in sub-folders")
+    references = References.read(
+        arguments.images, images, truth=arguments.truth, points=arguments.points
+    )
+    maps = ThresholdMaps(arguments.images, images, arguments.output, recipe, arguments.class_index)
     made = maps.make(
         jobs=arguments.jobs, skip_bad=arguments.skip_bad, overwrite=arguments.overwrite
     )

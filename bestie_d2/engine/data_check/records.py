@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from bestie_d2.data import expand_path, read_cues
+from bestie_d2.data import expand_path
+from bestie_d2.data.cue_files import read_cues_of_records
 from bestie_d2.data.instance_labels import attach_instance_labels
+from bestie_d2.data.names import label_name
 from bestie_d2.data.readers import UNREADABLE
 from bestie_d2.data.weak_labels import check_classes, weak_label_paths, weak_map_path
 from bestie_d2.engine.data_check.findings import Findings
@@ -73,13 +74,13 @@ def with_weak_labels(
         )
         cues = _read_all_cues(cue_path, name, records, findings)
         labelled = [
-            {**record, "cues": cues.get(Path(record["file_name"]).stem, PointCues.empty())}
+            {**record, "cues": cues.get(label_name(record), PointCues.empty())}
             for record in records
         ]
         if not os.path.isdir(folder):
             raise InputError(f"weak maps {folder}: no such folder")
         for record in labelled:
-            record["sem_seg_file_name"] = weak_map_path(folder, record["file_name"])
+            record["sem_seg_file_name"] = weak_map_path(folder, record)
         return _with_instance_labels(cfg, name, labelled, findings)
     return records
 
@@ -87,22 +88,18 @@ def with_weak_labels(
 def _read_all_cues(
     path: str, name: str, records: list[dict], findings: Findings
 ) -> dict[str, PointCues]:
-    """The cues that can be used, by stem."""
-    sizes = {
-        Path(record["file_name"]).stem: (record["height"], record["width"])
-        for record in records
-        if UNREADABLE not in record
-    }
+    """The cues that can be used, by label name."""
     classes = MetadataCatalog.get(name).thing_classes
     with findings.catching(CUES):
-        cues = read_cues(
+        cues = read_cues_of_records(
             path,
+            records,
             classes=classes,
-            sizes=sizes,
             on_problem=lambda problem: findings.add(CUES, problem),
+            on_remark=lambda line: findings.notice(CUES, line),
         )
         for record in records:
-            if Path(record["file_name"]).stem not in cues:
+            if label_name(record) not in cues:
                 findings.notice(WITHOUT_CUES, record["file_name"])
         return cues
     return {}

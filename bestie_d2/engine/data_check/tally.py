@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 
+from bestie_d2.data.names import label_name
 from bestie_d2.engine.data_check.image_check import ImageResult
 from bestie_d2.evaluation.cue_summary import CueSummary
 from bestie_d2.evaluation.weak_map_check import WeakMapReport
@@ -49,7 +49,7 @@ class Tally:
         self._images[classes] += 1
         self._without_class += not classes
         if result.pixels is not None:
-            self._maps.add(Path(record["file_name"]).stem, result.pixels, classes)
+            self._maps.add(label_name(record), result.pixels, classes)
         if result.cues is not None:
             self._cues.add(result.cues)
             self._instances.append(result.instances)

@@ -47,8 +47,9 @@ def _state_of(path: str) -> str:
     if os.path.isfile(path):
         return hash_of_file(path)
     if os.path.isdir(path):
-        with os.scandir(path) as entries:
-            return json.dumps(sorted((e.name, e.stat().st_size) for e in entries if e.is_file()))
+        files = ((folder, name) for folder, _, names in os.walk(path) for name in names)
+        paths = (os.path.join(folder, name) for folder, name in files)
+        return json.dumps(sorted((os.path.relpath(p, path), os.path.getsize(p)) for p in paths))
     return ""
 
 
