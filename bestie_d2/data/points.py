@@ -12,6 +12,7 @@ GIVEN_SCORE = 1.0  # score of a point that a person gave
 MARGIN = 1.0  # pixels: points so far outside of the border pixels' centers are moved to these
 CLOSEST = 1.0  # pixels: nearer points of one class are one
 SMALLEST_SIDE = 8  # pixels: on smaller images points within 0 to 1 are nothing special
+PERCENT = 100.0
 FEWEST_WHOLE = 4  # points at 0 and 1 alone that are taken for parts of the sides
 
 Size = tuple[int, int]  # (height, width)
@@ -93,8 +94,11 @@ def outside_line(where: str, cue: Cue, size: Size | None) -> str:
     if size is None:
         return line
     line += f" of {size[0]}x{size[1]} pixels (height x width)"
-    swapped = inside((y, x, *cue[2:]), size) is not None
-    return f"{line}; as (row, column) it would be inside: are x and y swapped?" if swapped else line
+    if inside((y, x, *cue[2:]), size) is not None:
+        return f"{line}; as (row, column) it would be inside: are x and y swapped?"
+    if 0 <= x <= PERCENT and 0 <= y <= PERCENT:
+        return f"{line}; expected pixels: is it in percent of the sides?"
+    return line
 
 
 def without_repeated(cues: Sequence[Cue]) -> list[Cue]:

@@ -15,6 +15,7 @@ from bestie_d2.data.instance_labels import attach_instance_labels
 from bestie_d2.data.mappers.image_tags import read_image_of, tags_as_mask
 from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
 from bestie_d2.data.paths import expand_path
+from bestie_d2.data.point_places import check_given_points
 from bestie_d2.data.readers import read_weak_sem_seg
 from bestie_d2.data.weak_labels import load_weak_records
 from bestie_d2.labeling.pseudo_labels import (
@@ -91,6 +92,15 @@ class WeakInstanceMapper:
             score_threshold=cfg.DATASETS.CUE_THRESHOLD,
         )
         labels = expand_path(cfg.DATASETS.INSTANCE_LABELS)
+        node = cfg.MODEL.BESTIE
+        if not labels and node.SUPERVISION == "points":
+            check_given_points(
+                dataset_name,
+                records,
+                node.NUM_CLASSES,
+                min_area=node.MIN_AREA,
+                long_side=cfg.INPUT.BESTIE.LONG_SIDE,
+            )
         if not labels:
             return records
         classes = MetadataCatalog.get(dataset_name).thing_classes

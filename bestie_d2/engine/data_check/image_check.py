@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ import torch
 
 from bestie_d2.data.datasets.object_masks import problem_of_mask
 from bestie_d2.data.mappers.image_tags import read_image, read_image_of
+from bestie_d2.data.point_places import PointPlaces, places_of, smallest_area
 from bestie_d2.data.readers import UNREADABLE, read_weak_sem_seg
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.cue_summary import count_cues
@@ -38,12 +38,14 @@ class ImageResult:
     Attributes:
         pixels: (256,) of each index of its weak map, if that could be read.
         cues: the counts of ``count_cues``, if it has cues.
+        places: where its cues above the threshold lie on its weak map.
         instances: pseudo instances that a training would start with.
     """
 
     problems: list[Problem] = field(default_factory=list)
     pixels: np.ndarray | None = None
     cues: dict | None = None
+    places: PointPlaces = field(default_factory=PointPlaces)
     instances: int = 0
 
 
@@ -79,8 +81,7 @@ class ImageCheck:
 
     def smallest(self, record: Mapping) -> int:
         """``min_area`` in pixels of the image itself."""
-        scale = max(record["height"], record["width"]) / self.long_side
-        return max(1, math.ceil(self.min_area * scale**2))
+        return smallest_area((record["height"], record["width"]), self.min_area, self.long_side)
 
     def _check_weak_labels(self, record: Mapping, result: ImageResult) -> None:
         size = (record["height"], record["width"])
@@ -91,8 +92,11 @@ class ImageCheck:
             result.pixels = pixels_of_indices(index_map)
         except InputError as error:
             result.problems.append((_kind_of_map(path, size), str(error)))
+        cues = unpacked(record["cues"])
+        if index_map is not None:
+            result.places = places_of(cues[cues.scores > self.threshold], index_map)
         result.cues = count_cues(
-            unpacked(record["cues"]),
+            cues,
             record["image_classes"],
             threshold=self.threshold,
             index_map=index_map,

@@ -12,6 +12,7 @@ from bestie_d2.data.cue_files import read_cues_of_records
 from bestie_d2.data.instance_labels import attach_instance_labels
 from bestie_d2.data.names import label_name
 from bestie_d2.data.readers import UNREADABLE
+from bestie_d2.data.remarks import remarks_of
 from bestie_d2.data.weak_labels import check_classes, weak_label_paths, weak_map_path
 from bestie_d2.engine.data_check.findings import Findings
 from bestie_d2.errors import InputError
@@ -37,6 +38,8 @@ def read_records(cfg: CfgNode, name: str, findings: Findings) -> list[dict]:
         if name not in DatasetCatalog:
             raise InputError(f"data set {name!r} is not registered; see DATASETS.CUSTOM")
         records = DatasetCatalog.get(name)
+        for line in remarks_of(name):
+            findings.notice(LISTS, line)
         if not records:
             raise InputError(f"data set {name!r} has no images")
         with findings.catching(LISTS):

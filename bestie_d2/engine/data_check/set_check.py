@@ -26,6 +26,7 @@ from bestie_d2.model_keys import num_classes
 
 WEAK_LABELS = "WeakInstanceMapper"  # the INPUT.MAPPER that takes more than images and tags
 NO_INSTANCES = "pseudo instances"
+POINTS = "cues beside their class"
 
 
 @dataclass
@@ -114,6 +115,8 @@ class SetCheck:
             self.findings.notice(f"classes that no image of {name} has", class_name)
         if tally.pseudo_instances == 0:
             self.findings.notice(NO_INSTANCES, f"{name}: training would start without any")
+        if tally.places.remark:
+            self.findings.notice(POINTS, f"{name}: {tally.places.remark}")
         report.lines += [tally.table(), *tally.describe(threshold)]
         return report
 
