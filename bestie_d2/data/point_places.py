@@ -5,17 +5,17 @@ They lie beside it where their numbers mean something else than pixels (x, y).
 
 from __future__ import annotations
 
-import math
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 import numpy as np
-import torch
 
 from bestie_d2.data.readers import read_weak_sem_seg
 from bestie_d2.errors import InputError
-from bestie_d2.labeling.pseudo_labels import find_pseudo_labels
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, PointCues, wsss_index
+
+logger = logging.getLogger(__name__)
 
 MAPS_READ = 100  # of a data set before a training, spread over it
 LEAST_ON_CLASS = 0.05  # share of given points; with fewer nearly nothing would be labeled
@@ -71,7 +71,7 @@ class PointPlaces:
         }
         question, most = max(readings.items(), key=lambda item: item[1])
         clearly = most - self.on_class >= max(FEWEST_MORE, CLEARLY_MORE * self.points)
-        return f"{most} would if read otherwise: {question}" if clearly else ""
+        return f"{most} would lie there with another reading: {question}" if clearly else ""
 
     @property
     def remark(self) -> str:
@@ -121,49 +121,32 @@ def _values_at(index_map: np.ndarray, yx: np.ndarray) -> np.ndarray:
     return values
 
 
-def smallest_area(size: tuple[int, int], min_area: int, long_side: int) -> int:
-    """``min_area`` of a training image in pixels of the image itself.
-
-    Args:
-        size: (height, width) of the image.
-        long_side: of the training image, before it is scaled at random.
-    """
-    return max(1, math.ceil(min_area * (max(size) / long_side) ** 2))
-
-
-def check_given_points(
-    name: str, records: Sequence[Mapping], num_classes: int, *, min_area: int, long_side: int
-) -> None:
-    """Refuse given points of which hardly any lies on its class, or that label no instance at all.
+def check_given_points(name: str, records: Sequence[Mapping], num_classes: int) -> None:
+    """Refuse given points of which hardly any lies on its class: nothing would be labeled.
 
     Of at most ``MAPS_READ`` images, spread over the set, the weak map is read.
 
     Args:
         name: of the data set.
-        records: with ``sem_seg_file_name``, ``cues`` and ``image_classes``.
-        min_area, long_side: as of :func:`smallest_area`.
+        records: with ``sem_seg_file_name`` and ``cues``.
 
     Raises:
-        InputError: they are of no use, or a map cannot be read.
+        InputError: there are no points or they are of no use, or a map cannot be read.
     """
     with_points = [record for record in records if len(record["cues"])]
     if not with_points:
         raise InputError(f"data set {name!r}: none of its {len(records)} images has a point")
     chosen = np.unique(np.linspace(0, len(with_points) - 1, MAPS_READ).round().astype(int))
-    places, instances = PointPlaces(), 0
+    places = PointPlaces()
     for record in (with_points[index] for index in chosen):
         size = (record["height"], record["width"])
         index_map = read_weak_sem_seg(record["sem_seg_file_name"], num_classes, size)
         places += places_of(record["cues"], index_map)
-        tags = torch.zeros(num_classes, dtype=torch.bool)
-        tags[list(record["image_classes"])] = True
-        area = smallest_area(size, min_area, long_side)
-        found = find_pseudo_labels(torch.from_numpy(index_map), record["cues"], tags, min_area=area)
-        instances += len(found.centers)
-    if places.nearly_none or not instances:
-        what = "nearly nothing" if places.nearly_none else "no instance"
-        seen = f" ({len(chosen)} of {len(records)} images looked at)"
+    if places.nearly_none:
         hint = f"; {places.hint}" if places.hint else ""
         raise InputError(
-            f"data set {name!r}: {what} would be labeled: {places.describe()}{seen}{hint}"
+            f"data set {name!r}: nearly nothing would be labeled: {places.describe()} "
+            f"({len(chosen)} of {len(records)} images looked at){hint}"
         )
+    if places.remark:
+        logger.warning("%s: %s", name, places.remark)

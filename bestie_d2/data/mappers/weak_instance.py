@@ -92,15 +92,8 @@ class WeakInstanceMapper:
             score_threshold=cfg.DATASETS.CUE_THRESHOLD,
         )
         labels = expand_path(cfg.DATASETS.INSTANCE_LABELS)
-        node = cfg.MODEL.BESTIE
-        if not labels and node.SUPERVISION == "points":
-            check_given_points(
-                dataset_name,
-                records,
-                node.NUM_CLASSES,
-                min_area=node.MIN_AREA,
-                long_side=cfg.INPUT.BESTIE.LONG_SIDE,
-            )
+        if not labels and cfg.MODEL.BESTIE.SUPERVISION == "points":
+            check_given_points(dataset_name, records, cfg.MODEL.BESTIE.NUM_CLASSES)
         if not labels:
             return records
         classes = MetadataCatalog.get(dataset_name).thing_classes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import torch
 
 from bestie_d2.data.datasets.object_masks import problem_of_mask
 from bestie_d2.data.mappers.image_tags import read_image, read_image_of
-from bestie_d2.data.point_places import PointPlaces, places_of, smallest_area
+from bestie_d2.data.point_places import PointPlaces, places_of
 from bestie_d2.data.readers import UNREADABLE, read_weak_sem_seg
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.cue_summary import count_cues
@@ -81,7 +82,8 @@ class ImageCheck:
 
     def smallest(self, record: Mapping) -> int:
         """``min_area`` in pixels of the image itself."""
-        return smallest_area((record["height"], record["width"]), self.min_area, self.long_side)
+        scale = max(record["height"], record["width"]) / self.long_side
+        return max(1, math.ceil(self.min_area * scale**2))
 
     def _check_weak_labels(self, record: Mapping, result: ImageResult) -> None:
         size = (record["height"], record["width"])
