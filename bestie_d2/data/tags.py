@@ -89,7 +89,11 @@ def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) 
         for image in data["images"]
     ]
     losing = sum(bool(in_crowds[image_id] - found) for image_id, found in tags.items())
-    remarks = [*_on_parents(path, parents), *_on_crowds(path, crowds, losing, len(tags))]
+    remarks = [
+        *_on_parents(path, parents),
+        *_on_spelling(path, classes),
+        *_on_crowds(path, crowds, losing, len(tags)),
+    ]
     ids = {index: category_id for category_id, index in contiguous.items()}
     return TaggedImages(records, classes, [ids[index] for index in range(len(classes))], remarks)
 
@@ -99,6 +103,18 @@ def _on_parents(path: str, parents: Sequence[dict]) -> list[str]:
         f"{path}: category {category['name']!r} is no class: it is the parent (supercategory) of "
         "others, and no image has it"
         for category in parents
+    ]
+
+
+def _on_spelling(path: str, classes: Sequence[str]) -> list[str]:
+    """Lines on classes that may be meant to be one; their ids say that they are two."""
+    first: dict[str, str] = {}
+    pairs = [(first.setdefault(" ".join(name.split()).casefold(), name), name) for name in classes]
+    return [
+        f"{path}: the categories {one!r} and {other!r} differ by letter case or blanks alone, and "
+        "are two classes"
+        for one, other in pairs
+        if one != other
     ]
 
 

@@ -117,6 +117,13 @@ def test_a_parent_without_annotations_is_no_class_unless_it_is_named(tmp_path, w
     assert read_tags(path).classes == ["cells", "cell"]
 
 
+def test_categories_that_differ_by_letter_case_are_told(tmp_path, write_json):
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "Cat"}]
+    path = write_json(tmp_path / "tags.json", lists(categories=categories))
+    (line,) = read_tags(path).remarks
+    assert line.startswith(f"{path}: the categories 'cat' and 'Cat' differ by letter case")
+
+
 def test_a_class_that_is_its_own_supercategory_stays(tmp_path, write_json):
     categories = [{"id": 1, "name": "person", "supercategory": "person"}]
     tagged = read_tags(

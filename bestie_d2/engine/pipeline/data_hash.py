@@ -43,12 +43,12 @@ def _parts_of_set(name: str) -> Iterator[str]:
 
 
 def _state_of(path: str) -> str:
-    """Hash of a file; names and sizes in a folder; "" for what is neither, such as an address."""
+    """Hash of a file; names and sizes in a folder and below; "" for all else, such as an address."""
     if os.path.isfile(path):
         return hash_of_file(path)
     if os.path.isdir(path):
         files = ((folder, name) for folder, _, names in os.walk(path) for name in names)
-        paths = (os.path.join(folder, name) for folder, name in files)
+        paths = filter(os.path.isfile, (os.path.join(folder, name) for folder, name in files))
         return json.dumps(sorted((os.path.relpath(p, path), os.path.getsize(p)) for p in paths))
     return ""
 
