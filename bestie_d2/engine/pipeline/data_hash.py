@@ -43,7 +43,7 @@ def _parts_of_set(name: str) -> Iterator[str]:
 
 
 def _state_of(path: str) -> str:
-    """Hash of a file; names and sizes in a folder and below; "" for all else, such as an address."""
+    """Hash of a file; names and sizes in a folder and below; "" for what is neither."""
     if os.path.isfile(path):
         return hash_of_file(path)
     if os.path.isdir(path):
