@@ -43,7 +43,7 @@ def is_picture(cell: str) -> bool:
 
 
 def read_rows(path: str) -> list[Row]:
-    """The lines of a table, without empty ones, and without blanks around cells.
+    """The lines of a table, without empty ones and comments, and without blanks around cells.
 
     The sign between columns is the one that leaves most lines a cell that names a picture.
 
@@ -84,7 +84,8 @@ def _split(path: str, text: str, separator: str) -> list[Row]:
     try:
         for cells in reader:
             stripped = [cell.strip() for cell in cells]
-            if any(stripped):
+            comment = stripped and stripped[0].startswith("#") and not any(stripped[1:])
+            if any(stripped) and not comment:
                 rows.append(Row(reader.line_num, stripped))
     except csv.Error as error:
         raise InputError(f"{path}: not a CSV in UTF-8 ({error})") from None

@@ -88,7 +88,8 @@ class _Reader:
         """The line of headings, if the first one is none of an image, and the other lines."""
         if not rows or any(map(is_picture, rows[0].cells)):
             return None, rows
-        first, rest = rows[0], rows[1:]
+        first = rows[0]
+        rest = [row for row in rows[1:] if row.cells != first.cells]  # of tables put together
         words = [plain(cell) for cell in first.cells]
         if any(word in FILE_HEADINGS for word in words):
             return first, rest

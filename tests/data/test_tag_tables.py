@@ -26,6 +26,7 @@ def read(tmp_path, text: str, classes=None, encoding="utf-8", name="tags.csv") -
     [
         "file_name,tags\na.png,cat;dog\nb.png,dog\n",
         "a.png,cat;dog\nb.png,dog\n",
+        "# of Monday\nfile_name,tags\na.png,cat;dog\nfile_name,tags\nb.png,dog\n",
         "filename,labels\na.png,cat;dog\nb.png,dog\n",
         "Image Name,Classes\na.png,cat;dog\nb.png,dog\n",
         "bild,klasse\na.png,cat;dog\nb.png,dog\n",
