@@ -5,10 +5,11 @@
     python tools/make_weak_maps.py --images DIR --output DIR [--method otsu_local] [--jobs N]
         [--truth instances.json] [--points points.json] [--draw N]
 
-Writes <image stem>.png for each image: a palette PNG of the image's size, 0 background, class + 1
-elsewhere. Maps get to their place when all are made; run again after an interruption, it goes on
-where it stopped. Where truth is known, it says how good they are. The method "cam" thresholds the
-activation maps of a classifier (configs/pam_voc.yaml), to compare with.
+Writes <image stem>.png for each image, in the images' sub-folders where these hold stems twice: a
+palette PNG of the image's size, 0 background, class + 1 elsewhere. Maps get to their place when all
+are made; run again after an interruption, it goes on where it stopped. Where truth is known, it
+says how good they are. The method "cam" thresholds the activation maps of a classifier
+(configs/pam_voc.yaml), to compare with.
 """
 
 from __future__ import annotations
@@ -152,9 +153,15 @@ def from_thresholds(arguments: argparse.Namespace) -> None:
         **{f.name: getattr(arguments, f.name) for f in fields(ForegroundRecipe)}
     )
     images = find_images(arguments.images, arguments.output)
-    references = References.read(arguments.images, truth=arguments.truth, points=arguments.points)
+    below = sum(path.parent != arguments.images for path in images)
+    if below:
+        print(f"{below} of the {len(images)} images lie in sub-folders")
+    references = References.read(
+        arguments.images, images, truth=arguments.truth, points=arguments.points
+    )
     intensity = Intensity(tuple(arguments.percentiles), tuple(arguments.range))
     maps = ThresholdMaps(
+        arguments.images,
         images,
         arguments.output,
         recipe,

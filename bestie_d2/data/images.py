@@ -28,6 +28,7 @@ from bestie_d2.data.deep_images import (
     read_deep_tiff,
 )
 from bestie_d2.data.image_traits import BLACK, DEPTH, FIRST_OF_SEVERAL, ON_WHITE, TURNED
+from bestie_d2.data.names import missing
 from bestie_d2.data.orientation import SIDEWAYS, UNTURNED, orientation_of, turned
 from bestie_d2.data.readers import Size
 from bestie_d2.data.tiff_head import SIGNATURES, read_tiff_head, refuse_pages
@@ -152,7 +153,7 @@ def _opened(path: str) -> Iterator[BinaryIO]:
     except InputError:
         raise
     except FileNotFoundError:
-        raise InputError(f"image {path}: no such file") from None
+        raise InputError(missing("image", path)) from None
     except Exception as error:  # every decoder has errors of its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"image {path}: not a readable image ({reason})") from None

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from numbers import Real
-from pathlib import Path
 
 import numpy as np
 from detectron2.data import transforms as T
 from pycocotools import mask as mask_api
 
 from bestie_d2.data.datasets.object_masks import check_mask
+from bestie_d2.data.names import LabelNames, label_name, without_suffix
 from bestie_d2.data.readers import IMAGE_LISTS, Size, category_indices, load_json
 from bestie_d2.errors import InputError
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
@@ -65,36 +65,47 @@ def attach_instance_labels(records: list[dict], path: str, classes: Sequence[str
 
     Args:
         path: COCO JSON with compressed RLE masks; the better its ``score``, the later an instance
-            is drawn, without one before all others. Images are matched by the stem of their names.
+            is drawn, without one before all others. Images are matched by their label names.
         classes: names of the data set's classes, in contiguous order.
 
     Raises:
         InputError: the file is none; an image, a category, a mask or a score of an entry is none,
             or not of the data set.
     """
-    by_stem = {Path(record["file_name"]).stem: record for record in records}
+    by_name = {label_name(record): record for record in records}
     data = load_json(path, LABEL_LISTS)
-    contiguous = category_indices(path, data["categories"], classes)
-    stems = {image["id"]: Path(image["file_name"]).stem for image in data["images"]}
-    if not set(stems.values()) & set(by_stem):
+    contiguous = category_indices(path, data, classes)
+    names = _names_by_id(path, data["images"], records)
+    if not any(name in by_name for name in names.values()):
         raise InputError(f"instance labels {path}: none of the data set's images is in it")
-    labels = {stem: InstanceLabels() for stem in by_stem}
+    labels = {name: InstanceLabels() for name in by_name}
     for number, entry in enumerate(data["annotations"]):
-        _check_entry(f"instance labels {path}: annotations[{number}]", entry, stems, contiguous)
+        _check_entry(f"instance labels {path}: annotations[{number}]", entry, names, contiguous)
     for entry in sorted(data["annotations"], key=_score):
-        stem = stems[entry["image_id"]]
-        if stem not in labels:
+        name = names[entry["image_id"]]
+        if name is None:
             continue  # an image of another data set
-        _check_mask(path, entry, by_stem[stem])
-        labels[stem].classes.append(contiguous[entry["category_id"]])
-        labels[stem].rles.append(entry["segmentation"])
-    for stem, found in labels.items():
+        _check_mask(path, entry, by_name[name])
+        labels[name].classes.append(contiguous[entry["category_id"]])
+        labels[name].rles.append(entry["segmentation"])
+    for name, found in labels.items():
         if len(found.rles) > MAX_INSTANCES:
             raise InputError(
-                f"instance labels {path}: {by_stem[stem]['file_name']} has {len(found.rles)} of "
+                f"instance labels {path}: {by_name[name]['file_name']} has {len(found.rles)} of "
                 f"them, at most {MAX_INSTANCES} in a picture can be told apart"
             )
-    return [{**record, "instance_labels": labels[stem]} for stem, record in by_stem.items()]
+    return [{**record, "instance_labels": labels[name]} for name, record in by_name.items()]
+
+
+def _names_by_id(
+    path: str, images: Sequence[Mapping], records: Sequence[Mapping]
+) -> dict[int | str, str | None]:
+    """The label name of each image of a file by its id; None for those of other data sets."""
+    files = [without_suffix(image["file_name"]) for image in images]
+    matched, twice = LabelNames.of_records(records).match(files)
+    if twice is not None:
+        raise InputError(f"instance labels {path}: two images are called {twice!r}")
+    return dict(zip((image["id"] for image in images), matched, strict=True))
 
 
 def _score(entry: Mapping) -> float:

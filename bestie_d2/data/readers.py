@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
+from bestie_d2.data.names import missing
+from bestie_d2.data.regular_json import ENTRIES, make_regular
 from bestie_d2.errors import InputError
 from bestie_d2.structures import IGNORE_INDEX
 
@@ -39,7 +41,7 @@ def read_weak_sem_seg(path: str, num_classes: int, size: Size | None = None) -> 
         with Image.open(path) as image:
             mode, array = image.mode, _indices(image)
     except FileNotFoundError:
-        raise InputError(f"index map {path}: no such file") from None
+        raise InputError(missing("index map", str(path))) from None
     except IMAGE_ERRORS as error:
         raise InputError(f"index map {path}: not a readable PNG ({error})") from None
     if mode not in INDEX_MODES:
@@ -78,17 +80,20 @@ def _indices(image: Image.Image) -> np.ndarray:
 
 
 def load_json(path: str, fields: Mapping[str, Sequence[str]]) -> dict:
-    """Load a JSON object of lists, such as a COCO file.
+    """Load a JSON object of lists, such as a COCO file, in a regular form.
+
+    A byte order mark is passed over. Sizes, ids and ``iscrowd`` are made regular; see
+    :func:`bestie_d2.data.regular_json.make_regular`.
 
     Args:
         fields: the lists that must be there, and the keys each of their entries must have.
 
     Raises:
-        InputError: unreadable, not JSON, or a list or key is missing.
+        InputError: unreadable, not JSON, a list or key is missing, or a size or an id is none.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            data = json.load(file)
+        with open(path, "rb") as file:
+            data = json.loads(file.read())  # tells UTF-8 and UTF-16, with a mark or without
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
@@ -102,34 +107,60 @@ def load_json(path: str, fields: Mapping[str, Sequence[str]]) -> dict:
             for key in keys:
                 if key not in entry:
                     raise InputError(f"{path}: {name}[{number}] has no {key!r}")
-    seen: set[object] = set()
-    for number, image in enumerate(data.get("images", [])):
-        _check_image_entry(f"{path}: images[{number}]", image)
-        if repr(image.get("id")) in seen and "id" in image:
-            raise InputError(f"{path}: images[{number}]: another image has the id {image['id']!r}")
-        seen.add(repr(image.get("id")))
+    for name, key in (("images", "file_name"), ("categories", "name")):
+        for number, entry in enumerate(data.get(name, []) if name in fields else []):
+            text = entry.get(key)
+            if not isinstance(text, str) or not text.strip():
+                raise InputError(f"{path}: {name}[{number}]: {key!r} is {text!r}, expected text")
+    make_regular(path, data)
     return data
 
 
-def _check_image_entry(where: str, image: dict) -> None:
-    if not isinstance(image["file_name"], str):
-        raise InputError(f"{where}: 'file_name' is {image['file_name']!r}, expected text")
-    for key in ("height", "width"):
-        if key in image and not (isinstance(image[key], int) and image[key] > 0):
-            raise InputError(f"{where}: {key!r} is {image[key]!r}, expected pixels")
-
-
-def category_indices(path: str, categories: list[dict], classes: Sequence[str]) -> dict[int, int]:
+def category_indices(path: str, data: Mapping, classes: Sequence[str]) -> dict[int | str, int]:
     """Contiguous class of each category id of a file, matched by name.
+
+    A category that is no class is passed over if it is only the parent of others.
+
+    Args:
+        data: of :func:`load_json`.
 
     Raises:
         InputError: a category that is not among ``classes``.
     """
     index = {name: contiguous for contiguous, name in enumerate(classes)}
-    for category in categories:
-        if category["name"] not in index:
+    others = [category for category in data["categories"] if category["name"] not in index]
+    parents = parent_categories(data) if others else []
+    for category in others:
+        if category not in parents:
             raise InputError(
                 f"{path}: category {category['name']!r} is not a class of the data set "
                 f"({', '.join(classes)})"
             )
-    return {category["id"]: index[category["name"]] for category in categories}
+    found = {}
+    for category in data["categories"]:
+        if not isinstance(category["id"], (int, str)):
+            raise InputError(
+                f"{path}: category {category['name']!r} has the id {category['id']!r}, expected a "
+                "whole number or text"
+            )
+        if category["name"] in index:
+            found[category["id"]] = index[category["name"]]
+    return found
+
+
+def parent_categories(data: Mapping) -> list[dict]:
+    """Categories that no annotation or point has and that others name as their supercategory, as
+    some exports have one for the project itself."""
+    above = {
+        category.get("supercategory")
+        for category in data["categories"]
+        if isinstance(category.get("supercategory"), str)
+        and category["supercategory"] != category["name"]
+    }
+    parents = [category for category in data["categories"] if category["name"] in above]
+    if not parents:
+        return []
+    lists = (data.get(name) for name in ENTRIES)
+    entries = [entry for found in lists if isinstance(found, list) for entry in found]
+    used = {str(entry.get("category_id")) for entry in entries if isinstance(entry, dict)}
+    return [category for category in parents if str(category["id"]) not in used]

@@ -6,13 +6,13 @@ import json
 import logging
 import os
 import struct
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from bestie_d2.data.cue_files import read_cues
+from bestie_d2.data.cue_files import read_cues_of_records
 from bestie_d2.data.map_classes import check_maps_hold_classes
+from bestie_d2.data.names import label_name, label_path, missing
 from bestie_d2.data.paths import expand_path
 from bestie_d2.data.readers import UNREADABLE, Size
 from bestie_d2.errors import InputError
@@ -83,9 +83,9 @@ def weak_label_paths(name: str, *, weak_maps: str = "", cues: str = "") -> tuple
     return paths["WEAK_MAPS"], paths["CUES"]
 
 
-def weak_map_path(folder: str, file_name: str) -> str:
-    """Where the weak map of an image is."""
-    return os.path.join(folder, Path(file_name).stem + WEAK_MAP_SUFFIX)
+def weak_map_path(folder: str, record: Mapping) -> str:
+    """Where the weak map of a record's image is, or would be."""
+    return label_path(folder, record, WEAK_MAP_SUFFIX)
 
 
 def attach_weak_labels(
@@ -102,7 +102,7 @@ def attach_weak_labels(
     Everything that needs no pixel to be read is checked here, before training starts.
 
     Args:
-        weak_maps: folder of ``<image stem>.png``.
+        weak_maps: folder of ``<label name>.png``.
         cues: cue or point file, or the folder of text files; given points score 1.
         classes: names of the data set's classes, in contiguous order.
         num_classes: C of the model.
@@ -119,8 +119,7 @@ def attach_weak_labels(
     if not os.path.isdir(weak_maps):
         raise InputError(f"weak maps {weak_maps}: no such folder")
     check_map_classes(weak_maps, classes)
-    stems = [Path(record["file_name"]).stem for record in records]
-    maps = [weak_map_path(weak_maps, record["file_name"]) for record in records]
+    maps = [weak_map_path(weak_maps, record) for record in records]
     check_present("image", [record["file_name"] for record in records])
     check_readable(records)
     check_present("weak map", maps)
@@ -128,10 +127,10 @@ def attach_weak_labels(
     sizes = [(record["height"], record["width"]) for record in records]
     for path, size in zip(maps, sizes, strict=True):
         _check_map_size(path, size)
-    by_stem = _read_cues_of(cues, classes, dict(zip(stems, sizes, strict=True)))
+    by_name = _read_cues_of(cues, classes, records)
     labelled = []
-    for record, stem, path in zip(records, stems, maps, strict=True):
-        points = by_stem.get(stem, PointCues.empty())
+    for record, path in zip(records, maps, strict=True):
+        points = by_name.get(label_name(record), PointCues.empty())
         points = points[points.scores > score_threshold]
         labelled.append({**record, "sem_seg_file_name": path, "cues": points})
     return labelled
@@ -171,10 +170,10 @@ def check_readable(records: Sequence[dict]) -> None:
 
 def check_present(what: str, paths: list[str]) -> None:
     """Refuse paths of which any is no file."""
-    missing = [path for path in paths if not os.path.isfile(path)]
-    if missing:
-        others = f" ({len(missing)} of {len(paths)} are missing)" if len(paths) > 1 else ""
-        raise InputError(f"{what} {missing[0]}: no such file{others}")
+    absent = [path for path in paths if not os.path.isfile(path)]
+    if absent:
+        others = f" ({len(absent)} of {len(paths)} are missing)" if len(paths) > 1 else ""
+        raise InputError(f"{missing(what, absent[0])}{others}")
 
 
 def _check_map_size(path: str, size: Size) -> None:
@@ -190,17 +189,19 @@ def _check_map_size(path: str, size: Size) -> None:
         )
 
 
-def _read_cues_of(path: str, classes: Sequence[str], sizes: dict[str, Size]) -> dict:
-    by_stem = read_cues(path, classes=classes, sizes=sizes)
-    without = [stem for stem in sizes if stem not in by_stem]
-    if len(without) == len(sizes):
+def _read_cues_of(
+    path: str, classes: Sequence[str], records: Sequence[dict]
+) -> dict[str, PointCues]:
+    by_name = read_cues_of_records(path, records, classes=classes)
+    without = [name for name in map(label_name, records) if name not in by_name]
+    if len(without) == len(records):
         raise InputError(
-            f"cues {path}: none of the data set's {len(sizes)} images is in it; the first is "
+            f"cues {path}: none of the data set's {len(records)} images is in it; the first is "
             f"{without[0]}"
         )
     if without:
         logger.warning(
             "cues %s: %d of %d images are not in it and give no pseudo label, first %s",
-            path, len(without), len(sizes), without[0],
+            path, len(without), len(records), without[0],
         )  # fmt: skip
-    return by_stem
+    return by_name

@@ -16,14 +16,10 @@ from torch import nn
 from tqdm import tqdm
 
 from bestie_d2.contact_sheet import MaskSet, SheetSample, draw_prediction_sheet
-from bestie_d2.data import (
-    EvaluationMapper,
-    ImageReader,
-    expand_path,
-    read_cues,
-    read_weak_sem_seg,
-)
-from bestie_d2.data.weak_labels import WEAK_MAP_SUFFIX
+from bestie_d2.data import EvaluationMapper, ImageReader, expand_path, read_weak_sem_seg
+from bestie_d2.data.cue_files import read_cues_of_records
+from bestie_d2.data.names import label_name
+from bestie_d2.data.weak_labels import weak_map_path
 from bestie_d2.evaluation import has_truth, load_truth
 from bestie_d2.modeling.meta_arch import BESTIE
 from bestie_d2.structures import PointCues
@@ -116,17 +112,18 @@ class KnownLabels:
         self._truth = load_truth(dataset_name) if has_truth(dataset_name) else None
         self._weak_maps = expand_path(weak_maps) or metadata.get("weak_maps")
         cues = expand_path(cues) or metadata.get("cues")
-        sizes = {Path(record["file_name"]).stem: size_of(record) for record in self.records}
         known = cues and os.path.exists(cues)
-        self.cues_by_stem = read_cues(cues, classes=self.class_names, sizes=sizes) if known else {}
+        self.cues_by_name = (
+            read_cues_of_records(cues, self.records, classes=self.class_names) if known else {}
+        )
 
     def cues(self, record: dict) -> PointCues | None:
-        return self.cues_by_stem.get(Path(record["file_name"]).stem)
+        return self.cues_by_name.get(label_name(record))
 
     def weak_map(self, record: dict) -> np.ndarray | None:
         """(H, W) WSSS indices."""
-        path = os.path.join(self._weak_maps or "", Path(record["file_name"]).stem + WEAK_MAP_SUFFIX)
-        if not self._weak_maps or not os.path.isfile(path):
+        path = weak_map_path(self._weak_maps, record) if self._weak_maps else ""
+        if not os.path.isfile(path):
             return None
         return read_weak_sem_seg(path, len(self.class_names), size_of(record))
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from torch import Tensor
 
+from bestie_d2.data.names import relative_name
 from bestie_d2.data.readers import read_weak_sem_seg
-from bestie_d2.data.weak_labels import CUE_SCORE_THRESHOLD, WEAK_MAP_SUFFIX
+from bestie_d2.data.weak_labels import CUE_SCORE_THRESHOLD, weak_map_path
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.cue_summary import CueSummary, count_cues
 from bestie_d2.evaluation.json_stream import write_object
@@ -60,11 +61,11 @@ def read_weak_map_of(record: Mapping, folder: str, num_classes: int) -> np.ndarr
 
     Cues do not depend on it, so nothing stops for its sake; the summary says how many there were.
     """
-    path = Path(folder, Path(record["file_name"]).stem + WEAK_MAP_SUFFIX)
-    if not folder or not path.is_file():
+    path = weak_map_path(folder, record) if folder else ""
+    if not os.path.isfile(path):
         return None
     try:
-        return read_weak_sem_seg(str(path), num_classes, (record["height"], record["width"]))
+        return read_weak_sem_seg(path, num_classes, (record["height"], record["width"]))
     except InputError:
         return None
 
@@ -145,7 +146,7 @@ class CueWriter(DatasetEvaluator):
 
 def _image_entry(record: Mapping) -> dict:
     size = {key: record[key] for key in ("height", "width")}
-    return {"id": record["image_id"], "file_name": Path(record["file_name"]).name, **size}
+    return {"id": record["image_id"], "file_name": relative_name(record), **size}
 
 
 def _points(cues: PointCues) -> list[tuple[int, int, int, float]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from detectron2.utils import comm
 
 from bestie_d2.data.paths import expand_path
 from bestie_d2.data.readers import read_weak_sem_seg
-from bestie_d2.data.weak_labels import WEAK_MAP_SUFFIX, check_map_classes
+from bestie_d2.data.weak_labels import check_map_classes, weak_map_path
 from bestie_d2.errors import InputError
 from bestie_d2.ops.components import class_components
 
@@ -59,14 +58,14 @@ def weak_component_predictions(
 
     Args:
         records: with ``file_name``, ``height`` and ``width``.
-        weak_maps: folder of ``<image stem>.png``.
+        weak_maps: folder of ``<label name>.png``.
         num_classes, min_area: as in :func:`weak_component_instances`.
 
     Raises:
         InputError: a map is missing, unreadable or of another size than its image.
     """
     for record in records:
-        path = os.path.join(weak_maps, Path(record["file_name"]).stem + WEAK_MAP_SUFFIX)
+        path = weak_map_path(weak_maps, record)
         index_map = read_weak_sem_seg(path, num_classes, (record["height"], record["width"]))
         yield record, weak_component_instances(index_map, num_classes, min_area)
 
@@ -75,8 +74,7 @@ def has_weak_maps(dataset_name: str) -> bool:
     """Whether a registered data set has a weak map for each of its images."""
     folder = MetadataCatalog.get(dataset_name).get("weak_maps")
     return bool(folder) and all(
-        os.path.isfile(os.path.join(folder, Path(record["file_name"]).stem + WEAK_MAP_SUFFIX))
-        for record in DatasetCatalog.get(dataset_name)
+        os.path.isfile(weak_map_path(folder, record)) for record in DatasetCatalog.get(dataset_name)
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -13,8 +12,9 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from bestie_d2.data.map_classes import check_maps_hold_classes
+from bestie_d2.data.names import label_name
 from bestie_d2.data.readers import read_weak_sem_seg
-from bestie_d2.data.weak_labels import WEAK_MAP_SUFFIX, check_map_classes, weak_map_path
+from bestie_d2.data.weak_labels import check_map_classes, weak_map_path
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.semantic_iou import (
     SemanticTruth,
@@ -39,8 +39,8 @@ class WeakMapReport:
         read: of how many of them the map could be read.
         unusable: a line for each map that is missing, unreadable, of another size or with an index
             that is no class.
-        lacking: stems of images with a tag that their map has no pixel of.
-        beyond: stems of images whose map shows a class that they are not tagged with.
+        lacking: names of images with a tag that their map has no pixel of.
+        beyond: names of images whose map shows a class that they are not tagged with.
         pixels: (256,) of each index, over all maps.
         tagged, drawn: (C,) images with the tag, and those of them whose map shows the class.
         figures: of ``semantic_iou``, in percent; empty without truth.
@@ -61,11 +61,11 @@ class WeakMapReport:
         self.tagged = np.zeros(len(self.class_names), np.int64)
         self.drawn = np.zeros(len(self.class_names), np.int64)
 
-    def count(self, stem: str, index_map: np.ndarray, image_classes: Sequence[int]) -> None:
+    def count(self, name: str, index_map: np.ndarray, image_classes: Sequence[int]) -> None:
         """Add one image with its map (H, W) and its tags."""
-        self.add(stem, pixels_of_indices(index_map), image_classes)
+        self.add(name, pixels_of_indices(index_map), image_classes)
 
-    def add(self, stem: str, counts: np.ndarray, image_classes: Sequence[int]) -> None:
+    def add(self, name: str, counts: np.ndarray, image_classes: Sequence[int]) -> None:
         """Add one image by the pixels of each index in its map, and its tags."""
         self.read += 1
         self.pixels += counts
@@ -74,9 +74,9 @@ class WeakMapReport:
         self.tagged[list(tags)] += 1
         self.drawn[list(tags & shown)] += 1
         if tags - shown:
-            self.lacking.append(stem)
+            self.lacking.append(name)
         if shown - tags:
-            self.beyond.append(stem)
+            self.beyond.append(name)
 
     def describe(self) -> list[str]:
         """What a person should know, in lines."""
@@ -87,12 +87,12 @@ class WeakMapReport:
             f"{self.read} of {self.images} maps can be used; "
             f"{background:.1f} % of their pixels are background, {unknown:.1f} % unknown (255)"
         ]
-        for stems, what in (
+        for names, what in (
             (self.lacking, "lack a class that the image is tagged with"),
             (self.beyond, "show a class that the image is not tagged with"),
         ):
-            if stems:
-                lines.append(f"{len(stems)} maps {what}: {_listed(stems)}")
+            if names:
+                lines.append(f"{len(names)} maps {what}: {_listed(names)}")
         lines += [f"unusable: {line}" for line in self.unusable[:LISTED]]
         if len(self.unusable) > LISTED:
             lines.append(f"unusable: {len(self.unusable) - LISTED} more")
@@ -125,16 +125,16 @@ def pixels_of_indices(index_map: np.ndarray) -> np.ndarray:
     return np.bincount(index_map.ravel(), minlength=INDICES)
 
 
-def _listed(stems: Sequence[str]) -> str:
-    more = ", ..." if len(stems) > LISTED else ""
-    return ", ".join(stems[:LISTED]) + more
+def _listed(names: Sequence[str]) -> str:
+    more = ", ..." if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
 
 
 def check_weak_maps(dataset_name: str, folder: str, *, keep_missing: bool = False) -> WeakMapReport:
     """Read the weak map of every image of a registered data set.
 
     Args:
-        folder: of ``<image stem>.png``.
+        folder: of ``<label name>.png``.
         keep_missing: a missing map is passed over, not unusable.
 
     Raises:
@@ -149,15 +149,15 @@ def check_weak_maps(dataset_name: str, folder: str, *, keep_missing: bool = Fals
     check_map_classes(folder, class_names)
     truth = SemanticTruth(dataset_name) if has_semantic_truth(dataset_name) else None
     report = WeakMapReport(class_names, len(records))
-    paths = [weak_map_path(folder, record["file_name"]) for record in records]
+    paths = [weak_map_path(folder, record) for record in records]
     try:
         check_maps_hold_classes(folder, paths)
     except InputError as error:
         report.unusable.append(str(error))
     counts = 0
     for record in tqdm(records, desc="reading", unit="map", leave=False):
-        stem, size = Path(record["file_name"]).stem, (record["height"], record["width"])
-        path = os.path.join(folder, stem + WEAK_MAP_SUFFIX)
+        size = (record["height"], record["width"])
+        path = weak_map_path(folder, record)
         if keep_missing and not os.path.exists(path):
             continue
         try:
@@ -165,7 +165,7 @@ def check_weak_maps(dataset_name: str, folder: str, *, keep_missing: bool = Fals
         except InputError as error:
             report.unusable.append(str(error))
             continue
-        report.count(stem, index_map, record["image_classes"])
+        report.count(label_name(record), index_map, record["image_classes"])
         if truth is not None:
             counts += confusion(index_map, truth.of(record["image_id"]), len(class_names))
     if isinstance(counts, np.ndarray):

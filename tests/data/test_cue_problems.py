@@ -24,7 +24,7 @@ def read_all(path: str) -> tuple[dict[str, list], list[str]]:
 def test_json(tmp_path, write_json):
     points = [
         {"image_id": 1, "category_id": 4, "point": [3, 9]},
-        {"image_id": 1, "category_id": 4, "point": [20, 9]},
+        {"image_id": 1, "category_id": 4, "point": [21, 9]},
         {"image_id": 1, "category_id": 4, "point": ["left", 9]},
         {"image_id": 9, "category_id": 4, "point": [3, 9]},
         {"image_id": 2, "category_id": 9, "point": [3, 9]},
@@ -43,17 +43,18 @@ def test_json(tmp_path, write_json):
         "points[2]: expected numbers, 'poin",
         "points[3]: image id 9 is not in 'i",
         "points[4]: category id 9 is not in",
-        "image a.png: point (x, y) = (20, 9",
+        "image a.png: point (x, y) = (21, 9",
         "points of b.png lie on 20x10 pixel",
     ]
 
 
 def test_text(tmp_path):
-    (tmp_path / "a.txt").write_text("3 9 0 0.8\n3 9 2\nthree nine\n3 10 1\n5 6 1\n")
+    (tmp_path / "a.txt").write_text("3 9 0 0.8\n3 9 2\nthree nine\n3 11 1\n5 6 1\n")
     usable, problems = read_all(str(tmp_path))
     assert usable == {"a": [(9, 3, 0), (6, 5, 1)]}
     assert [problem.removeprefix(f"{tmp_path}/") for problem in problems] == [
         "a.txt, line 2: class 2, expected 0..1",
         "a.txt, line 3: expected 'x y class [score]', got 'three nine'",
-        "a.txt: point (x, y) = (3, 10) is outside the image of 10x20 pixels (height x width)",
+        "a.txt: point (x, y) = (3, 11) is outside the image of 10x20 pixels (height x width); as "
+        "(row, column) it would be inside: are x and y swapped?",
     ]

@@ -128,3 +128,17 @@ def test_a_wrong_file_is_refused(changes, line, tmp_path):
     with pytest.raises(InputError) as told:
         attach_instance_labels(RECORDS, path, ["cat", "dog"])
     assert line in str(told.value)
+
+
+def test_images_of_one_stem_are_matched_by_their_path(tmp_path):
+    records = [
+        {**RECORDS[0], "file_name": f"images/{day}/a.png", "label_name": f"{day}/a"}
+        for day in ("day 1", "day 2")
+    ]
+    path = write(tmp_path, entry(rle(0)), name="day 2\\a.png")
+    first, second = attach_instance_labels(records, path, ["cat", "dog"])
+    assert (first["instance_labels"].classes, second["instance_labels"].classes) == ([], [1])
+    with pytest.raises(InputError, match="none of the data set's images is in it"):
+        attach_instance_labels(
+            records, write(tmp_path, entry(rle(0)), name="a.png"), ["cat", "dog"]
+        )

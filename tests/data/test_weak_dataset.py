@@ -136,11 +136,11 @@ def test_custom_refusals(entry, message):
 
 
 def test_load_refusals(name, tmp_path, write_json):
-    images = [*IMAGES, {"id": 11, "file_name": "other/a.png", "height": 2, "width": 3}]
+    images = [*IMAGES, {"id": 11, "file_name": "a.jpg", "height": 2, "width": 3}]
     content = {"images": images, "categories": CATEGORIES, "points": []}
     path = write_json(tmp_path / "points.json", content)
     register_weak_dataset(name, images=str(tmp_path), points=path)
-    with pytest.raises(InputError, match=r"points\.json: images a\.png and other/a\.png have"):
+    with pytest.raises(InputError, match=r"points\.json: images a\.png and a\.jpg have"):
         DatasetCatalog.get(name)
 
 

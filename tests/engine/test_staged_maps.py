@@ -109,3 +109,14 @@ def test_an_output_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "maps").write_text("")
     with pytest.raises(InputError, match=r"--output .*maps: cannot be made a folder"):
         make(tmp_path / "maps", {}, 1)
+
+
+def test_maps_in_sub_folders(tmp_path):
+    output = tmp_path / "maps"
+    names = ("day 1/a", "day 2/a")
+    assert make(output, {"method": "x"}, 1, names) == 2
+    assert [read_weak_sem_seg(str(output / f"{n}.png"), 9).max() for n in names] == [1, 1]
+    assert make(output, {"method": "x"}, 2, names) == 0  # they are there
+    with pytest.raises(InputError, match="its maps are of other settings"):
+        make(output, {"method": "y"}, 2, names)
+    assert make(output, {"method": "y"}, 2, names[:1], overwrite=True) == 1

@@ -85,3 +85,20 @@ def test_a_weak_map_that_cannot_be_used_is_not_counted_with(shards, tmp_path):
     writer.process([RECORDS[1]], [maps()])
     summary = writer.evaluate()
     assert (summary.images, summary.with_map, summary.components) == (1, 0, (0, 0, 0))
+
+
+def test_names_of_images_in_sub_folders(shards, tmp_path):
+    records = [
+        {**RECORDS[1], "file_name": "in/day 1/a.png", "image_id": 1, "label_name": "day 1/a"},
+        {**RECORDS[1], "file_name": "in/day 2/a.png", "image_id": 2, "label_name": "day 2/a"},
+        {**RECORDS[1], "file_name": "in/day 2/b.png", "image_id": 3, "mirrored_name": "day 2/b"},
+    ]
+    writer = CueWriter(CATEGORIES, shards, CueRecipe(), records=records)
+    writer.process(records, [maps(cat=(0, 0))] * 3)
+    writer.evaluate()
+    images = json.loads((tmp_path / "cues.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == [
+        "day 1/a.png",
+        "day 2/a.png",
+        "day 2/b.png",
+    ]

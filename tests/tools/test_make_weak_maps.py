@@ -207,9 +207,47 @@ def test_refusals(refused, images, tmp_path):
     assert "--jobs 0: expected 1 or more" in refused("--jobs", "0")
     assert "is the image folder" in refused("--output", str(images))
     assert "nowhere: no such folder" in refused("--images", "nowhere")
-    assert "no image in it" in refused("--images", str(tmp_path))
+    (tmp_path / "empty").mkdir()
+    assert "no image in it" in refused("--images", str(tmp_path / "empty"))
     assert "cannot be read" in refused("--truth", str(tmp_path / "nothing.json"))
     (images / "b.png").write_bytes((images / "a.png").read_bytes())
     assert "has the same name as b.jpg" in refused()
     assert "--method cam needs --config-file" in refused("--method", "cam")
     assert "takes no --dataset" in refused("--dataset", "anything")
+
+
+def test_images_of_one_stem_in_sub_folders(run, images, capsys):
+    for folder in ("day 1", ".hidden", "day 2"):
+        (images / folder).mkdir()
+    (images / "a.png").rename(images / "day 1" / "a.png")
+    (images / "b.jpg").rename(images / "day 2" / "a.jpg")
+    (images / ".hidden" / "c.png").write_text("not read")
+    content = {
+        "images": [
+            {"id": 1, "file_name": "day 1/a.png", "height": 32, "width": 40},
+            {"id": 2, "file_name": "day 2\\a.jpg", "height": 32, "width": 40},
+        ],
+        "categories": [{"id": 1, "name": "cell"}],
+        "points": [
+            {"image_id": 1, "category_id": 1, "point": [10, 8]},
+            {"image_id": 2, "category_id": 1, "point": [5, 24]},
+        ],
+    }
+    (images / "points.json").write_text(json.dumps(content))
+    output = run("--min-area", "1", "--points", str(images / "points.json"))
+    for day, stem in (("day 1", "a"), ("day 2", "b")):
+        found = read_weak_sem_seg(str(output / day / "a.png"), 1, (32, 40))
+        assert (found == square(stem)).mean() > 0.97
+    printed = capsys.readouterr().out
+    assert "2 of the 2 images lie in sub-folders" in printed
+    assert "points on the foreground: 100.0 % of 2" in printed
+
+
+def test_maps_below_the_images_are_no_images(run, images):
+    run("--min-area", "1", "--output", str(images / "maps"))
+    run("--min-area", "1")
+    assert sorted(path.name for path in (images.parent / "maps").iterdir()) == [
+        "a.png",
+        "b.png",
+        "made_with.json",
+    ]

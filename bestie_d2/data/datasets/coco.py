@@ -5,15 +5,14 @@ Detectron2's own ``coco_2017_train`` and ``coco_2017_val`` hold masks; these nev
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from functools import lru_cache
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.utils.logger import log_first_n
 
 from bestie_d2.data.datasets.weak import EVALUATOR_TYPE
+from bestie_d2.data.remarks import keep_remarks, log_once
 from bestie_d2.data.tags import TaggedImages, read_tags
 from bestie_d2.errors import InputError
 
@@ -22,8 +21,6 @@ SPLITS = ("train", "val")
 NAMES_OF_CLASSES = "coco_2017_val"  # Detectron2's own set, which has them before any file is read
 POINTS_HINT = "make it with python datasets/prepare_coco.py"
 TRUTH_HINT = "put COCO 2017 there as datasets/README.md shows"
-
-logger = logging.getLogger(__name__)
 
 
 def register_coco(root: str) -> None:
@@ -95,6 +92,7 @@ def load_coco(name: str, folder: str, source: str, split: str) -> list[dict]:
     metadata.thing_dataset_id_to_contiguous_id = {
         category_id: index for index, category_id in enumerate(tagged.category_ids)
     }
+    keep_remarks(name, tagged.remarks)
     _tell_gaps(source, tagged.category_ids)
     images = image_folder(folder, split)
     records = [
@@ -105,7 +103,7 @@ def load_coco(name: str, folder: str, source: str, split: str) -> list[dict]:
         return records
     kept = [record for record in records if record["image_classes"]]
     untagged = len(records) - len(kept)
-    _log_once(f"{source}: {untagged} of {len(records)} images have no tag and are left out")
+    log_once(f"{source}: {untagged} of {len(records)} images have no tag and are left out")
     return kept
 
 
@@ -127,12 +125,7 @@ def without_crowds(annotations: Sequence[dict]) -> list[dict]:
 def _tell_gaps(source: str, category_ids: Sequence[int]) -> None:
     ids = sorted(category_ids)
     gaps = ", ".join(str(i) for i in range(ids[0], ids[-1]) if i not in ids)
-    _log_once(
+    log_once(
         f"{source}: the category ids {ids[0]} to {ids[-1]} (without {gaps or 'a gap'}) are the "
         f"classes 0 to {len(ids) - 1}"
     )
-
-
-def _log_once(line: str) -> None:
-    """Log a line the first time: a set is read several times in a run."""
-    log_first_n(logging.INFO, line, name=logger.name, key="message")

@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
@@ -15,8 +14,10 @@ from pycocotools import mask as mask_api
 
 from bestie_d2.data.datasets.true_objects import known_annotations, objects_of_file
 from bestie_d2.data.images import image_size
+from bestie_d2.data.names import located, name_records, without_suffix
 from bestie_d2.data.paths import expand_path
 from bestie_d2.data.readers import IMAGE_LISTS, UNREADABLE, load_json
+from bestie_d2.data.remarks import keep_remarks
 from bestie_d2.data.tags import TaggedImages, read_tags, tags_from_coco
 from bestie_d2.errors import InputError
 
@@ -143,7 +144,8 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
 
     Returns:
         A dict an image: ``file_name``, ``image_id``, ``height``, ``width``, ``image_classes``
-        (sorted contiguous class ids) and, where the truth is all that is given, ``annotations``.
+        (sorted contiguous class ids) and, where the truth is all that is given, ``annotations``;
+        what weak labels go by, where that is not the stem (:mod:`bestie_d2.data.names`).
         An image whose size the lists do not say and that cannot be opened has ``unreadable``, the
         reason, in place of its size; see :func:`bestie_d2.data.weak_labels.check_readable`.
 
@@ -158,16 +160,10 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
         data = load_json(dataset.annotations, IMAGE_LISTS)
         known = {**data, "annotations": known_annotations(dataset.annotations, data)}
         tagged = tags_from_coco(dataset.annotations, known, dataset.classes)
-    stems: dict[str, str] = {}
+    _check_names(source or dataset.annotations, tagged.records)
+    name_records(tagged.records)
     for record in tagged.records:
-        stem = Path(record["file_name"]).stem
-        if stem in stems:
-            raise InputError(
-                f"{source or dataset.annotations}: images {stems[stem]} and {record['file_name']} "
-                "have the same name, by which weak labels are found; rename one"
-            )
-        stems[stem] = record["file_name"]
-        record["file_name"] = os.path.join(dataset.images, record["file_name"])
+        record["file_name"] = _image_path(dataset.images, record["file_name"])
         if "height" not in record or "width" not in record:
             try:
                 record["height"], record["width"] = image_size(record["file_name"])
@@ -179,7 +175,27 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
     MetadataCatalog.get(dataset.name).set(
         thing_classes=tagged.classes, thing_dataset_id_to_contiguous_id=contiguous
     )
+    keep_remarks(dataset.name, tagged.remarks)
     return tagged.records
+
+
+def _check_names(path: str, records: Sequence[dict]) -> None:
+    """Refuse images that differ by suffix alone: weak labels go by what is left of the name."""
+    names: dict[str, str] = {}
+    for record in records:
+        name = record["file_name"]
+        key = without_suffix(name)
+        if key in names:
+            raise InputError(
+                f"{path}: images {names[key]} and {name} have the same name, by which weak labels "
+                "are found; rename one"
+            )
+        names[key] = name
+
+
+def _image_path(folder: str, name: str) -> str:
+    """The path of an image, whichever system wrote its name."""
+    return located(folder, name) or os.path.join(folder, name)
 
 
 def _add_annotations(tagged: TaggedImages, data: Mapping, dataset: WeakDataset) -> None:

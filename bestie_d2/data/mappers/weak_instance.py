@@ -17,6 +17,7 @@ from bestie_d2.data.instance_labels import attach_instance_labels, move_instance
 from bestie_d2.data.mappers.image_tags import tags_as_mask
 from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
 from bestie_d2.data.paths import expand_path
+from bestie_d2.data.point_places import check_given_points
 from bestie_d2.data.readers import read_weak_sem_seg
 from bestie_d2.data.weak_labels import load_weak_records
 from bestie_d2.labeling.pseudo_labels import (
@@ -96,6 +97,8 @@ class WeakInstanceMapper:
             score_threshold=cfg.DATASETS.CUE_THRESHOLD,
         )
         labels = expand_path(cfg.DATASETS.INSTANCE_LABELS)
+        if not labels and cfg.MODEL.BESTIE.SUPERVISION == "points":
+            check_given_points(dataset_name, records, cfg.MODEL.BESTIE.NUM_CLASSES)
         if not labels:
             return records
         classes = MetadataCatalog.get(dataset_name).thing_classes

@@ -12,6 +12,7 @@ import torch
 
 from bestie_d2.data.datasets.object_masks import problem_of_mask
 from bestie_d2.data.images import ImageReader
+from bestie_d2.data.point_places import PointPlaces, places_of
 from bestie_d2.data.readers import UNREADABLE, read_weak_sem_seg
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.cue_summary import count_cues
@@ -39,6 +40,7 @@ class ImageResult:
         traits: in what its image is not taken as it is stored.
         pixels: (256,) of each index of its weak map, if that could be read.
         cues: the counts of ``count_cues``, if it has cues.
+        places: where its cues above the threshold lie on its weak map.
         instances: pseudo instances that a training would start with.
     """
 
@@ -46,6 +48,7 @@ class ImageResult:
     traits: tuple[str, ...] = ()
     pixels: np.ndarray | None = None
     cues: dict | None = None
+    places: PointPlaces = field(default_factory=PointPlaces)
     instances: int = 0
 
 
@@ -107,8 +110,11 @@ class ImageCheck:
             result.pixels = pixels_of_indices(index_map)
         except InputError as error:
             result.problems.append((_kind_of_map(path, size), str(error)))
+        cues = unpacked(record["cues"])
+        if index_map is not None:
+            result.places = places_of(cues[cues.scores > self.threshold], index_map)
         result.cues = count_cues(
-            unpacked(record["cues"]),
+            cues,
             record["image_classes"],
             threshold=self.threshold,
             index_map=index_map,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from bestie_d2.data import expand_path, read_cues
+from bestie_d2.data import expand_path
+from bestie_d2.data.cue_files import read_cues_of_records
 from bestie_d2.data.instance_labels import attach_instance_labels
 from bestie_d2.data.map_classes import check_maps_hold_classes
+from bestie_d2.data.names import label_name
 from bestie_d2.data.readers import UNREADABLE
+from bestie_d2.data.remarks import remarks_of
 from bestie_d2.data.weak_labels import (
     check_classes,
     check_map_classes,
@@ -42,6 +44,8 @@ def read_records(cfg: CfgNode, name: str, findings: Findings) -> list[dict]:
         if name not in DatasetCatalog:
             raise InputError(f"data set {name!r} is not registered; see DATASETS.CUSTOM")
         records = DatasetCatalog.get(name)
+        for line in remarks_of(name):
+            findings.notice(LISTS, line)
         if not records:
             raise InputError(f"data set {name!r} has no images")
         with findings.catching(LISTS):
@@ -79,7 +83,7 @@ def with_weak_labels(
         )
         cues = _read_all_cues(cue_path, name, records, findings)
         labelled = [
-            {**record, "cues": cues.get(Path(record["file_name"]).stem, PointCues.empty())}
+            {**record, "cues": cues.get(label_name(record), PointCues.empty())}
             for record in records
         ]
         if not os.path.isdir(folder):
@@ -87,7 +91,7 @@ def with_weak_labels(
         with findings.catching(WEAK_MAPS):
             check_map_classes(folder, MetadataCatalog.get(name).thing_classes)
         for record in labelled:
-            record["sem_seg_file_name"] = weak_map_path(folder, record["file_name"])
+            record["sem_seg_file_name"] = weak_map_path(folder, record)
         with findings.catching(WEAK_MAPS):
             paths = [record["sem_seg_file_name"] for record in labelled]
             check_maps_hold_classes(folder, paths)
@@ -98,22 +102,18 @@ def with_weak_labels(
 def _read_all_cues(
     path: str, name: str, records: list[dict], findings: Findings
 ) -> dict[str, PointCues]:
-    """The cues that can be used, by stem."""
-    sizes = {
-        Path(record["file_name"]).stem: (record["height"], record["width"])
-        for record in records
-        if UNREADABLE not in record
-    }
+    """The cues that can be used, by label name."""
     classes = MetadataCatalog.get(name).thing_classes
     with findings.catching(CUES):
-        cues = read_cues(
+        cues = read_cues_of_records(
             path,
+            records,
             classes=classes,
-            sizes=sizes,
             on_problem=lambda problem: findings.add(CUES, problem),
+            on_remark=lambda line: findings.notice(CUES, line),
         )
         for record in records:
-            if Path(record["file_name"]).stem not in cues:
+            if label_name(record) not in cues:
                 findings.notice(WITHOUT_CUES, record["file_name"])
         return cues
     return {}

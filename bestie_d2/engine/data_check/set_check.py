@@ -31,6 +31,7 @@ WEAK_LABELS = "WeakInstanceMapper"  # the INPUT.MAPPER that takes more than imag
 NO_INSTANCES = "pseudo instances"
 LEFT_OUT = "true objects"
 TRAITS = "pictures that are not taken as they are stored"
+POINTS = "cues beside their class"
 
 
 @dataclass
@@ -133,6 +134,8 @@ class SetCheck:
             self.findings.notice(f"classes that no image of {name} has", class_name)
         if tally.pseudo_instances == 0:
             self.findings.notice(NO_INSTANCES, f"{name}: training would start without any")
+        if tally.places.remark:
+            self.findings.notice(POINTS, f"{name}: {tally.places.remark}")
         report.lines += [tally.table(), *tally.describe(threshold)]
         return report
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 
+from bestie_d2.data.names import label_name
+from bestie_d2.data.point_places import PointPlaces
 from bestie_d2.engine.data_check.image_check import ImageResult
 from bestie_d2.evaluation.cue_summary import CueSummary
 from bestie_d2.evaluation.weak_map_check import WeakMapReport
@@ -37,6 +38,7 @@ class Tally:
         self._images = np.zeros(len(class_names), np.int64)
         self._objects = np.zeros(len(class_names), np.int64)
         self._without_class = 0
+        self.places = PointPlaces()  # of all cues that are used
         self._instances: list[int] = []  # pseudo instances of each image
         self._has_masks = False
 
@@ -49,9 +51,10 @@ class Tally:
         self._images[classes] += 1
         self._without_class += not classes
         if result.pixels is not None:
-            self._maps.add(Path(record["file_name"]).stem, result.pixels, classes)
+            self._maps.add(label_name(record), result.pixels, classes)
         if result.cues is not None:
             self._cues.add(result.cues)
+            self.places += result.places
             self._instances.append(result.instances)
 
     @property
@@ -89,6 +92,7 @@ class Tally:
             *lines,
             *self._maps.describe(),
             *self._cues.describe(threshold),
+            *([self.places.describe()] if self.places.points else []),
             f"training would start with {sum(self._instances)} pseudo instances, in {used} of "
             f"{len(self._instances)} images (at their own size; scales and crops are random)",
         ]

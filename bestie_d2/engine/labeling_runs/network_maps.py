@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
 
+from bestie_d2.data.names import label_name
 from bestie_d2.data.readers import check_class_limit
 from bestie_d2.engine.class_names import check_trained_classes, classes_of
 from bestie_d2.engine.labeling_runs.fingerprint import fingerprint
@@ -56,7 +56,7 @@ class WeakMapWriter(DatasetEvaluator):
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Write a map for each image; untagged classes are out."""
         for item, output in zip(inputs, outputs, strict=True):
-            self._maps.save(Path(item["file_name"]).stem, self._index_map(item, output))
+            self._maps.save(label_name(item), self._index_map(item, output))
 
     def _index_map(self, item: dict, output: dict) -> np.ndarray:
         if self._recipe.method == SINGLE_STAGE:
@@ -108,10 +108,9 @@ def make_network_maps(
     settings = fingerprint(cfg, records, dataset_name)
     settings |= {"recipe": str(recipe), CLASSES: classes_of(dataset_name)}
     maps.begin(settings, overwrite=overwrite)
-    stems = [Path(record["file_name"]).stem for record in records]
-    left = [r for r, stem in zip(records, stems, strict=True) if not maps.has(stem)]
+    left = [record for record in records if not maps.has(label_name(record))]
     if len(left) < len(records):
         print(f"{len(records) - len(left)} maps are there already, {len(left)} to go")
     build = partial(build_map_writer, output=output, recipe=recipe)
     LabelingRun(cfg, left, build, jobs, skip_bad, "maps").execute()
-    return maps.finish(stems)
+    return maps.finish(map(label_name, records))

@@ -45,7 +45,7 @@ class StagedMaps:
         make_folder(self.output, "--output")
         found, unfinished = _settings_in(self.output, wanted), _settings_in(self.stage, wanted)
         self.keeps_output = found == wanted and not overwrite
-        some = any(self.output.glob(f"*{WEAK_MAP_SUFFIX}"))
+        some = any(self.output.rglob(f"*{WEAK_MAP_SUFFIX}"))
         if some and wanted not in (found, unfinished) and not overwrite:
             why = (
                 f"are of other settings ({differences(found, wanted)})" if found else "are not ours"
@@ -54,7 +54,7 @@ class StagedMaps:
                 f"--output {self.output}: its maps {why}; --overwrite replaces them, another "
                 "--output leaves them"
             )
-        if any(self.stage.glob(f"*{WEAK_MAP_SUFFIX}")) and unfinished != wanted and not overwrite:
+        if any(self.stage.rglob(f"*{WEAK_MAP_SUFFIX}")) and unfinished != wanted and not overwrite:
             raise InputError(
                 f"--output {self.output}: {self.stage} holds unfinished maps of other settings "
                 f"({differences(unfinished or {}, wanted)}); --overwrite throws them away, another "
@@ -65,32 +65,40 @@ class StagedMaps:
             make_folder(self.stage, "--output")
             _write_settings(self.stage, wanted)
 
-    def has(self, stem: str) -> bool:
-        """Whether the map of an image need not be made any more."""
-        name = stem + WEAK_MAP_SUFFIX
-        return (self.stage / name).exists() or (self.keeps_output and (self.output / name).exists())
+    def has(self, name: str) -> bool:
+        """Whether the map of an image, by its label name, need not be made any more."""
+        file = name + WEAK_MAP_SUFFIX
+        return (self.stage / file).exists() or (self.keeps_output and (self.output / file).exists())
 
-    def save(self, stem: str, index_map: np.ndarray) -> None:
-        """Write the map of an image, (H, W) uint8 WSSS indices, whole or not at all."""
+    def save(self, name: str, index_map: np.ndarray) -> None:
+        """Write the map of an image, (H, W) uint8 WSSS indices, whole or not at all.
+
+        Args:
+            name: the image's label name; its sub-folders are made.
+        """
         image = Image.fromarray(index_map)
         image.putpalette(index_palette())
-        scratch = self.stage / f".{stem}.scratch"
+        made = self.stage / f"{name}{WEAK_MAP_SUFFIX}"
+        made.parent.mkdir(parents=True, exist_ok=True)
+        scratch = made.with_name(f".{made.stem}.scratch")
         image.save(scratch, format="PNG")
-        os.replace(scratch, self.stage / f"{stem}{WEAK_MAP_SUFFIX}")
+        os.replace(scratch, made)
 
-    def finish(self, stems: Iterable[str]) -> int:
+    def finish(self, names: Iterable[str]) -> int:
         """Move the maps of the images to their place and say how many were new.
 
         Where maps of other settings were to be replaced, those of images that were left out go.
         """
         moved = 0
-        for stem in stems:
-            made = self.stage / f"{stem}{WEAK_MAP_SUFFIX}"
+        for name in names:
+            file = f"{name}{WEAK_MAP_SUFFIX}"
+            made, place = self.stage / file, self.output / file
             if made.exists():
-                os.replace(made, self.output / made.name)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(made, place)
                 moved += 1
             elif not self.keeps_output:
-                (self.output / made.name).unlink(missing_ok=True)
+                place.unlink(missing_ok=True)
         os.replace(self.stage / MADE_WITH, self.output / MADE_WITH)
         shutil.rmtree(self.stage)
         return moved

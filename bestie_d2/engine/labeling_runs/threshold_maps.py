@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,14 @@ from bestie_d2.contact_sheet import contact_sheet
 from bestie_d2.data.cue_files import read_cues
 from bestie_d2.data.datasets.weak import WeakDataset, load_weak_dataset
 from bestie_d2.data.images import ImageReader
+from bestie_d2.data.names import IMAGE_SUFFIXES, LabelNames, label_names, path_name
 from bestie_d2.data.readers import read_weak_sem_seg
 from bestie_d2.data.tags import read_tags
-from bestie_d2.engine.labeling_runs.staged_maps import StagedMaps
+from bestie_d2.data.weak_labels import WEAK_MAP_SUFFIX
+from bestie_d2.engine.labeling_runs.staged_maps import MADE_WITH, StagedMaps
 from bestie_d2.engine.processes import mapping
 from bestie_d2.errors import InputError
+from bestie_d2.evaluation.result_shards import FOLDER_SUFFIX
 from bestie_d2.evaluation.truth import to_rle
 from bestie_d2.evaluation.weak_map_quality import (
     WeakMapCounts,
@@ -33,30 +36,39 @@ from bestie_d2.structures import PointCues
 from bestie_d2.trained_classes import CLASSES
 from bestie_d2.visualization import brighten, draw_image, draw_weak_map
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-
 
 def find_images(folder: Path, output: Path) -> list[Path]:
-    """The images of a folder by name.
+    """The images of a folder and of those below it, by name; hidden folders, the output and other
+    folders of maps that were made here are passed over.
 
     Raises:
-        InputError: no such folder, no image in it, or two of the same stem.
+        InputError: no such folder, no image in it, or two in one folder that differ by suffix.
     """
     if not folder.is_dir():
         raise InputError(f"--images {folder}: no such folder")
     if output.resolve() == folder.resolve():
         raise InputError(f"--output {output}: is the image folder; give another one")
-    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    images = sorted(_images_below(folder, output.resolve()))
     if not images:
         raise InputError(f"--images {folder}: no image in it ({' '.join(IMAGE_SUFFIXES)})")
-    stems: dict[str, Path] = {}
+    names: dict[Path, Path] = {}
     for image in images:
-        if stems.setdefault(image.stem, image) != image:
+        first = names.setdefault(image.with_suffix(""), image)
+        if first != image:
             raise InputError(
-                f"{image}: has the same name as {stems[image.stem].name}, by which maps are found; "
-                "rename one"
+                f"{image}: has the same name as {first.name}, by which maps are found; rename one"
             )
     return images
+
+
+def _images_below(folder: Path, output: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.name.startswith("."):
+            made_here = path.name.endswith(FOLDER_SUFFIX) or (path / MADE_WITH).exists()
+            if path.resolve() != output and not made_here:
+                yield from _images_below(path, output)
+        elif path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+            yield path
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,7 @@ class ThresholdMaps:
     """The maps of a folder of images.
 
     Attributes:
+        folder: of the images, sub-folders too.
         images: as ``find_images`` gives them.
         output: folder of the maps.
         recipe: how an image becomes a foreground mask.
@@ -72,6 +85,7 @@ class ThresholdMaps:
         reader: of the images.
     """
 
+    folder: Path
     images: Sequence[Path]
     output: Path
     recipe: ForegroundRecipe = field(default_factory=ForegroundRecipe)
@@ -87,13 +101,17 @@ class ThresholdMaps:
             InputError: other maps in the folder, or an unreadable image unless they are skipped.
         """
         maps = StagedMaps(self.output)
-        folder = str(self.images[0].parent.resolve())
-        settings = {"images": folder, "class index": self.class_index, **asdict(self.recipe)}
+        settings = {
+            "images": str(self.folder.resolve()),
+            "class index": self.class_index,
+            **asdict(self.recipe),
+        }
         settings |= {CLASSES: list(self.classes)} if self.classes else {}
         if self.reader != ImageReader():
             settings["intensity"] = self.reader.intensity.describe()
         maps.begin(settings, overwrite=overwrite)
-        pending = [path for path in self.images if not maps.has(path.stem)]
+        names = self.names
+        pending = [(path, name) for path, name in names.items() if not maps.has(name)]
         if len(pending) < len(self.images):
             there = len(self.images) - len(pending)
             print(f"{there} maps are there already (--overwrite makes them anew)")
@@ -111,11 +129,17 @@ class ThresholdMaps:
                     raise InputError(f"{error}; --skip-bad leaves such images out")
                 if error:
                     tqdm.write(f"left out: {error}")
-        return maps.finish(path.stem for path in self.images)
+        return maps.finish(names.values())
+
+    @cached_property
+    def names(self) -> dict[Path, str]:
+        """The label name of each image, by which its map is called."""
+        files = [path.relative_to(self.folder).as_posix() for path in self.images]
+        return dict(zip(self.images, label_names(files), strict=True))
 
     def of(self, image: Path) -> Path:
         """Where the map of an image is."""
-        return self.output / f"{image.stem}.png"
+        return self.output / f"{self.names[image]}{WEAK_MAP_SUFFIX}"
 
     def draw(self, count: int) -> Path:
         """A sheet of the first images beside their maps."""
@@ -131,24 +155,26 @@ class ThresholdMaps:
 
 
 def _make_map(
-    path: Path,
+    image: tuple[Path, str],
     maps: StagedMaps,
     class_index: int,
     recipe: ForegroundRecipe,
     reader: ImageReader,
 ) -> str | None:
-    """Make the map of one image; what is wrong with the image if it can't be done."""
+    """Make the map of one image, a path and a label name; what is wrong with the image if it can't
+    be done."""
+    path, name = image
     try:
         mask = weak_foreground(reader.read_grey(str(path)), recipe)
     except InputError as error:
         return str(error)
-    maps.save(path.stem, mask.astype(np.uint8) * np.uint8(class_index))
+    maps.save(name, mask.astype(np.uint8) * np.uint8(class_index))
     return None
 
 
 @dataclass(frozen=True)
 class References:
-    """What maps of one class are measured with: records with true masks, points by image stem, and
+    """What maps of one class are measured with: records with true masks, points by label name, and
     the names of the classes that these know."""
 
     records: list[dict] = field(default_factory=list)
@@ -156,31 +182,42 @@ class References:
     classes: Sequence[str] = ()
 
     @staticmethod
-    def read(images: Path, *, truth: str | None, points: str | None) -> References:
-        """Read COCO instances and a point file, if they are given."""
+    def read(
+        images: Path, files: Sequence[Path], *, truth: str | None, points: str | None
+    ) -> References:
+        """Read COCO instances and a point file, if they are given.
+
+        Args:
+            images: the folder.
+            files: the images in it and below.
+        """
         records, cues, classes = [], {}, []
         if truth:
             records = load_weak_dataset(WeakDataset("truth", str(images), annotations=truth))
             classes = MetadataCatalog.get("truth").thing_classes
         if points:
+            names = LabelNames.of_files([p.relative_to(images).as_posix() for p in files])
             classes = read_tags(points).classes
-            cues = read_cues(points, classes=classes)
+            cues = read_cues(points, classes=classes, names=names)
         return References(records, cues, classes)
 
     def measure(self, maps: ThresholdMaps) -> WeakMapCounts:
         """Counts of all maps against what is known of their images."""
         class_id = maps.class_index - 1
-        paths = {path.stem: str(maps.of(path)) for path in maps.images if maps.of(path).exists()}
+        made = [path for path in maps.images if maps.of(path).exists()]
+        paths = {maps.names[path]: str(maps.of(path)) for path in made}
+        files = [path.relative_to(maps.folder).as_posix() for path in maps.images]
+        names, _ = LabelNames.of_files(files).match([path_name(record) for record in self.records])
         counts = WeakMapCounts()
-        for record in self.records:
-            stem, size = Path(record["file_name"]).stem, (record["height"], record["width"])
-            if stem in paths:
-                index_map = read_weak_sem_seg(paths[stem], maps.class_index, size)
+        for record, name in zip(self.records, names, strict=True):
+            size = (record["height"], record["width"])
+            if name in paths:
+                index_map = read_weak_sem_seg(paths[name], maps.class_index, size)
                 truth = true_foreground(record, class_id)
                 counts += count_against_truth(index_map, truth, class_id)
-        for stem in self.cues.keys() & paths.keys():
-            index_map = read_weak_sem_seg(paths[stem], maps.class_index)
-            counts += count_against_points(index_map, self.cues[stem], class_id)
+        for name in self.cues.keys() & paths.keys():
+            index_map = read_weak_sem_seg(paths[name], maps.class_index)
+            counts += count_against_points(index_map, self.cues[name], class_id)
         return counts
 
 

@@ -43,12 +43,13 @@ def _parts_of_set(name: str) -> Iterator[str]:
 
 
 def _state_of(path: str) -> str:
-    """Hash of a file; names and sizes in a folder; "" for what is neither, such as an address."""
+    """Hash of a file; names and sizes in a folder and below; "" for what is neither."""
     if os.path.isfile(path):
         return hash_of_file(path)
     if os.path.isdir(path):
-        with os.scandir(path) as entries:
-            return json.dumps(sorted((e.name, e.stat().st_size) for e in entries if e.is_file()))
+        files = ((folder, name) for folder, _, names in os.walk(path) for name in names)
+        paths = filter(os.path.isfile, (os.path.join(folder, name) for folder, name in files))
+        return json.dumps(sorted((os.path.relpath(p, path), os.path.getsize(p)) for p in paths))
     return ""
 
 

@@ -33,7 +33,7 @@ class ExportedLabels:
             InputError: it is none, or has other classes.
         """
         data = load_json(path, {**IMAGE_LISTS, "annotations": ANNOTATION_KEYS})
-        contiguous = category_indices(path, data["categories"], class_names)
+        contiguous = category_indices(path, data, class_names)
         by_image = defaultdict(list)
         for label in data["annotations"]:
             label["category_id"] = contiguous[label["category_id"]]

@@ -12,8 +12,8 @@ def cues_section(training_set: TrainingSet) -> list[str]:
     """Counts of the cues that were found or given."""
     labels = training_set.labels
     cues = [
-        Mark(stem, labels.class_names[class_id], score)
-        for stem, points in labels.cues_by_stem.items()
+        Mark(name, labels.class_names[class_id], score)
+        for name, points in labels.cues_by_name.items()
         for class_id, score in zip(points.classes.tolist(), points.scores.tolist(), strict=True)
     ]
     if not cues:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from bestie_d2.contact_sheet import Enlarged, MaskSet, shrink
 from bestie_d2.data import ImageReader
+from bestie_d2.data.names import relative_name
 from bestie_d2.engine.report.page import picture, picture_row
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, PointCues
 from bestie_d2.visualization import draw_cues, draw_instances, draw_weak_map, to_numpy
@@ -22,7 +22,7 @@ class PictureRow:
     """The pictures of one image, in the order in which they are added."""
 
     def __init__(self, record: dict, class_names: Sequence[str], reader: ImageReader) -> None:
-        self._name = Path(record["file_name"]).name
+        self._name = relative_name(record)
         self._class_names = class_names
         self._large = Enlarged(reader.read(record["file_name"]), PICTURE_SIDE)
         self._pictures: list[str] = []

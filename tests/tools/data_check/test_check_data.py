@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from checked_data import BESTIE, CROWD, SQUARE, lines_under, write_truth
+from checked_data import BESTIE, CROWD, SQUARE, lines_under, write_cues, write_truth
 from PIL import Image
 from pycocotools import mask as mask_api
 
@@ -130,3 +131,26 @@ def test_the_root_of_all_data_is_told(check, tmp_path, monkeypatch):
     assert f"DETECTRON2_DATASETS (not set): {Path.cwd()}/datasets\n" in check(
         "bestie_shapes", BESTIE
     )
+
+
+def test_what_a_list_passes_over_is_told(check, folder):
+    content = json.loads((folder / "tags.json").read_text())
+    content["annotations"][0]["iscrowd"] = "1"
+    (folder / "tags.json").write_text(json.dumps(content))
+    printed = check("bestie_shapes", BESTIE)
+    (line,) = lines_under(printed, "lists of images, tags and classes")[1:]
+    assert line == (
+        f"{folder}/tags.json: 1 annotations are crowds (iscrowd) and give no tag; by that 1 of 5 "
+        "images lose one"
+    )
+
+
+def test_points_beside_their_class_are_told_and_refused_where_all_are(check, folder):
+    points = {**BESTIE, "MODEL.BESTIE.SUPERVISION": "points"}
+    printed = check("bestie_shapes", points)
+    assert re.search(r"of 5 cues 5 lie on the map of their class, 0 on background", printed)
+    write_cues(folder, {image_id: [(5, 30, 3)] for image_id in (1, 11, 41, 31)})
+    printed = check("bestie_shapes", points, code=2)
+    assert "nearly nothing would be labeled: of 4 cues 0 lie on the map of their class" in printed
+    printed = check("bestie_shapes", BESTIE)  # of a classifier: only told
+    assert "of 4 cues 0 lie on" in lines_under(printed, "cues beside their class")[1]

@@ -1,0 +1,92 @@
+"""Tables as files: CSV and TSV, whatever their encoding and the sign between their columns."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bestie_d2.errors import InputError
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}  # of columns
+MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+EXCEL_HINT = re.compile(r"sep=(.)\s*")  # a first line that names the sign between columns
+# A table's cell is the name of a picture if it ends like one.
+PICTURE = re.compile(
+    r"\.(png|jpe?g|jpe|jfif|jp2|tiff?|bmp|gif|webp|p[bgpn]m|tga|exr|hdr)$", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table that is not empty: its number in the file, and its cells."""
+
+    number: int
+    cells: list[str]
+
+    def cell(self, column: int) -> str:
+        """ "" where the line is shorter."""
+        return self.cells[column] if column < len(self.cells) else ""
+
+    def __str__(self) -> str:
+        return f"line {self.number} ({','.join(self.cells)!r})"
+
+
+def is_table(path: str) -> bool:
+    return str(path).lower().endswith(TABLE_SUFFIXES)
+
+
+def is_picture(cell: str) -> bool:
+    return bool(PICTURE.search(cell))
+
+
+def read_rows(path: str) -> list[Row]:
+    """The lines of a table, without empty ones and comments, and without blanks around cells.
+
+    The sign between columns is the one that leaves most lines a cell that names a picture.
+
+    Raises:
+        InputError: no such file, or no text in UTF-8 (or UTF-16 with its mark).
+    """
+    text = _read_text(path)
+    hint = EXCEL_HINT.fullmatch(text.split("\n", 1)[0])
+    if hint:
+        return _split(path, text, hint.group(1))[1:]
+    readings = {separator: _split(path, text, separator) for separator in SEPARATORS}
+    found = {separator: _pictures_in(rows) for separator, rows in readings.items()}
+    most = max(found.values())
+    best = [separator for separator in SEPARATORS if found[separator] == most]
+    # Without tags a line looks the same whatever the sign; of two that fit, more columns are meant.
+    return max((readings[s] for s in best), key=lambda rows: sum(len(r.cells) > 1 for r in rows))
+
+
+def _pictures_in(rows: Sequence[Row]) -> int:
+    return sum(any(map(is_picture, row.cells)) for row in rows)
+
+
+def _read_text(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+        encoding = next((name for mark, name in MARKS if content.startswith(mark)), "utf-8")
+        return content.decode(encoding)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a CSV in UTF-8 ({error})") from None
+
+
+def _split(path: str, text: str, separator: str) -> list[Row]:
+    reader = csv.reader(text.splitlines(keepends=True), delimiter=separator, skipinitialspace=True)
+    rows = []
+    try:
+        for cells in reader:
+            stripped = [cell.strip() for cell in cells]
+            comment = stripped and stripped[0].startswith("#") and not any(stripped[1:])
+            if any(stripped) and not comment:
+                rows.append(Row(reader.line_num, stripped))
+    except csv.Error as error:
+        raise InputError(f"{path}: not a CSV in UTF-8 ({error})") from None
+    return rows
