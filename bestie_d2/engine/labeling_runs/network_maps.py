@@ -13,6 +13,7 @@ from detectron2.evaluation import DatasetEvaluator
 from bestie_d2.engine.labeling_runs.fingerprint import fingerprint
 from bestie_d2.engine.labeling_runs.labeling_run import LabelingRun, records_to_label
 from bestie_d2.engine.labeling_runs.staged_maps import StagedMaps
+from bestie_d2.engine.one_run import only_run_for
 from bestie_d2.errors import InputError
 from bestie_d2.labeling.weak_maps import cams_to_index_map, to_index_map
 from bestie_d2.model_keys import num_classes
@@ -99,13 +100,14 @@ def make_network_maps(
             f"{recipe.method} needs {wanted!r}"
         )
     records = records_to_label(dataset_name, num_classes(cfg), skip_bad=skip_bad)
-    maps = StagedMaps(output)
     settings = fingerprint(cfg, records, dataset_name)
-    maps.begin({**settings, "recipe": str(recipe)}, overwrite=overwrite)
     stems = [Path(record["file_name"]).stem for record in records]
-    left = [r for r, stem in zip(records, stems, strict=True) if not maps.has(stem)]
-    if len(left) < len(records):
-        print(f"{len(records) - len(left)} maps are there already, {len(left)} to go")
-    build = partial(build_map_writer, output=output, recipe=recipe)
-    LabelingRun(cfg, left, build, jobs, skip_bad, "maps").execute()
-    return maps.finish(stems)
+    with only_run_for(output):
+        maps = StagedMaps(output)
+        maps.begin({**settings, "recipe": str(recipe)}, overwrite=overwrite)
+        left = [r for r, stem in zip(records, stems, strict=True) if not maps.has(stem)]
+        if len(left) < len(records):
+            print(f"{len(records) - len(left)} maps are there already, {len(left)} to go")
+        build = partial(build_map_writer, output=output, recipe=recipe)
+        LabelingRun(cfg, left, build, jobs, skip_bad, "maps").execute()
+        return maps.finish(stems)

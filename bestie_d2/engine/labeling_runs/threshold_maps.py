@@ -20,6 +20,7 @@ from bestie_d2.data.datasets.weak import WeakDataset, load_weak_dataset
 from bestie_d2.data.readers import read_weak_sem_seg
 from bestie_d2.data.tags import read_tags
 from bestie_d2.engine.labeling_runs.staged_maps import StagedMaps
+from bestie_d2.engine.one_run import only_run_for
 from bestie_d2.engine.processes import mapping
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.truth import to_rle
@@ -98,6 +99,10 @@ class ThresholdMaps:
         Raises:
             InputError: other maps in the folder, or an unreadable image unless they are skipped.
         """
+        with only_run_for(self.output):
+            return self._make(jobs, skip_bad, overwrite)
+
+    def _make(self, jobs: int, skip_bad: bool, overwrite: bool) -> int:
         maps = StagedMaps(self.output)
         folder = str(self.images[0].parent.resolve())
         settings = {"images": folder, "class index": self.class_index, **asdict(self.recipe)}
