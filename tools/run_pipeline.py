@@ -56,6 +56,7 @@ def split_redo(arguments: argparse.Namespace) -> None:
 
 def report_in_spite_of_a_failure(pipeline: Pipeline) -> None:
     """Write the report; what goes wrong with it is only told, lest it hides the first error."""
+    print("writing the report (Ctrl-C leaves it out)", flush=True)
     try:
         print(f"report: {write_report(pipeline)}", flush=True)
     except KeyboardInterrupt:

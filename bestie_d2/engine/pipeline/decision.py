@@ -112,6 +112,6 @@ def refusal(changed: Mapping[str, Decision], jobs: Mapping[str, StageJob]) -> In
     kept = " and ".join(str(StageRecord(jobs[name].folder).next_kept()) for name in names)
     return InputError(
         f"{what}. To make {'it' if len(names) == 1 else 'them'} and what depends on it anew, add "
-        f"--redo {' '.join(names)}: what is there is kept as {kept}. To keep it, put the old "
-        "values back. Nothing of it was touched"
+        f"--redo {' '.join(names)}: what is there is kept as {kept}. Or put back what "
+        "was changed: nothing was touched"
     )

@@ -26,7 +26,6 @@ from bestie_d2.engine.pipeline.stage_job import StageJob
 from bestie_d2.engine.pipeline.stages import run_stage
 from bestie_d2.errors import InputError
 
-FAILED = "failed"  # as it is printed, when a stage did not come to its end
 INTERRUPTED = "interrupted (Ctrl-C)"
 
 
@@ -79,9 +78,15 @@ def run_pipeline(
     if dry_run:
         plan.tell()
         return []
+
+    def failed() -> None:
+        if redo:
+            print("to go on from here, give the same command without --redo", flush=True)
+        after_failure()
+
     with only_run_in(pipeline.output, "output"):
         plan.check()
-        return [_result(plan, job, after_failure) for job in jobs]
+        return [_result(plan, job, failed) for job in jobs]
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,6 @@ def _run(job: StageJob, decision: Decision, after_failure: Callable[[], None]) -
                 figures = run_stage(job)
         except BaseException as error:
             record.fail(_line_of(error))
-            print(f"{job.name:9s} {FAILED:7s} run again, without --redo, to go on", flush=True)
             after_failure()
             raise
         seconds = round(time.monotonic() - start, 1)

@@ -64,6 +64,7 @@ class Sources:
         inputs: hash of each product of an earlier stage, by the stage's name.
         counted: the keys that its product depends on.
         defaults: of the keys, for records of versions that had fewer.
+        models: stages whose names are in front of the keys, where there are several.
     """
 
     config: Mapping[str, object]
@@ -71,6 +72,7 @@ class Sources:
     inputs: Mapping[str, str]
     counted: Collection[str] = field(default=())
     defaults: Mapping[str, object] = field(default_factory=dict)
+    models: Collection[str] = ()
 
     @property
     def content(self) -> dict[str, Mapping]:
@@ -91,7 +93,11 @@ class Sources:
         return [*changes, *_of_inputs(self.inputs, found.inputs, pending)]
 
     def _of_config(self, before: Mapping[str, object]) -> Iterator[Change]:
+        named = {key.partition(".")[0] for key in before}
+        new = set(self.models) - named  # told as a product that was not read
         for key in self.counted:
+            if key.partition(".")[0] in new:
+                continue
             was = before.get(key, self.defaults.get(key))
             if was != self.config[key]:
                 yield Change(key, was, self.config[key])

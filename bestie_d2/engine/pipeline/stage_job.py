@@ -66,17 +66,19 @@ class StageJob:
         """
         entry = self.pipeline.stages[self.name]
         depends = DEPENDENCIES[entry.kind]
+        models = tuple(self.configs) if len(self.configs) > 1 else ()
         config: dict[str, object] = {SCORE_THRESHOLD: entry.score_threshold}
         defaults: dict[str, object] = {SCORE_THRESHOLD: 0.0}
         counted = [SCORE_THRESHOLD]
         for owner, cfg in self.configs.items():
-            prefix = f"{owner}." if len(self.configs) > 1 else ""
+            prefix = f"{owner}." if models else ""
             own_node = num_classes_key(cfg).split(".")[1]
             values = flattened(cfg)
             counted += [prefix + key for key in values if depends.count(key, own_node)]
             config |= {prefix + key: value for key, value in values.items()}
             defaults |= {prefix + key: value for key, value in _default_values().items()}
-        return Sources(config, self._data_states(depends), inputs, tuple(counted), defaults)
+        data = self._data_states(depends)
+        return Sources(config, data, inputs, tuple(counted), defaults, models)
 
     def _data_states(self, depends: Dependencies) -> dict[str, str]:
         """The state of the data that is not made by another stage."""
