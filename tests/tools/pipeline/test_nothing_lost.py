@@ -182,12 +182,13 @@ def test_a_kill_after_moving_aside_loses_nothing(out, run, project):
     assert (out / "cues.2" / "cues.json").exists()
 
 
-def test_an_interrupted_redo_is_gone_on_with(out, run, monkeypatch, project):
+def test_an_interrupted_redo_is_gone_on_with(out, run, monkeypatch, capsys):
     kept = contents(out / "pam")
     monkeypatch.setitem(stages.RUNS, "cues", _raise(KeyboardInterrupt()))
     with pytest.raises(SystemExit) as stop:
         run("--redo", "pam", *FASTER)
     assert stop.value.code == 130
+    assert "give the same command without --redo" in capsys.readouterr().out
     monkeypatch.undo()
     (out / "pam" / "manifest.json").unlink()  # as if it had been killed in pam
     states, printed = run("--redo", "pam", *FASTER)
