@@ -34,9 +34,9 @@ def train_or_evaluate(args: Namespace) -> None:
     """What each process does; one that was spawned starts without our filters."""
     quiet_third_party_warnings()
     cfg = run_config(args)
-    if not args.eval_only:
-        check_output(cfg.OUTPUT_DIR, resume=args.resume)
     with only_run_in(cfg.OUTPUT_DIR, "OUTPUT_DIR") if comm.is_main_process() else nullcontext():
+        if not args.eval_only:
+            check_output(cfg.OUTPUT_DIR, resume=args.resume)
         setup_run(cfg, args)
         work(cfg, args)
 
