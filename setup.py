@@ -13,6 +13,7 @@ setup(
     # Detectron2 itself is missing here because the package index does not hold it under its name:
     # install a compiled one, or the pure-Python build in third_party/detectron2 (`make setup`).
     install_requires=[
+        "filelock>=4.1",
         "fvcore",
         "iopath",
         "matplotlib",

@@ -1,15 +1,18 @@
 """Run a whole chain of stages, from weak labels to Mask R-CNN and the figures of both.
 
     python tools/run_pipeline.py --config configs/pipelines/shapes.yaml [--from STAGE]
-        [--until STAGE] [--rounds N] [--dry-run] [STAGE.KEY VALUE ...]
+        [--until STAGE] [--redo STAGE ...] [--rounds N] [--dry-run] [STAGE.KEY VALUE ...]
+    python tools/run_pipeline.py --config configs/pipelines/shapes.yaml --report
 
 Stages: pam, cues, wsss, maps, bestie, export, mrcnn, mrcnn_truth (on true masks, to compare with),
 evaluate; the file names those that are run. Each of N rounds puts bestie_roundI and export_roundI
 behind export: BESTIE once more, on the instances that it exported last.
 Each has its folder in the pipeline's output. Run again, a stage is skipped if it is finished and
-neither its configuration nor what it reads has changed, gone on with if it was interrupted, and
-made anew else: what is in its folder is removed then. A key of a stage's configuration is
-overridden as bestie.SOLVER.MAX_ITER 2000. In the end report.html in the output shows it all.
+nothing that its product depends on has changed, and gone on with if it was interrupted. If
+something has changed, nothing is run: it is said what, and --redo STAGE makes that stage anew, and
+those that read what it makes; what was there is kept beside, as STAGE.1. Nothing is ever deleted.
+A key of a stage's configuration is overridden as bestie.SOLVER.MAX_ITER 2000. In the end, and when
+a stage fails, report.html in the output shows what there is; --report writes it at any time.
 """
 
 from bestie_d2.engine.quiet import quiet_third_party_warnings
@@ -17,9 +20,12 @@ from bestie_d2.engine.quiet import quiet_third_party_warnings
 quiet_third_party_warnings()
 
 import argparse  # noqa: E402
+import itertools  # noqa: E402
+import sys  # noqa: E402
+from functools import partial  # noqa: E402
 
 from bestie_d2.engine.command_line import run_tool  # noqa: E402
-from bestie_d2.engine.pipeline.definition import read_pipeline  # noqa: E402
+from bestie_d2.engine.pipeline.definition import Pipeline, read_pipeline  # noqa: E402
 from bestie_d2.engine.pipeline.runner import run_pipeline, table  # noqa: E402
 from bestie_d2.engine.report import report_path, write_report  # noqa: E402
 
@@ -30,21 +36,59 @@ def parse_arguments() -> argparse.Namespace:
     add("--config", required=True, metavar="FILE", help="the pipeline")
     add("--from", dest="first", default="", metavar="STAGE", help="take earlier ones as they are")
     add("--until", dest="last", default="", metavar="STAGE", help="leave later ones out")
+    add("--redo", nargs="+", default=[], metavar="STAGE", help="make it anew, keep the old folder")
     add("--rounds", type=int, default=0, metavar="N", help="train BESTIE on its own labels N times")
     add("--dry-run", action="store_true", help="only say what would be done, and why")
+    add("--report", action="store_true", help="only write the report of what there is")
     add("overrides", nargs=argparse.REMAINDER, help="STAGE.KEY VALUE pairs")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    split_redo(arguments)
+    return arguments
+
+
+def split_redo(arguments: argparse.Namespace) -> None:
+    """Give the STAGE.KEY VALUE pairs behind ``--redo STAGE ...`` back to ``overrides``."""
+    words = arguments.redo
+    stages = list(itertools.takewhile(lambda word: "." not in word, words))
+    arguments.overrides = words[len(stages) :] + arguments.overrides
+    arguments.redo = stages
+
+
+def report_in_spite_of_a_failure(pipeline: Pipeline) -> None:
+    """Write the report; what goes wrong with it is only told, lest it hides the first error."""
+    print("writing the report (Ctrl-C leaves it out)", flush=True)
+    try:
+        print(f"report: {write_report(pipeline)}", flush=True)
+    except KeyboardInterrupt:
+        print("warning: interrupted, no report was written", file=sys.stderr)
+    except Exception as error:
+        print(f"warning: no report was written ({' '.join(str(error).split())})", file=sys.stderr)
 
 
 def main() -> None:
     arguments = parse_arguments()
-    pipeline = read_pipeline(arguments.config, arguments.overrides, rounds=arguments.rounds)
-    for option, stage in (("--from", arguments.first), ("--until", arguments.last)):
+    pipeline = read_pipeline(
+        arguments.config,
+        arguments.overrides,
+        rounds=arguments.rounds,
+        configs_exist=not arguments.report,
+    )
+    if arguments.report:
+        print(f"report: {write_report(pipeline)}")
+        return
+    options = [("--from", arguments.first), ("--until", arguments.last)]
+    for option, stage in [*options, *(("--redo", stage) for stage in arguments.redo)]:
         if stage:
             pipeline.check_stage(option, stage)
-    print(f"report: {report_path(pipeline)}, when all is done", flush=True)
+    if not arguments.dry_run:
+        print(f"report: {report_path(pipeline)}, when all is done", flush=True)
     results = run_pipeline(
-        pipeline, first=arguments.first, last=arguments.last, dry_run=arguments.dry_run
+        pipeline,
+        first=arguments.first,
+        last=arguments.last,
+        redo=arguments.redo,
+        dry_run=arguments.dry_run,
+        after_failure=partial(report_in_spite_of_a_failure, pipeline),
     )
     if results:
         print(f"\n{pipeline.name}, {pipeline.test_set}:\n{table(results)}")

@@ -2,25 +2,47 @@
 
 python tools/train_net.py --config-file configs/bestie_voc.yaml [--eval-only] [--resume]
     [--num-gpus N] [KEY VALUE ...]
+
+An OUTPUT_DIR that holds a training is only gone on with, by --resume; it is never overwritten.
 """
 
 from bestie_d2.engine.quiet import quiet_third_party_warnings
 
 quiet_third_party_warnings()
 
+from argparse import Namespace  # noqa: E402
+from contextlib import nullcontext  # noqa: E402
+
+from detectron2.config import CfgNode  # noqa: E402
 from detectron2.engine import default_argument_parser, launch  # noqa: E402
+from detectron2.utils import comm  # noqa: E402
 
 from bestie_d2.engine.checks import check_processes, check_test_sets  # noqa: E402
 from bestie_d2.engine.command_line import run_tool  # noqa: E402
-from bestie_d2.engine.configuration import setup_run, with_trained_weights  # noqa: E402
+from bestie_d2.engine.configuration import (  # noqa: E402
+    check_output,
+    run_config,
+    setup_run,
+    with_trained_weights,
+)
 from bestie_d2.engine.mask_training import check_train_sets  # noqa: E402
+from bestie_d2.engine.one_run import only_run_in  # noqa: E402
 from bestie_d2.engine.trainer import Trainer, evaluate  # noqa: E402
 
 
-def train_or_evaluate(args) -> None:
+def train_or_evaluate(args: Namespace) -> None:
     """What each process does; one that was spawned starts without our filters."""
     quiet_third_party_warnings()
-    cfg = setup_run(args)
+    cfg = run_config(args)
+    with only_run_in(cfg.OUTPUT_DIR, "OUTPUT_DIR") if comm.is_main_process() else nullcontext():
+        if not args.eval_only:
+            check_output(cfg.OUTPUT_DIR, resume=args.resume)
+        setup_run(cfg, args)
+        work(cfg, args)
+
+
+def work(cfg: CfgNode, args: Namespace) -> None:
+    """Train or evaluate in ``OUTPUT_DIR``."""
     if args.eval_only:
         evaluate(with_trained_weights(cfg, [] if args.resume else args.opts))
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import os
 from collections.abc import Sequence
 
@@ -23,6 +24,7 @@ from bestie_d2.errors import InputError
 
 BASE = "_BASE_"
 WEIGHTS = "MODEL.WEIGHTS"
+CHECKPOINTS = "model_*.pth"  # in OUTPUT_DIR
 MODEL_ZOO = "model_zoo://"  # a _BASE_ out of the installed Detectron2's own configurations
 
 
@@ -138,16 +140,34 @@ def with_trained_weights(cfg: CfgNode, overrides: Sequence[str] = ()) -> CfgNode
     return cfg
 
 
-def setup_run(args: argparse.Namespace) -> CfgNode:
-    """Configuration of a command line, with output folder, logging and seed set up."""
-    from detectron2.engine import default_setup  # pulls in the whole engine: only when a run starts
-
+def run_config(args: argparse.Namespace) -> CfgNode:
+    """Configuration of a command line, looked through."""
     cfg = load_config(args.config_file, args.opts)
     check_config(cfg)
+    return cfg
+
+
+def check_output(output_dir: str, *, resume: bool) -> None:
+    """Refuse to start a training anew where another one has left checkpoints.
+
+    Raises:
+        InputError: names the folder, and says what to do.
+    """
+    found = sorted(glob.glob(os.path.join(glob.escape(output_dir), CHECKPOINTS)))
+    if found and not resume:
+        raise InputError(
+            f"OUTPUT_DIR {output_dir}: holds a training ({os.path.basename(found[-1])}). --resume "
+            "goes on with it; to start anew, choose another OUTPUT_DIR or move that folder away"
+        )
+
+
+def setup_run(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Set up output folder, logging and seed of a run."""
+    from detectron2.engine import default_setup  # pulls in the whole engine: only when a run starts
+
     make_folder(cfg.OUTPUT_DIR, "OUTPUT_DIR")
     default_setup(cfg, args)
     log_to(cfg.OUTPUT_DIR)
-    return cfg
 
 
 def log_to(output_dir: str) -> None:

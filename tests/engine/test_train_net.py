@@ -15,6 +15,8 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from bestie_d2.engine.one_run import only_run_in
+
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "train_net.py"
 FINAL = "model_final.pth"
 
@@ -81,6 +83,30 @@ def test_eval_only_takes_the_last_checkpoint_of_the_output_folder(trained, run_t
     assert len(lines) == before + 1
     assert lines[-1]["iteration"] == 39  # the last one that was trained
     assert lines[-1]["segm/AP"] == pytest.approx(lines[before - 1]["segm/AP"])
+
+
+def test_a_second_training_in_the_folder_is_refused(trained, run_tool):
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    done = run_tool("train_net.py", "--config-file", "tiny.yaml", "SOLVER.MAX_ITER", "3")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: OUTPUT_DIR {trained}: holds a training (model_final.pth). --resume goes on with "
+        "it; to start anew, choose another OUTPUT_DIR or move that folder away\n"
+    )
+    assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("mode", ["--resume", "--eval-only"])
+def test_a_folder_that_another_run_works_in_is_left_alone(mode, trained, run_tool):
+    before = sorted(path for path in trained.rglob("*") if path.is_file())
+    with only_run_in(trained, "OUTPUT_DIR"):
+        done = run_tool("train_net.py", "--config-file", "tiny.yaml", mode)
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        f"error: OUTPUT_DIR {trained}: another run is working there (process {os.getpid()}, since "
+    )
+    assert done.stderr.count("\n") == 1
+    assert sorted(path for path in trained.rglob("*") if path.is_file()) == before
 
 
 def test_weights_of_another_model_are_not_evaluated(trained, run_tool):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from bestie_d2.engine.configuration import load_config
+from bestie_d2.engine.one_run import only_run_for
 from bestie_d2.evaluation.cue_writer import CueWriter
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,6 +158,14 @@ def test_a_finished_file_stays_unless_told_otherwise(run, output, whole):
     run("--output", str(output), "--overwrite")
     assert output.read_bytes() == whole
     assert "is a folder; name a file" in run("--output", str(output.parent), code=2)
+
+
+def test_a_second_run_on_the_same_output_is_refused(run, output):
+    output.parent.mkdir()
+    with only_run_for(output):
+        line = run("--output", str(output), code=2)
+    assert f"--output {output}: another run is working there (process {os.getpid()}, " in line
+    assert list(output.parent.iterdir()) == []
 
 
 def test_an_unreadable_image_stops_the_run_or_is_left_out(run, project, output, image_names):

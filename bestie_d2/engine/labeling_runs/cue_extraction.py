@@ -13,6 +13,7 @@ from detectron2.data import MetadataCatalog
 
 from bestie_d2.data.paths import expand_path
 from bestie_d2.engine.labeling_runs.labeling_source import LabelingSource
+from bestie_d2.engine.one_run import only_run_for
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.cue_summary import CueSummary
 from bestie_d2.evaluation.cue_writer import CueRecipe, CueWriter
@@ -90,8 +91,9 @@ def extract_cue_file(source: CueSource, output: str, *, overwrite: bool = False)
     }
     build = partial(build_cue_writer, output=output, categories=source.categories, recipe=recipe)
     settings = {**source.fingerprint(), **counted_with}
-    source.label_into(shards, settings, build, title="cues", overwrite=overwrite)
-    return CueWriter(source.categories, shards, recipe, records=source.records).evaluate()
+    with only_run_for(output):
+        source.label_into(shards, settings, build, title="cues", overwrite=overwrite)
+        return CueWriter(source.categories, shards, recipe, records=source.records).evaluate()
 
 
 def with_alpha(cfg: CfgNode, alpha: float) -> CfgNode:

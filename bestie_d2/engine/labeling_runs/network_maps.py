@@ -15,6 +15,7 @@ from bestie_d2.engine.class_names import check_trained_classes, classes_of
 from bestie_d2.engine.labeling_runs.fingerprint import fingerprint
 from bestie_d2.engine.labeling_runs.labeling_run import LabelingRun, records_to_label
 from bestie_d2.engine.labeling_runs.staged_maps import StagedMaps
+from bestie_d2.engine.one_run import only_run_for
 from bestie_d2.errors import InputError
 from bestie_d2.labeling.weak_maps import cams_to_index_map, to_index_map
 from bestie_d2.model_keys import num_classes, num_classes_key
@@ -104,13 +105,14 @@ def make_network_maps(
     check_class_limit(num_classes_key(cfg), num_classes(cfg))
     records = records_to_label(dataset_name, num_classes(cfg), skip_bad=skip_bad)
     check_trained_classes(cfg, dataset_name)
-    maps = StagedMaps(output)
     settings = fingerprint(cfg, records, dataset_name)
     settings |= {"recipe": str(recipe), CLASSES: classes_of(dataset_name)}
-    maps.begin(settings, overwrite=overwrite)
-    left = [record for record in records if not maps.has(label_name(record))]
-    if len(left) < len(records):
-        print(f"{len(records) - len(left)} maps are there already, {len(left)} to go")
-    build = partial(build_map_writer, output=output, recipe=recipe)
-    LabelingRun(cfg, left, build, jobs, skip_bad, "maps").execute()
-    return maps.finish(map(label_name, records))
+    with only_run_for(output):
+        maps = StagedMaps(output)
+        maps.begin(settings, overwrite=overwrite)
+        left = [record for record in records if not maps.has(label_name(record))]
+        if len(left) < len(records):
+            print(f"{len(records) - len(left)} maps are there already, {len(left)} to go")
+        build = partial(build_map_writer, output=output, recipe=recipe)
+        LabelingRun(cfg, left, build, jobs, skip_bad, "maps").execute()
+        return maps.finish(map(label_name, records))

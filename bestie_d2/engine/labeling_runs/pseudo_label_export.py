@@ -8,6 +8,7 @@ from functools import partial
 from detectron2.data import MetadataCatalog
 
 from bestie_d2.engine.labeling_runs.labeling_source import LabelingSource
+from bestie_d2.engine.one_run import only_run_for
 from bestie_d2.engine.tasks import INSTANCES, task_of
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import has_truth, load_truth
@@ -42,8 +43,7 @@ def export_pseudo_labels(
             f"MODEL.META_ARCHITECTURE is {source.cfg.MODEL.META_ARCHITECTURE!r}, which finds no "
             "instances; pseudo labels come from BESTIE or a model of Detectron2's"
         )
-    image_root = MetadataCatalog.get(source.dataset_name).get("image_root")
-    if not image_root:
+    if not MetadataCatalog.get(source.dataset_name).get("image_root"):
         raise InputError(
             f"data set {source.dataset_name!r} has no image_root in its metadata: the folder that "
             "image names in the file are relative to"
@@ -53,9 +53,18 @@ def export_pseudo_labels(
     shards = ResultShards(output)
     build = partial(build_label_writer, output=output, recipe=recipe)
     settings = {**depends_on, **asdict(recipe)}
-    source.label_into(shards, settings, build, title="labels", overwrite=overwrite)
+    with only_run_for(output):
+        source.label_into(shards, settings, build, title="labels", overwrite=overwrite)
+        return _write_labels(source, shards, recipe, depends_on)
+
+
+def _write_labels(
+    source: LabelingSource, shards: ResultShards, recipe: LabelRecipe, depends_on: dict[str, str]
+) -> PseudoLabelReport:
+    """From the results of single images to the file."""
     truth = load_truth(source.dataset_name) if has_truth(source.dataset_name) else None
     info = _info(source, depends_on, recipe)
+    image_root = MetadataCatalog.get(source.dataset_name).image_root
     dataset = LabeledDataset(info, source.records, source.categories, image_root, truth)
     return PseudoLabelWriter(shards, recipe, dataset=dataset).evaluate()
 

@@ -22,6 +22,7 @@ from bestie_d2.data.readers import read_weak_sem_seg
 from bestie_d2.data.tags import read_tags
 from bestie_d2.data.weak_labels import WEAK_MAP_SUFFIX
 from bestie_d2.engine.labeling_runs.staged_maps import MADE_WITH, StagedMaps
+from bestie_d2.engine.one_run import only_run_for
 from bestie_d2.engine.processes import mapping
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.result_shards import FOLDER_SUFFIX
@@ -100,6 +101,10 @@ class ThresholdMaps:
         Raises:
             InputError: other maps in the folder, or an unreadable image unless they are skipped.
         """
+        with only_run_for(self.output):
+            return self._make(jobs, skip_bad, overwrite)
+
+    def _make(self, jobs: int, skip_bad: bool, overwrite: bool) -> int:
         maps = StagedMaps(self.output)
         settings = {
             "images": str(self.folder.resolve()),

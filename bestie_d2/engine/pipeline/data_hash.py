@@ -1,57 +1,108 @@
-"""Whether a stage's data is what it was: lists by content, images and maps by name and size."""
+"""What a stage's data is, part by part: lists by content, images and maps by name and size.
+
+Names of folders don't count: data that was only moved is the same.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from bestie_d2.data.paths import expand_path
 from bestie_d2.engine.labeling_runs.fingerprint import hash_of_file
+from bestie_d2.engine.pipeline import dependencies as part
 from bestie_d2.errors import InputError
 
-LABELS = ("json_file", "cues", "weak_maps")  # of a data set's metadata
 NOT_THERE = "not there"  # in place of a hash: the stage that reads it will say what is wrong
+NONE = "none"  # nothing is named
+DIGITS = 16  # of a hash, enough to tell files apart
+
+OF_RECORDS = ("image_id", "height", "width", "image_classes")
 
 
-def hash_of_data(names: Iterable[str], configs: Iterable[CfgNode]) -> str:
-    """SHA-256 over data sets, and over the files that configurations name beside them."""
-    digest = hashlib.sha256()
+def states_of_data(
+    parts: Iterable[str], cfg: CfgNode, train_set: str, test_set: str
+) -> dict[str, str]:
+    """The state of each part of the data, by its name in ``dependencies``."""
+    data = cfg.DATASETS
+    states: dict[str, Callable[[], str]] = {
+        part.TAGS: lambda: _list_of(train_set),
+        part.IMAGES: lambda: _image_files_of(train_set),
+        part.CUES: lambda: _state_of(data.CUES or _metadata(train_set, "cues")),
+        part.WEAK_MAPS: lambda: _state_of(data.WEAK_MAPS or _metadata(train_set, "weak_maps")),
+        part.LABELS: lambda: _state_of(data.INSTANCE_LABELS),
+        part.MASKS: lambda: _state_of(_metadata(train_set, "json_file")),
+        part.WEIGHTS: lambda: _state_of(cfg.MODEL.WEIGHTS),
+        part.TEST_LIST: lambda: _list_of(test_set),
+        part.TEST_IMAGES: lambda: _image_files_of(test_set),
+        part.TEST_MASKS: lambda: _state_of(_metadata(test_set, "json_file")),
+        part.TEST_MAPS: lambda: _state_of(_metadata(test_set, "weak_maps")),
+    }
+    return {name: _told(states[name]) for name in parts}
+
+
+def _told(state: Callable[[], str]) -> str:
     try:
-        for name in names:
-            for part in _parts_of_set(name):
-                digest.update(part.encode() + b"\n")
-        for cfg in configs:
-            data = cfg.DATASETS
-            for path in (cfg.MODEL.WEIGHTS, data.CUES, data.WEAK_MAPS, data.INSTANCE_LABELS):
-                digest.update(_state_of(expand_path(path) if path else "").encode() + b"\n")
-    except InputError:
+        return state()
+    except (InputError, OSError):
         return NOT_THERE
-    return digest.hexdigest()
 
 
-def _parts_of_set(name: str) -> Iterator[str]:
+def _records(name: str) -> list[tuple[str, dict]]:
+    """The records of a data set, each with the image's name below the set's folder."""
     records = DatasetCatalog.get(name)
-    yield json.dumps(records, sort_keys=True, default=str)
-    yield from (_size_of(record["file_name"]) for record in records)
-    metadata = MetadataCatalog.get(name)
-    yield from (_state_of(metadata.get(key) or "") for key in LABELS)
+    folder = os.path.join(MetadataCatalog.get(name).get("image_root") or "", "")
+    return [(_below(folder, record["file_name"]), record) for record in records]
+
+
+def _below(folder: str, path: str) -> str:
+    return path.removeprefix(folder) if path.startswith(folder) else os.path.basename(path)
+
+
+def _list_of(name: str) -> str:
+    """Images with their sizes and tags, and the classes."""
+    rows = [(file, *map(record.get, OF_RECORDS)) for file, record in _records(name)]
+    classes = MetadataCatalog.get(name).get("thing_classes")
+    return f"{len(rows)} images, {_hash([classes, rows])}"
+
+
+def _image_files_of(name: str) -> str:
+    rows = [(file, _size_of(record["file_name"])) for file, record in _records(name)]
+    return f"{len(rows)} files, {_hash(rows)}"
+
+
+def _metadata(name: str, key: str) -> str:
+    DatasetCatalog.get(name)  # completes the metadata of some sets
+    return MetadataCatalog.get(name).get(key) or ""
 
 
 def _state_of(path: str) -> str:
-    """Hash of a file; names and sizes in a folder and below; "" for what is neither."""
+    """Hash of a file; names and sizes in a folder; an address as it is."""
+    if not path:
+        return NONE
+    if "://" in path:
+        return path
+    path = expand_path(path)
     if os.path.isfile(path):
-        return hash_of_file(path)
-    if os.path.isdir(path):
-        files = ((folder, name) for folder, _, names in os.walk(path) for name in names)
-        paths = filter(os.path.isfile, (os.path.join(folder, name) for folder, name in files))
-        return json.dumps(sorted((os.path.relpath(p, path), os.path.getsize(p)) for p in paths))
-    return ""
+        return hash_of_file(path)[:DIGITS]
+    if not os.path.isdir(path):
+        return NOT_THERE
+    files = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
+    files = [file for file in files if not os.path.basename(file).startswith(".")]
+    rows = sorted((os.path.relpath(file, path), _size_of(file)) for file in files)
+    return f"{len(rows)} files, {_hash(rows)}"
 
 
-def _size_of(path: str) -> str:
-    return str(os.path.getsize(path)) if os.path.isfile(path) else NOT_THERE
+def _size_of(path: str) -> int:
+    """In bytes; -1 for a file that is not there."""
+    return os.path.getsize(path) if os.path.isfile(path) else -1
+
+
+def _hash(content: object) -> str:
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]

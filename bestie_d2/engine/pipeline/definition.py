@@ -122,13 +122,16 @@ class Pipeline:
             raise InputError(f"{option}: {stage!r} is no stage of {self.name}, which has {known}")
 
 
-def read_pipeline(path: str, overrides: Sequence[str] = (), *, rounds: int = 0) -> Pipeline:
+def read_pipeline(
+    path: str, overrides: Sequence[str] = (), *, rounds: int = 0, configs_exist: bool = True
+) -> Pipeline:
     """Read a pipeline file; paths of configurations in it are relative to its folder.
 
     Args:
         overrides: ``STAGE.KEY VALUE`` pairs; those of a stage hold for its rounds too.
         rounds: of iterative training: how often BESTIE is trained anew on its own exported labels
             (paper: Table 5).
+        configs_exist: refuse a configuration file that is not there.
 
     Raises:
         InputError: no such file, or names the key or stage that is wrong.
@@ -149,7 +152,7 @@ def read_pipeline(path: str, overrides: Sequence[str] = (), *, rounds: int = 0) 
         raise InputError(f"{where}: stages: {unknown[0]!r} is none of {', '.join(KINDS)}")
     folder = os.path.dirname(path)
     stages = {
-        name: _read_entry(name, content["stages"][name], folder, where)
+        name: _read_entry(name, content["stages"][name], folder, where, configs_exist)
         for name in KINDS
         if name in content["stages"]
     }
@@ -173,7 +176,9 @@ def _check_keys(
         raise InputError(f"{where}: {missing[0]!r} is missing")
 
 
-def _read_entry(name: str, content: object, folder: str, where: str) -> StageEntry:
+def _read_entry(
+    name: str, content: object, folder: str, where: str, configs_exist: bool
+) -> StageEntry:
     where, keys = f"{where}: stages: {name}", KINDS[name].keys
     if not isinstance(content, dict):
         raise InputError(f"{where} is {content!r}, expected keys and values ({{}} for none)")
@@ -182,9 +187,10 @@ def _read_entry(name: str, content: object, folder: str, where: str) -> StageEnt
     if type(threshold) not in (int, float) or not 0 <= threshold <= 1:
         raise InputError(f"{where}: score_threshold is {threshold!r}, expected 0 to 1")
     config = content.get("config", "")
-    if KINDS[name].trains and not os.path.isfile(os.path.join(folder, str(config))):
-        raise InputError(f"{where}: config {os.path.join(folder, str(config))}: no such file")
-    config = os.path.normpath(os.path.join(folder, config)) if config else ""
+    path = os.path.join(folder, str(config))
+    if KINDS[name].trains and configs_exist and not os.path.isfile(path):
+        raise InputError(f"{where}: config {path}: no such file")
+    config = os.path.normpath(path) if config else ""
     return StageEntry(name, config, content.get("weights_from", ""), float(threshold))
 
 

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from tabulate import tabulate
 
+from bestie_d2.engine.command_line import input_error_line
+from bestie_d2.engine.one_run import only_run_in
+from bestie_d2.engine.pipeline.decision import (
+    CHANGED,
+    RESUME,
+    UNTOUCHED,
+    Decision,
+    decide,
+    keep,
+    refusal,
+)
 from bestie_d2.engine.pipeline.definition import Pipeline
 from bestie_d2.engine.pipeline.log import logging_to
-from bestie_d2.engine.pipeline.record import Sources, StageRecord, hash_of_product
+from bestie_d2.engine.pipeline.record import StageRecord
 from bestie_d2.engine.pipeline.stage_job import StageJob
 from bestie_d2.engine.pipeline.stages import run_stage
 from bestie_d2.errors import InputError
 
-SKIP, RUN, RESUME, REDO = "skip", "run", "resume", "redo"
-KEEP = "keep"  # before --from: taken as it is
-CHECK = "check"  # of a dry run: depends on what an earlier stage will have made
-UNTOUCHED = (SKIP, KEEP)
-DATA = "data"  # among a stage's inputs: what no other stage makes
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What happens to a stage, why, and what its result will depend on.
-
-    Attributes:
-        sources: None where it is left as it is, or inputs of it are not made yet.
-    """
-
-    state: str
-    reason: str
-    sources: Sources | None = None
+INTERRUPTED = "interrupted (Ctrl-C)"
 
 
 @dataclass(frozen=True)
@@ -47,39 +40,109 @@ class StageResult:
 
 
 def run_pipeline(
-    pipeline: Pipeline, *, first: str = "", last: str = "", dry_run: bool = False
+    pipeline: Pipeline,
+    *,
+    first: str = "",
+    last: str = "",
+    redo: Collection[str] = (),
+    dry_run: bool = False,
+    after_failure: Callable[[], None] = lambda: None,
 ) -> list[StageResult]:
     """Run all stages, or those from ``first`` to ``last``; say of each what is done and why.
 
     Args:
         first: earlier stages are taken as they are.
+        redo: stages to make anew, with those whose inputs that changes; what is there is kept
+            beside, as ``<stage>.1``.
         dry_run: only say it; nothing is written.
+        after_failure: called when a stage fails or is interrupted, before that is raised.
 
     Returns:
         A result for each stage up to ``last``, none in a dry run.
 
     Raises:
-        InputError: from the configurations, all loaded before anything is run, or from a stage.
+        InputError: from the configurations, all loaded before anything is run; a finished stage, or
+            an interrupted one that holds results, is out of date, and ``redo`` does not name it;
+            another run is working in the output; or from a stage.
     """
     names = list(pipeline.stages)
     start = names.index(first) if first else 0
     end = names.index(last) + 1 if last else len(names)
     if start >= end:
         raise InputError(f"--from {first} comes after --until {last}")
+    left_out = [name for name in redo if name not in names[start:end]]
+    if left_out:
+        raise InputError(f"--redo {left_out[0]}: --from and --until leave that stage out")
     jobs = [StageJob.load(pipeline, name) for name in names[:end]]
-    to_be_made: set[str] = set()
-    results = []
-    for number, job in enumerate(jobs):
-        decision = _keep(job, first) if number < start else _decide(job, to_be_made)
-        print(f"{job.name:9s} {decision.state:7s} {decision.reason}", flush=True)
-        if dry_run:
-            to_be_made |= set() if decision.state in UNTOUCHED else {job.name}
-            continue
-        if decision.state not in UNTOUCHED:
-            _run(job, decision)
-        manifest = StageRecord(job.folder).manifest
-        results.append(StageResult(job.name, decision.state, manifest["seconds"], manifest["text"]))
-    return results
+    plan = Plan(jobs, names[:start], first, redo)
+    if dry_run:
+        plan.tell()
+        return []
+
+    def failed() -> None:
+        if redo:
+            print("to go on from here, give the same command without --redo", flush=True)
+        after_failure()
+
+    with only_run_in(pipeline.output, "output"):
+        plan.check()
+        return [_result(plan, job, failed) for job in jobs]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages of a run.
+
+    Attributes:
+        jobs: in the order in which they run.
+        kept: names of those before ``first``, which are taken as they are.
+        first: as ``--from`` names it.
+        redo: stages that are asked to be made anew.
+    """
+
+    jobs: Sequence[StageJob]
+    kept: Collection[str]
+    first: str
+    redo: Collection[str]
+
+    def decision(self, job: StageJob, pending: Collection[str] = ()) -> Decision:
+        """What is done with a stage when ``pending`` others will have been made."""
+        if job.name in self.kept:
+            return keep(job, self.first)
+        return decide(job, pending=pending, redo=self.redo)
+
+    def decisions(self) -> dict[str, Decision]:
+        """What is known of all stages before any is run, by name."""
+        found: dict[str, Decision] = {}
+        for job in self.jobs:
+            pending = [name for name, decision in found.items() if decision.state not in UNTOUCHED]
+            found[job.name] = self.decision(job, pending)
+        return found
+
+    def tell(self) -> None:
+        """Print it."""
+        for name, decision in self.decisions().items():
+            tell(name, decision)
+
+    def check(self) -> None:
+        """Refuse to run anything while a stage is out of date.
+
+        Raises:
+            InputError: names the stages, and says what to do.
+        """
+        decisions = self.decisions()
+        changed = {name: d for name, d in decisions.items() if d.state == CHANGED}
+        if changed:
+            for name, decision in decisions.items():
+                tell(name, decision)
+            raise refusal(changed, {job.name: job for job in self.jobs})
+
+
+def tell(name: str, decision: Decision) -> None:
+    """Print what is done with a stage, and what changed, line by line."""
+    print(f"{name:9s} {decision.state:7s} {decision.reason}", flush=True)
+    for line in decision.details:
+        print(f"{'':17s} {line}", flush=True)
 
 
 def table(results: Sequence[StageResult]) -> str:
@@ -88,49 +151,49 @@ def table(results: Sequence[StageResult]) -> str:
     return tabulate(rows, ["stage", "", "time", "figures"], colalign=("left", "left", "right"))
 
 
-def _keep(job: StageJob, first: str) -> Decision:
-    if StageRecord(job.folder).manifest is None or not os.path.exists(job.product):
-        raise InputError(f"--from {first}: the stage {job.name!r} before it is not finished")
-    return Decision(KEEP, f"comes before {first}")
+def _result(plan: Plan, job: StageJob, after_failure: Callable[[], None]) -> StageResult:
+    """Do what is to be done with a stage whose inputs are made."""
+    decision = plan.decision(job)
+    tell(job.name, decision)
+    if decision.state == CHANGED:
+        raise refusal({job.name: decision}, {job.name: job})
+    if decision.state not in UNTOUCHED:
+        _run(job, decision, after_failure)
+    manifest = StageRecord(job.folder).manifest
+    return StageResult(job.name, decision.state, manifest["seconds"], manifest["text"])
 
 
-def _decide(job: StageJob, to_be_made: Collection[str]) -> Decision:
-    """What to do with a stage whose inputs are made, or will be (``to_be_made``)."""
-    record = StageRecord(job.folder)
-    manifest, started = record.manifest, record.started
-    inputs = job.pipeline.inputs_of(job.name)
-    missing = [name for name in inputs if name in to_be_made]
-    if missing:
-        return Decision(CHECK if manifest else RUN, f"after {' and '.join(missing)}")
-    hashes = {name: hash_of_product(job.pipeline.product_of(name)) for name in inputs}
-    sources = Sources(job.config_hash(), {DATA: job.data_hash(), **hashes})
-    if manifest is not None:
-        change = sources.difference(manifest)
-        if not change and os.path.exists(job.product):
-            return Decision(SKIP, "finished, and nothing changed")
-        return Decision(REDO, change or f"{job.product} is gone", sources)
-    if started is None:
-        return Decision(RUN, "not there yet", sources)
-    change = sources.difference(started)
-    if change:
-        return Decision(REDO, f"{change} since it was interrupted", sources)
-    return Decision(RESUME, "was interrupted", sources)
-
-
-def _run(job: StageJob, decision: Decision) -> None:
+def _run(job: StageJob, decision: Decision, after_failure: Callable[[], None]) -> None:
     record = StageRecord(job.folder)
     resumed = decision.state == RESUME
-    record.begin(decision.sources, resume=resumed)
-    start = time.monotonic()
-    with logging_to(job.folder):
-        figures = run_stage(job)
-    seconds = round(time.monotonic() - start, 1)
-    print(f"{'':9s} {seconds:.0f} s: {figures.text}", flush=True)
-    record.finish(
-        decision.sources,
-        seconds=seconds,
-        resumed=resumed,
-        seeds={name: cfg.SEED for name, cfg in job.configs.items()},
-        figures=figures.values,
-        text=figures.text,
-    )
+    if not resumed:
+        with only_run_in(job.folder, "output"):  # what another run works on is not moved
+            record.set_aside()
+    with only_run_in(job.folder, "output"):
+        record.begin(decision.sources, resume=resumed)
+        start = time.monotonic()
+        try:
+            with logging_to(job.folder):
+                figures = run_stage(job)
+        except BaseException as error:
+            record.fail(_line_of(error))
+            after_failure()
+            raise
+        seconds = round(time.monotonic() - start, 1)
+        print(f"{'':9s} {seconds:.0f} s: {figures.text}", flush=True)
+        record.finish(
+            decision.sources,
+            seconds=seconds,
+            resumed=resumed,
+            seeds={name: cfg.SEED for name, cfg in job.configs.items()},
+            figures=figures.values,
+            text=figures.text,
+        )
+
+
+def _line_of(error: BaseException) -> str:
+    """What stopped a stage, in a line."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    reason = input_error_line(error) or " ".join(str(error).split())
+    return reason if isinstance(error, InputError) else f"{type(error).__name__}: {reason}"

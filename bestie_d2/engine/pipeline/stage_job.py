@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 from bestie_d2.engine.checks import check_config
 from bestie_d2.engine.configuration import load_config
-from bestie_d2.engine.pipeline.data_hash import hash_of_data
+from bestie_d2.engine.pipeline.data_hash import states_of_data
 from bestie_d2.engine.pipeline.definition import Pipeline
+from bestie_d2.engine.pipeline.dependencies import DEPENDENCIES, MADE_BY, WEIGHTS, Dependencies
+from bestie_d2.engine.pipeline.record import flattened
+from bestie_d2.engine.pipeline.sources import Sources
 from bestie_d2.errors import InputError
+from bestie_d2.model_keys import num_classes_key
 
 # What is added to the training set's name where masks are trained on: exported, or true ones.
 MASK_SETS = {"mrcnn": "_pseudo_labels", "mrcnn_truth": "_truth"}
+SCORE_THRESHOLD = "score_threshold"  # among the keys of a stage, beside its configuration's
 
 
 @dataclass(frozen=True)
@@ -52,18 +58,42 @@ class StageJob:
     def product(self) -> str:
         return self.pipeline.product_of(self.name)
 
-    def config_hash(self) -> str:
-        """SHA-256 of everything that the pipeline and its configurations say of the stage."""
-        digest = hashlib.sha256(f"{self.pipeline.stages[self.name].score_threshold}".encode())
-        for owner, cfg in self.configs.items():
-            digest.update(f"\n{owner}\n{cfg.dump()}".encode())
-        return digest.hexdigest()
+    def sources(self, inputs: Mapping[str, str]) -> Sources:
+        """What the stage is made from now.
 
-    def data_hash(self) -> str:
-        """SHA-256 of the data that is not made by another stage."""
-        return hash_of_data(
-            (self.pipeline.train_set, self.pipeline.test_set), self.configs.values()
-        )
+        Args:
+            inputs: hash of each product that it reads and that is made already, by stage.
+        """
+        entry = self.pipeline.stages[self.name]
+        depends = DEPENDENCIES[entry.kind]
+        models = tuple(self.configs) if len(self.configs) > 1 else ()
+        config: dict[str, object] = {SCORE_THRESHOLD: entry.score_threshold}
+        defaults: dict[str, object] = {SCORE_THRESHOLD: 0.0}
+        counted = [SCORE_THRESHOLD]
+        for owner, cfg in self.configs.items():
+            prefix = f"{owner}." if models else ""
+            own_node = num_classes_key(cfg).split(".")[1]
+            values = flattened(cfg)
+            counted += [prefix + key for key in values if depends.count(key, own_node)]
+            config |= {prefix + key: value for key, value in values.items()}
+            defaults |= {prefix + key: value for key, value in _default_values().items()}
+        data = self._data_states(depends)
+        return Sources(config, data, inputs, tuple(counted), defaults, models)
+
+    def _data_states(self, depends: Dependencies) -> dict[str, str]:
+        """The state of the data that is not made by another stage."""
+        pipeline = self.pipeline
+        made = {MADE_BY.get(pipeline.stages[name].kind) for name in pipeline.inputs_of(self.name)}
+        made |= {WEIGHTS} if pipeline.stages[self.name].weights_from else set()
+        parts = [part for part in depends.data if part not in made]
+        cfg = next(iter(self.configs.values()))
+        return states_of_data(parts, cfg, pipeline.train_set, pipeline.test_set)
+
+
+@cache
+def _default_values() -> dict[str, object]:
+    """All keys of a configuration without a file."""
+    return flattened(load_config())
 
 
 def _config(pipeline: Pipeline, stage: str, owner: str) -> CfgNode:

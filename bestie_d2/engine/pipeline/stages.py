@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -18,11 +19,13 @@ from bestie_d2.engine.labeling_runs.network_maps import SINGLE_STAGE, MapRecipe,
 from bestie_d2.engine.labeling_runs.pseudo_label_export import export_pseudo_labels
 from bestie_d2.engine.mask_training import check_train_sets
 from bestie_d2.engine.pipeline.figures import Figures, finite, headlines, shown
+from bestie_d2.engine.pipeline.record import CONFIG_FILE
 from bestie_d2.engine.pipeline.stage_job import MASK_SETS, StageJob
 from bestie_d2.engine.trainer import Trainer, append_metrics, evaluate
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import evaluate_weak_components, has_weak_maps
 from bestie_d2.evaluation.coco_writer import LabelRecipe
+from bestie_d2.evaluation.result_shards import replacing
 from bestie_d2.evaluation.weak_map_check import check_weak_maps
 
 PERCENT = 100.0
@@ -45,7 +48,7 @@ def _train(job: StageJob) -> Figures:
     cfg = _for_training(job)
     check_test_sets(cfg)
     check_train_sets(cfg)
-    with open(os.path.join(job.folder, "config.yaml"), "w", encoding="utf-8") as file:
+    with replacing(Path(job.folder, CONFIG_FILE)) as file:
         file.write(cfg.dump())
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED)
     trainer = Trainer(cfg)

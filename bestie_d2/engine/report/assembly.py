@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
+from bestie_d2.engine.command_line import make_folder
 from bestie_d2.engine.pipeline.definition import Pipeline
+from bestie_d2.engine.report.attempts import attempt
 from bestie_d2.engine.report.curves import curves_section
 from bestie_d2.engine.report.grid import grid_section
 from bestie_d2.engine.report.label_sections import cues_section, pseudo_labels_section
@@ -14,6 +18,7 @@ from bestie_d2.engine.report.run_files import RunFiles
 from bestie_d2.engine.report.stage_configs import StageConfigs
 from bestie_d2.engine.report.summary import chain_section, configuration_section, results_section
 from bestie_d2.engine.report.training_set import TrainingSet
+from bestie_d2.errors import InputError
 from bestie_d2.evaluation.result_shards import replacing
 
 REPORT_FILE = "report.html"
@@ -27,32 +32,37 @@ def report_path(pipeline: Pipeline) -> Path:
 def write_report(pipeline: Pipeline) -> Path:
     """Write ``report.html`` into a pipeline's output, whole or not at all.
 
-    Shows what is there and says what is not. The pictures and the points of the curves are of a
-    fixed number, whatever the size of the data set and the length of the trainings. A stage whose
-    configuration is wrong is told in it: the stages before it may be run all the same.
+    Shows what is there and says what is not, at any time: before a run, while stages are made and
+    when one has failed. The pictures and the points of the curves are of a fixed number, whatever
+    the size of the data set and the length of the trainings. What is wrong with a configuration or
+    a file of the run is told in it.
 
     Returns:
         Path of the file.
 
     Raises:
-        InputError: all configurations of the pipeline, or a file of the run, are wrong.
+        InputError: it cannot be written.
     """
     run = RunFiles.of(pipeline)
     configs = StageConfigs.load(pipeline)
-    training_set = TrainingSet.of(run, configs.teaching)
-    sections = {
-        "Results": results_section(run),
-        "Chain": chain_section(run, configs.problems),
-        "Curves": curves_section(run),
-        "Cues": cues_section(training_set),
-        "Pseudo labels": pseudo_labels_section(run, training_set),
-        "Pictures": grid_section(run, training_set),
-        "Configuration": configuration_section(run),
+    training_set = cache(lambda: TrainingSet.of(run, configs.teaching))
+    builders: dict[str, Callable[[], list[str]]] = {
+        "Results": lambda: results_section(run),
+        "Chain": lambda: chain_section(run, configs.problems),
+        "Curves": lambda: curves_section(run),
+        "Cues": lambda: cues_section(training_set()),
+        "Pseudo labels": lambda: pseudo_labels_section(run, training_set()),
+        "Pictures": lambda: grid_section(run, training_set()),
+        "Configuration": lambda: configuration_section(run),
     }
+    sections = {title: attempt(build, "This part") for title, build in builders.items()}
     path = report_path(pipeline)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        file.write(page(f"Run of {pipeline.name}", _lead(run), sections))
+    make_folder(path.parent, "output")
+    try:
+        with replacing(path) as file:
+            file.write(page(f"Run of {pipeline.name}", _lead(run), sections))
+    except OSError as error:
+        raise InputError(f"report {path}: cannot be written ({error.strerror})") from None
     return path
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 from bestie_d2.engine.pictures import MIN_SCORE, KnownLabels, spread_over
+from bestie_d2.engine.report.attempts import attempt, attempt_each
 from bestie_d2.engine.report.page import heading, paragraph
 from bestie_d2.engine.report.picture_row import PictureRow
 from bestie_d2.engine.report.predictions import predictions_of, taught_labels_of
-from bestie_d2.engine.report.run_files import RunFiles
+from bestie_d2.engine.report.run_files import RunFiles, StageFiles
 from bestie_d2.engine.report.training_set import TrainingSet
 
 TRAINING_IMAGES, TEST_IMAGES = 8, 4  # shown, however many there are
@@ -15,14 +19,20 @@ FINDERS = ("bestie", "mrcnn", "mrcnn_truth")  # kinds of stages whose models fin
 
 def grid_section(run: RunFiles, training_set: TrainingSet) -> list[str]:
     """Images spread over both sets, with everything that is made or known of them."""
-    return [*_training_images(run, training_set), *_test_images(run, training_set)]
+    return [
+        *attempt(lambda: _training_images(run, training_set), "Training images"),
+        *attempt(lambda: _test_images(run, training_set), "Test images"),
+    ]
 
 
 def _training_images(run: RunFiles, training_set: TrainingSet) -> list[str]:
     labels = training_set.labels
     records = spread_over(labels.records, TRAINING_IMAGES)
-    learners = run.finished("bestie")
-    taught = taught_labels_of(learners[-1], run.pipeline.train_set, records) if learners else {}
+    learners = run.finished("bestie")[-1:]
+    found, problems = attempt_each(
+        learners, lambda stage: taught_labels_of(stage, run.pipeline.train_set, records), _name
+    )
+    taught = next(iter(found.values()), {})
     parts = [
         heading("Training images"),
         paragraph(
@@ -34,8 +44,10 @@ def _training_images(run: RunFiles, training_set: TrainingSet) -> list[str]:
             "Refined labels are its own grouping of the weak map.",
             note=True,
         ),
+        *problems,
     ]
-    for record in records:
+
+    def row_of(record: dict) -> list[str]:
         index_map = labels.weak_map(record)
         row = PictureRow(record, labels.class_names, training_set.reader)
         row.add_cues(training_set.used_cues(record))
@@ -45,8 +57,9 @@ def _training_images(run: RunFiles, training_set: TrainingSet) -> list[str]:
         if training_set.exported is not None:
             row.add_instances("exported labels", training_set.exported.masks_of(record))
         row.add_instances("truth", labels.truth(record))
-        parts.append(row.html())
-    return parts
+        return [row.html()]
+
+    return [*parts, *_rows(records, row_of)]
 
 
 def _test_images(run: RunFiles, training_set: TrainingSet) -> list[str]:
@@ -56,7 +69,9 @@ def _test_images(run: RunFiles, training_set: TrainingSet) -> list[str]:
         return [*parts, paragraph("No model that finds instances has been trained yet.")]
     labels = KnownLabels(run.pipeline.test_set)
     records = spread_over(labels.records, TEST_IMAGES)
-    predictions = {stage.name: predictions_of(stage, records) for stage in models}
+    predictions, problems = attempt_each(
+        models, lambda stage: predictions_of(stage, records), _name
+    )
     parts.append(
         paragraph(
             f"{len(records)} of the {len(labels.records):,} images of {run.pipeline.test_set}. "
@@ -64,10 +79,22 @@ def _test_images(run: RunFiles, training_set: TrainingSet) -> list[str]:
             note=True,
         )
     )
-    for record in records:
+
+    def row_of(record: dict) -> list[str]:
         row = PictureRow(record, labels.class_names, training_set.reader)
         for name, found in predictions.items():
             row.add_instances(f"prediction, {name}", found[record["image_id"]])
         row.add_instances("truth", labels.truth(record))
-        parts.append(row.html())
-    return parts
+        return [row.html()]
+
+    return [*parts, *problems, *_rows(records, row_of)]
+
+
+def _rows(records: Sequence[dict], row_of: Callable[[dict], list[str]]) -> list[str]:
+    """The pictures of each image, or why there are none."""
+    rows = (attempt(partial(row_of, record), record["file_name"]) for record in records)
+    return [part for row in rows for part in row]
+
+
+def _name(stage: StageFiles) -> str:
+    return stage.name

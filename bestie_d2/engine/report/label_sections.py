@@ -24,6 +24,8 @@ def cues_section(training_set: TrainingSet) -> list[str]:
 def pseudo_labels_section(run: RunFiles, training_set: TrainingSet) -> list[str]:
     """Counts of the labels that were exported."""
     exported = training_set.exported
+    if training_set.problem:
+        return [paragraph(f"Cannot be shown: {training_set.problem}")]
     if exported is None:
         return [paragraph("Not exported yet.")]
     names = training_set.labels.class_names

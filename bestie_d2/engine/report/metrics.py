@@ -18,9 +18,9 @@ def read_lines(path: str) -> list[dict]:
     A line that is none, such as the last one of a training that was killed, is passed over.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             lines = [_parse(line) for line in file]
-    except FileNotFoundError:
+    except OSError:
         return []
     return [line for line in lines if isinstance(line, dict)]
 

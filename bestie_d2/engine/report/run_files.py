@@ -10,10 +10,9 @@ from detectron2.config import CfgNode
 
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.engine.pipeline.definition import Pipeline
-from bestie_d2.engine.pipeline.record import StageRecord
+from bestie_d2.engine.pipeline.record import CONFIG_FILE, StageRecord
 from bestie_d2.engine.trainer import METRICS_FILE
-
-CONFIG_FILE = "config.yaml"  # a training's own
+from bestie_d2.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,9 @@ class StageFiles:
         product: what later stages read; there once the stage is finished.
         manifest: what the finished stage wrote down; None if it is not finished.
         started: whether it was ever begun.
+        problem: what is wrong with what it wrote down; "" for nothing.
+        failure: what stopped it when it was run last; "" for nothing.
+        kept: names of the folders that were moved aside for it.
         config: text of the configuration that is trained; "" for a stage without a training, or
             before it.
     """
@@ -35,6 +37,9 @@ class StageFiles:
     product: str
     manifest: dict | None
     started: bool
+    problem: str
+    failure: str
+    kept: list[str]
     config: str
 
     @property
@@ -44,8 +49,12 @@ class StageFiles:
 
     @property
     def settings(self) -> dict:
-        """The configuration as nested dicts; empty without one."""
-        return yaml.safe_load(self.config) or {}
+        """The configuration as nested dicts; empty without one, or where it is no yaml."""
+        try:
+            content = yaml.safe_load(self.config)
+        except yaml.YAMLError:
+            return {}
+        return content if isinstance(content, dict) else {}
 
     def load(self) -> CfgNode:
         """The configuration with the trained weights; registers the data sets that it names."""
@@ -61,11 +70,7 @@ class RunFiles:
 
     @staticmethod
     def of(pipeline: Pipeline) -> RunFiles:
-        """Look through the folders.
-
-        Raises:
-            InputError: a manifest is no JSON.
-        """
+        """Look through the folders."""
         return RunFiles(pipeline, [_look_at(pipeline, name) for name in pipeline.stages])
 
     def finished(self, *kinds: str) -> list[StageFiles]:
@@ -81,20 +86,28 @@ class RunFiles:
 def _look_at(pipeline: Pipeline, name: str) -> StageFiles:
     folder = pipeline.folder_of(name)
     record = StageRecord(folder)
+    manifest, begun, failure, problem = None, False, "", ""
+    try:
+        manifest, begun, failure = record.manifest, record.started is not None, record.failure
+    except InputError as error:
+        problem = str(error)
     return StageFiles(
         name,
         pipeline.stages[name].kind,
         folder,
         pipeline.product_of(name),
-        record.manifest,
-        record.started is not None,
+        manifest,
+        begun,
+        problem,
+        failure,
+        record.kept,
         _text_of(os.path.join(folder, CONFIG_FILE)),
     )
 
 
 def _text_of(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
-    except FileNotFoundError:
+    except OSError:
         return ""

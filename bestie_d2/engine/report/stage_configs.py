@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 
 from bestie_d2.engine.pipeline.definition import Pipeline
 from bestie_d2.engine.pipeline.stage_job import StageJob
+from bestie_d2.engine.report.attempts import reason_of
 from bestie_d2.errors import InputError
 
 
@@ -25,25 +26,25 @@ class StageConfigs:
 
     @staticmethod
     def load(pipeline: Pipeline) -> StageConfigs:
-        """Load those of all trainings.
-
-        Raises:
-            InputError: none of them is right.
-        """
+        """Load those of all trainings."""
         trainings, problems = {}, {}
         for name, entry in pipeline.stages.items():
             if not pipeline.kind_of(name).trains:
                 continue
             try:
                 trainings[entry.kind] = StageJob.load(pipeline, name).configs[name]
-            except InputError as error:
-                problems[name] = str(error)
-        if not trainings:
-            raise InputError(next(iter(problems.values())))
+            except Exception as error:
+                problems[name] = reason_of(error)
         return StageConfigs(trainings, problems)
 
     @property
     def teaching(self) -> CfgNode:
-        """That of the last stage that trains BESTIE, or of the last training where none does."""
+        """That of the last stage that trains BESTIE, or of the last training where none does.
+
+        Raises:
+            InputError: no training is configured rightly.
+        """
+        if not self.trainings:
+            raise InputError(next(iter(self.problems.values()), "no stage trains anything"))
         last = list(self.trainings.values())[-1]
         return self.trainings.get("bestie", last)

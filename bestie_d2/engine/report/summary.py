@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 
+from bestie_d2.engine.one_run import running_in
 from bestie_d2.engine.pipeline.definition import StageEntry
 from bestie_d2.engine.pipeline.stages import WEAK_COMPONENTS
 from bestie_d2.engine.report.metrics import last_values
@@ -66,14 +67,26 @@ def chain_section(run: RunFiles, problems: Mapping[str, str]) -> list[str]:
         took = round(manifest["seconds"]) if manifest else None
         rows.append([stage.name, reads, _state(stage), took, manifest.get("text")])
     parts = [table(["stage", "reads", "state", "seconds", "figures"], rows)]
+    for stage in run.stages:
+        if stage.kept:
+            what = f"What {stage.name} had made before is kept in {', '.join(stage.kept)}."
+            parts.append(paragraph(what, note=True))
     for name, problem in problems.items():
         parts.append(paragraph(f"{name} cannot be run as it is configured: {problem}"))
     return parts
 
 
 def _state(stage: StageFiles) -> str:
+    if stage.problem:
+        return f"damaged: {stage.problem}"
     if stage.manifest:
-        return "finished"
+        gone = not os.path.exists(stage.product)
+        return f"finished, but {os.path.basename(stage.product)} is gone" if gone else "finished"
+    if stage.failure:
+        return f"failed: {stage.failure}"
+    running = running_in(stage.folder)
+    if running:
+        return f"running: {running}"
     return "begun, not finished" if stage.started else "not there yet"
 
 
@@ -116,8 +129,8 @@ def _settings(stage: StageFiles) -> list[Cell]:
     row: list[Cell] = [stage.name]
     settings = stage.settings
     for path in SETTINGS.values():
-        value = settings
+        value: object = settings
         for key in path:
-            value = value[key]
+            value = value.get(key) if isinstance(value, dict) else None
         row.append(f"{value:g}" if isinstance(value, float) else value)
     return row

@@ -10,6 +10,7 @@ from bestie_d2.data import ImageReader
 from bestie_d2.engine.pictures import KnownLabels
 from bestie_d2.engine.report.exported import ExportedLabels
 from bestie_d2.engine.report.run_files import RunFiles
+from bestie_d2.errors import InputError
 from bestie_d2.structures import PointCues
 
 
@@ -22,12 +23,14 @@ class TrainingSet:
         reader: of the images.
         cue_threshold: cues that score higher are used.
         exported: the pseudo labels that were exported last, if any were.
+        problem: what is wrong with them; "" for nothing.
     """
 
     labels: KnownLabels
     reader: ImageReader
     cue_threshold: float
     exported: ExportedLabels | None
+    problem: str = ""
 
     @staticmethod
     def of(run: RunFiles, cfg: CfgNode) -> TrainingSet:
@@ -37,7 +40,7 @@ class TrainingSet:
             cfg: of the training that learns from them, with its data sets registered.
 
         Raises:
-            InputError: a file of labels is wrong.
+            InputError: a file of weak labels is wrong.
         """
         labels = KnownLabels(
             run.pipeline.train_set,
@@ -45,9 +48,13 @@ class TrainingSet:
             cues=run.product_of("cues") or cfg.DATASETS.CUES,
         )
         path = run.product_of("export")
-        exported = ExportedLabels.read(path, labels.class_names) if path else None
         reader = ImageReader.from_config(cfg, "RGB")
-        return TrainingSet(labels, reader, cfg.DATASETS.CUE_THRESHOLD, exported)
+        threshold = cfg.DATASETS.CUE_THRESHOLD
+        try:
+            exported = ExportedLabels.read(path, labels.class_names) if path else None
+        except InputError as error:
+            return TrainingSet(labels, reader, threshold, None, str(error))
+        return TrainingSet(labels, reader, threshold, exported)
 
     def used_cues(self, record: dict) -> PointCues | None:
         """The cues of an image that are used; None where none are known."""

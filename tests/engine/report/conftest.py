@@ -12,7 +12,8 @@ import torch
 from detectron2.config import CfgNode
 
 from bestie_d2.engine.pipeline.definition import Pipeline, read_pipeline
-from bestie_d2.engine.pipeline.record import Sources, StageRecord
+from bestie_d2.engine.pipeline.record import StageRecord
+from bestie_d2.engine.pipeline.sources import Sources
 from bestie_d2.engine.pipeline.stage_job import StageJob
 from bestie_d2.engine.trainer import Trainer
 
@@ -74,10 +75,9 @@ def finish(project) -> Callable[..., Path]:
 
     def call(pipeline: Pipeline, stage: str, text: str = "", **figures: float) -> Path:
         record = StageRecord(pipeline.folder_of(stage))
-        record.begin(Sources("", {}), resume=False)
-        record.finish(
-            Sources("", {}), seconds=61.4, resumed=False, seeds={}, figures=figures, text=text
-        )
+        nothing = Sources({}, {}, {})
+        record.begin(nothing, resume=False)
+        record.finish(nothing, seconds=61.4, resumed=False, seeds={}, figures=figures, text=text)
         return Path(pipeline.folder_of(stage))
 
     return call

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from bestie_d2.engine.pipeline.definition import read_pipeline
-from bestie_d2.engine.pipeline.record import Sources, StageRecord
+from bestie_d2.engine.pipeline.record import StageRecord
+from bestie_d2.engine.pipeline.sources import Sources
 from bestie_d2.engine.pipeline.stage_job import StageJob
 from bestie_d2.engine.report import write_report
 from bestie_d2.errors import InputError
@@ -139,7 +141,7 @@ def test_a_run_that_has_not_begun(elsewhere):
 
 def test_a_training_in_its_first_steps(elsewhere):
     folder = Path(elsewhere.folder_of("pam"))
-    StageRecord(str(folder)).begin(Sources("", {}), resume=False)
+    StageRecord(str(folder)).begin(Sources({}, {}, {}), resume=False)
     cfg = StageJob.load(elsewhere, "pam").configs["pam"]
     (folder / "config.yaml").write_text(cfg.dump())
     (folder / "metrics.json").write_text('{"iteration": 19, "total_loss": 1.0}\n{"iteration": 39,')
@@ -166,15 +168,36 @@ def test_given_points_take_the_place_of_cues(project, finished, finish, tmp_path
     assert not any(text.startswith("exported") for text in alternatives)
 
 
-def test_a_broken_run_is_told_and_leaves_the_report_as_it_was(finished, html):
+def test_wrong_labels_are_told_and_the_rest_is_shown(finished, html):
     labels = Path(finished.product_of("export"))
     whole = labels.read_text()
     labels.write_text(whole.replace("square", "circle"))
-    with pytest.raises(InputError, match=r"pseudo_labels\.json: category 'circle' is not a class"):
-        write_report(finished)
+    told = write_report(finished).read_text(encoding="utf-8")
     labels.write_text(whole)
-    assert Path(finished.output, "report.html").read_text(encoding="utf-8") == html
+    assert re.search(
+        r"Cannot be shown: \S+pseudo_labels\.json: category .circle. is not", unescape(told)
+    )
+    alternatives = [image["alt"] for image in Page(told).of("img")]
+    assert any(text.startswith("prediction, mrcnn of 0.png: ") for text in alternatives)
+    assert "weak map of 0.png: square" in alternatives
+    assert not any(text.startswith("exported") for text in alternatives)
     assert not list(Path(finished.output).glob("*.scratch"))
+
+
+def test_a_wrong_model_is_told_and_the_others_are_shown(finished, html):
+    weights = Path(finished.product_of("bestie"))
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:1000])
+    told = write_report(finished).read_text(encoding="utf-8")
+    weights.unlink()
+    gone = write_report(finished).read_text(encoding="utf-8")
+    weights.write_bytes(whole)
+    assert "bestie cannot be shown: checkpoint " in told
+    assert "finished, but model_final.pth is gone" in gone
+    for page in (told, gone):
+        alternatives = [image["alt"] for image in Page(page).of("img")]
+        assert any(text.startswith("prediction, mrcnn of 0.png: ") for text in alternatives)
+        assert not any(text.startswith("prediction, bestie") for text in alternatives)
 
 
 def test_a_stage_that_cannot_be_run_is_told_in_the_report(elsewhere):
@@ -186,6 +209,15 @@ def test_a_stage_that_cannot_be_run_is_told_in_the_report(elsewhere):
     assert html.count("cannot be run") == 1
 
 
-def test_a_training_set_that_nobody_knows_is_told(pipeline):
-    with pytest.raises(InputError, match="data set 'nowhere' is not registered"):
-        write_report(replace(pipeline, train_set="nowhere"))
+def test_a_training_set_that_nobody_knows_is_told(elsewhere):
+    html = write_report(replace(elsewhere, train_set="nowhere")).read_text(encoding="utf-8")
+    Page(html)
+    assert "This part cannot be shown: stage pam: data set 'nowhere' is not reg" in unescape(html)
+    assert html.count("cannot be run as it is configured") == 4
+    assert "0 of 8 stages are finished." in html
+
+
+def test_a_report_that_cannot_be_written_is_told(elsewhere):
+    Path(elsewhere.output).parent.joinpath("run").touch()
+    with pytest.raises(InputError, match=r"output .*run: cannot be made a folder"):
+        write_report(elsewhere)

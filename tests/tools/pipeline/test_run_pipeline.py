@@ -85,21 +85,30 @@ def test_manifests_say_what_a_stage_was_made_from(finished, project):
     manifests = {stage: _manifest(project, stage) for stage in STAGES}
     reads = {stage: sorted(manifest["inputs"]) for stage, manifest in manifests.items()}
     assert reads == {
-        "pam": ["data"],
-        "cues": ["data", "pam"],
-        "wsss": ["data", "pam"],
-        "maps": ["data", "wsss"],
-        "bestie": ["cues", "data", "maps"],
-        "export": ["bestie", "data"],
-        "mrcnn": ["data", "export"],
-        "mrcnn_truth": ["data"],
-        "evaluate": ["bestie", "data", "mrcnn", "mrcnn_truth"],
+        "pam": [],
+        "cues": ["pam"],
+        "wsss": ["pam"],
+        "maps": ["wsss"],
+        "bestie": ["cues", "maps"],
+        "export": ["bestie"],
+        "mrcnn": ["export"],
+        "mrcnn_truth": [],
+        "evaluate": ["bestie", "mrcnn", "mrcnn_truth"],
     }
     for manifest in manifests.values():
         assert set(manifest["versions"]) == {"python", "torch", "detectron2", "bestie_d2"}
         assert set(manifest["seeds"].values()) == {1}
         assert manifest["seconds"] >= 0
     assert manifests["cues"]["inputs"]["pam"] == manifests["wsss"]["inputs"]["pam"]
+    assert manifests["bestie"]["config"]["SOLVER.MAX_ITER"] == 60
+    assert set(manifests["bestie"]["data"]) == {
+        "training set's list",
+        "training set's image files",
+        "instance labels",
+        "initial weights",
+    }
+    assert manifests["evaluate"]["config"]["mrcnn.SOLVER.MAX_ITER"] == 8
+    assert manifests["export"]["config"]["score_threshold"] == 0.0
     figures = manifests["evaluate"]["figures"]
     assert figures["bestie/segm/AP50"] == manifests["bestie"]["figures"]["segm/AP50"]
     assert {"mrcnn/voc_instance/mAP50", "mrcnn_truth/voc_instance/mAP50"} <= set(figures)
@@ -119,9 +128,9 @@ def test_a_second_run_skips_everything(finished, run, project):
 def test_a_dry_run_says_what_would_be_done_and_touches_nothing(finished, run, project):
     before = _snapshot(project)
     states, printed = run("--dry-run", "bestie.SOLVER.BASE_LR", "0.002")
-    of_bestie = dict.fromkeys(["export", "mrcnn", "evaluate"], "check") | {"bestie": "redo"}
+    of_bestie = dict.fromkeys(["export", "mrcnn", "evaluate"], "check") | {"bestie": "changed"}
     assert states == dict.fromkeys(STAGES, "skip") | of_bestie
-    assert "its configuration changed" in printed
+    assert "SOLVER.BASE_LR was 0.001, is 0.002" in printed
     assert _snapshot(project) == before
 
 
@@ -141,9 +150,11 @@ def test_a_kill_at_the_end_of_any_stage_changes_no_result(finished, run, project
 def test_a_lost_product_is_made_again(finished, run, project):
     before = _manifest(project, "bestie")["inputs"]["cues"]
     (project / "out" / "cues" / "cues.json").unlink()
-    states, printed = run("--until", "bestie")
-    assert states == dict.fromkeys(STAGES[:5], "skip") | {"cues": "redo"}
+    states, printed = run("--until", "bestie", "--dry-run")
+    assert states == dict.fromkeys(STAGES[:4], "skip") | {"cues": "changed", "bestie": "check"}
     assert "cues.json is gone" in printed
+    states, _ = run("--until", "bestie", "--redo", "cues")
+    assert states == dict.fromkeys(STAGES[:5], "skip") | {"cues": "redo"}
     assert _manifest(project, "bestie")["inputs"]["cues"] == before
 
 
@@ -153,8 +164,8 @@ def test_other_data_is_learned_from_anew(finished, run, project):
     image.write_bytes(before + b"more")
     states, printed = run("--dry-run")
     image.write_bytes(before)
-    assert states["pam"] == "redo"
-    assert "what it reads of data changed" in printed
+    assert states["pam"] == "changed"
+    assert "training set's image files was 6 files, " in printed
     states, _ = run("--dry-run")
     assert states == dict.fromkeys(STAGES, "skip")
 
@@ -175,16 +186,15 @@ def test_a_later_stage_may_be_wrong_still(finished, run, project):
 def test_a_round_learns_from_what_the_one_before_exported(finished, run, project):
     states, _ = run("--rounds", "1", "--dry-run")
     new = dict.fromkeys(["bestie_round1", "export_round1"], "run")
-    after = dict.fromkeys(["mrcnn", "evaluate"], "check")
+    after = dict.fromkeys(["mrcnn", "evaluate"], "changed")  # they read other stages then
     assert states == dict.fromkeys(STAGES, "skip") | new | after
     run("--rounds", "1", "--until", "export_round1", "bestie_round1.SOLVER.MAX_ITER", "10")
     assert sorted(_manifest(project, "bestie_round1")["inputs"]) == [
         "cues",
-        "data",
         "export",
         "maps",
     ]
-    assert sorted(_manifest(project, "export_round1")["inputs"]) == ["bestie_round1", "data"]
+    assert sorted(_manifest(project, "export_round1")["inputs"]) == ["bestie_round1"]
     config = (project / "out" / "bestie_round1" / "config.yaml").read_text()
     assert "INSTANCE_LABELS: out/export/pseudo_labels.json" in config
     assert "MAX_ITER: 10" in config
@@ -194,11 +204,13 @@ def test_a_round_learns_from_what_the_one_before_exported(finished, run, project
 
 def test_a_changed_configuration_redoes_the_stage_and_what_follows(finished, run, project):
     change = ("bestie.SOLVER.MAX_ITER", "40", "bestie.SOLVER.CHECKPOINT_PERIOD", "20")
-    states, printed = run(*change)
+    folder = project / "out" / "bestie"
+    before = _snapshot(folder)
+    states, printed = run("--redo", "bestie", *change)
     untouched = dict.fromkeys([*STAGES[:4], "mrcnn_truth"], "skip")
     assert states == dict.fromkeys(STAGES, "redo") | untouched
-    assert "what it reads of export changed" in printed
-    folder = project / "out" / "bestie"
+    assert "product of export was " in printed
+    assert list(_snapshot(project / "out" / "bestie.1").values()) == list(before.values())
     assert (folder / "log.txt").read_text().count("Starting training from iteration 0") == 1
     left = {path.stem.removeprefix("model_") for path in folder.glob("*.pth")}
     assert left == {"0000019", "0000039", "final"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +133,20 @@ def states_of(printed: str) -> dict[str, str]:
         if len(words) > 1 and words[0].split("_round")[0] in STAGES:
             found.setdefault(words[0], words[1])
     return found
+
+
+SHORT = ("pam.SOLVER.MAX_ITER", "4", "pam.SOLVER.CHECKPOINT_PERIOD", "2")
+
+
+def shorten(folder: Path) -> None:
+    """Leave only the stages pam and cues; with ``SHORT`` they take two seconds."""
+    (folder / "tiny.yaml").write_text(PIPELINE[: PIPELINE.index("  wsss")])
+
+
+def raising(error: BaseException) -> Callable[[object], None]:
+    """In place of what a stage does."""
+
+    def run(job: object) -> None:
+        raise error
+
+    return run
