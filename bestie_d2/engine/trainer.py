@@ -29,6 +29,7 @@ from bestie_d2.engine.tasks import task_of
 from bestie_d2.engine.training_data import build_training_loader
 from bestie_d2.engine.training_step import TrainingStep, autocast_dtype
 from bestie_d2.errors import InputError
+from bestie_d2.modeling.norms import synchronize_batch_norms
 
 POLYNOMIAL = "WarmupPolynomialLR"  # SOLVER.LR_SCHEDULER_NAME of the schedule that we add
 METRICS_FILE = "metrics.json"
@@ -66,7 +67,7 @@ class Trainer(DefaultTrainer):
         if cfg.MODEL.CHANNELS_LAST:
             model.to(memory_format=torch.channels_last)
         if comm.get_world_size() > 1 and next(model.parameters()).is_cuda:
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            model = synchronize_batch_norms(model)
         return model
 
     def build_hooks(self) -> list[HookBase]:
