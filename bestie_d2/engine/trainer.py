@@ -12,7 +12,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase
-from detectron2.engine.hooks import PeriodicCheckpointer
+from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
@@ -73,7 +73,10 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list[HookBase]:
         hooks = super().build_hooks()
         if self.cfg.TEST.LABEL_PROGRESS.DATASET:
-            hooks.insert(-1, LabelProgressHook(self.cfg))  # before the writers, which come last
+            # Both meet the other processes, so they come in the same order on each. The writers,
+            # which the first process alone has, come later.
+            place = next(n for n, hook in enumerate(hooks) if isinstance(hook, EvalHook))
+            hooks.insert(place + 1, LabelProgressHook(self.cfg))
         # Saved last: what is measured at an iteration is measured before it counts as done.
         return sorted(hooks, key=lambda hook: isinstance(hook, PeriodicCheckpointer))
 
