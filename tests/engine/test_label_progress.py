@@ -149,6 +149,7 @@ def train_as_one_of_two(rank: int, yaml: str, opts: list[str], address: str) -> 
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_images_and_meet_the_evaluation_in_one_order(
     project, measured_set, tmp_path
 ):

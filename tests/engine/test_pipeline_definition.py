@@ -78,6 +78,7 @@ def test_a_wrong_file_is_refused(old, new, line, tmp_path):
     [
         (["pam.SEED"], "STAGE.KEY VALUE pairs"),
         (["bestie.MODEL.BESTIE.SUPERVISION", "points"], "the pipeline's supervision is 'tags'"),
+        (["bestie.MODEL.BESTIE.SIGMAA", "3"], r"stage bestie: .*mean MODEL\.BESTIE\.SIGMA\?"),
         (["mrcnn.MODEL.META_ARCHITECTURE", "Nothing"], "stage mrcnn: MODEL.META_ARCHITECTURE"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
+from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_model
 from timm.layers import BatchNormAct2d, GroupNormAct
 from torch import nn
