@@ -14,6 +14,7 @@ from bestie_d2.modeling.dense_crf import DenseCRF
 from bestie_d2.modeling.layers import upsample
 from bestie_d2.modeling.meta_arch.normalized_input import NormalizedInput
 from bestie_d2.modeling.norms import freeze_batch_norms
+from bestie_d2.modeling.sides import check_crops, check_side
 from bestie_d2.modeling.wsss_losses import (
     balanced_cross_entropy,
     class_scores,
@@ -104,6 +105,7 @@ class SingleStageWSSS(NormalizedInput):
     def from_config(cls, cfg: CfgNode) -> dict:
         node = cfg.MODEL.WSSS
         backbone = build_backbone(cfg)
+        check_side("MODEL.WSSS.TEST.SIZE_DIVISIBILITY", node.TEST.SIZE_DIVISIBILITY, backbone)
         if node.FREEZE_BACKBONE_NORM:
             backbone = freeze_batch_norms(backbone)
         return {
@@ -150,6 +152,7 @@ class SingleStageWSSS(NormalizedInput):
         if not self.training:
             return [{"sem_seg": self._segment(item)} for item in batched_inputs]
         images = self._normalize(torch.stack([item["image"] for item in batched_inputs]))
+        check_crops("INPUT.TAGS.CROP_SIZE", images, self.backbone)
         tags = torch.stack([item["image_classes"] for item in batched_inputs]).to(self.device)
         return self.losses(images, self.head(self.backbone(images)).float(), tags)
 
