@@ -52,7 +52,7 @@ def _add_input_keys(cfg: CfgNode) -> None:
     # ... times a random scale from, to, in steps of ...
     cfg.INPUT.BESTIE.SCALE_RANGE = [0.7, 1.3]
     cfg.INPUT.BESTIE.SCALE_STEP = 0.1
-    # ... and cropped at random (padded where smaller) to this side in pixels.
+    # ... and cropped at random (padded where smaller) to this side in pixels. HRNet: 32 k.
     cfg.INPUT.BESTIE.CROP_SIZE = 416
     # Padding of the weak map: 255 (nothing known) if true, else 0 (background, released recipe).
     cfg.INPUT.BESTIE.IGNORE_PADDING = False
@@ -66,7 +66,7 @@ def _add_input_keys(cfg: CfgNode) -> None:
     cfg.INPUT.TAGS = CfgNode()
     # Both sides are resized to this many pixels (0: images keep their size), then a square ...
     cfg.INPUT.TAGS.RESIZE = 384
-    # ... of this side is cropped at random (padded where the image is smaller).
+    # ... of this side is cropped at random (padded where the image is smaller). HRNet: 32 k.
     cfg.INPUT.TAGS.CROP_SIZE = 321
     # Random brightness, contrast and saturation, as factors 1 +- these, and hue, in turns +- this.
     cfg.INPUT.TAGS.COLOR_JITTER = [0.3, 0.3, 0.3, 0.1]
@@ -93,7 +93,7 @@ def _add_network_keys(cfg: CfgNode) -> None:
     cfg.MODEL.BESTIE.HEAD_CHANNELS = 256
     # PyTorch's momentum of every batch norm: 0.1 with HRNet, 0.01 with ResNet.
     cfg.MODEL.BESTIE.BATCH_NORM_MOMENTUM = 0.1
-    # Both sides of a test image are resized up to a multiple of this.
+    # Both sides of a test image are resized up to a multiple of this. HRNet: 32 k.
     cfg.MODEL.BESTIE.SIZE_DIVISIBILITY = 32
 
 
@@ -193,7 +193,9 @@ def _add_wsss_keys(cfg: CfgNode) -> None:
     # stride the masks have. HRNet: res2 and stem.
     node.DEEP_FEATURE = "res5"
     node.SHALLOW_FEATURE = "res2"
-    node.FREEZE_BACKBONE_NORM = True  # batch norms of the backbone keep their pre-trained values
+    # Batch norms of the backbone keep their pre-trained values, and their activation if they have
+    # one; group and layer norms are left as they are.
+    node.FREEZE_BACKBONE_NORM = True
     node.HEAD_CHANNELS = 256
     # Dilations of ASPP's 3x3 convolutions; these are DeepLabv3+'s for a deep feature of stride 8.
     node.ASPP_RATES = (12, 24, 36)

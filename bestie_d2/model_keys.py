@@ -5,6 +5,11 @@ from __future__ import annotations
 from detectron2.config import CfgNode
 
 NUM_CLASSES_NODE = {"BESTIE": "BESTIE", "PAMClassifier": "PAM", "SingleStageWSSS": "WSSS"}
+SIDE_KEYS = {  # of the sides of images that the backbone is given as they are
+    "BESTIE": ("INPUT.BESTIE.CROP_SIZE", "MODEL.BESTIE.SIZE_DIVISIBILITY"),
+    "PAMClassifier": ("INPUT.TAGS.CROP_SIZE",),
+    "SingleStageWSSS": ("INPUT.TAGS.CROP_SIZE", "MODEL.WSSS.TEST.SIZE_DIVISIBILITY"),
+}
 STOCK_NODE = "ROI_HEADS"  # Detectron2's own instance segmentation models
 
 

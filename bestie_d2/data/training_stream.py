@@ -19,9 +19,14 @@ from torch.utils.data import IterableDataset, get_worker_info
 NUMPY_SEEDS = 2**32  # NumPy takes a seed below it
 
 
-def seed_for(seed: int, place: int) -> None:
-    """Seed all generators of this process for what comes at a place of a stream."""
-    mixed = int(np.random.SeedSequence((seed, place)).generate_state(1, np.uint64)[0])
+def seed_for(seed: int, place: int, rank: int = 0) -> None:
+    """Seed all generators of this process for what comes at a place of a stream.
+
+    Args:
+        rank: of the process, where several are at the same place.
+    """
+    numbers = (seed, place, rank) if rank else (seed, place)
+    mixed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
     random.seed(mixed)
     np.random.seed(mixed % NUMPY_SEEDS)  # noqa: NPY002 - Detectron2's augmentations draw from it
     torch.manual_seed(mixed)

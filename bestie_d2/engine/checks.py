@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, build_backbone
 from detectron2.utils.registry import Registry
 
 from bestie_d2.data import MAPPER_REGISTRY
@@ -14,8 +14,9 @@ from bestie_d2.data.readers import check_class_limit
 from bestie_d2.engine.tasks import task_of
 from bestie_d2.engine.training_step import PRECISIONS, on_cpu
 from bestie_d2.errors import InputError
-from bestie_d2.model_keys import num_classes, num_classes_key
+from bestie_d2.model_keys import SIDE_KEYS, num_classes, num_classes_key
 from bestie_d2.modeling.heads import INSTANCE_HEAD_REGISTRY
+from bestie_d2.modeling.sides import check_side
 
 POSITIVE = (
     "SOLVER.MAX_ITER",
@@ -29,6 +30,7 @@ POSITIVE = (
     "MODEL.PAM.CUES.MIN_SCORE",
     "MODEL.PAM.CUES.MAX_PER_CLASS",
     "MODEL.WSSS.NUM_CLASSES",
+    "MODEL.WSSS.TEST.SIZE_DIVISIBILITY",
     "MODEL.BESTIE.SIGMA",
     "MODEL.BESTIE.SIZE_DIVISIBILITY",
     "MODEL.BESTIE.LOSS.SEM_SEG_TOP_K",
@@ -56,13 +58,13 @@ def check_config(cfg: CfgNode) -> None:
         InputError: names the key and what it may be.
     """
     for key in POSITIVE:
-        if _value(cfg, key) <= 0:
+        if _value(cfg, key) is None or _value(cfg, key) <= 0:
             raise InputError(f"{key} is {_value(cfg, key)}, expected more than 0")
     for key in NOT_NEGATIVE:
-        if _value(cfg, key) < 0:
+        if _value(cfg, key) is None or _value(cfg, key) < 0:
             raise InputError(f"{key} is {_value(cfg, key)}, expected 0 or more")
     for key, smallest in ODD.items():
-        if _value(cfg, key) < smallest or _value(cfg, key) % 2 == 0:
+        if _value(cfg, key) is None or _value(cfg, key) < smallest or _value(cfg, key) % 2 == 0:
             raise InputError(
                 f"{key} is {_value(cfg, key)}, expected an odd number of pixels from {smallest}"
             )
@@ -86,6 +88,21 @@ def check_config(cfg: CfgNode) -> None:
     _check_name(INSTANCE_HEAD_REGISTRY, "MODEL.BESTIE.HEAD", cfg.MODEL.BESTIE.HEAD)
     if cfg.INPUT.MAPPER:
         _check_name(MAPPER_REGISTRY, "INPUT.MAPPER", cfg.INPUT.MAPPER)
+
+
+def check_sides_of_images(cfg: CfgNode) -> None:
+    """Refuse sizes of images that the model would refuse, without building more than its backbone.
+
+    Raises:
+        InputError: names the key and what fits.
+    """
+    keys = SIDE_KEYS.get(cfg.MODEL.META_ARCHITECTURE)
+    if not keys:
+        return
+    with torch.random.fork_rng(devices=[]):
+        backbone = build_backbone(cfg)  # only it knows
+    for key in keys:
+        check_side(key, _value(cfg, key), backbone)
 
 
 def _check_name(registry: Registry, key: str, name: str) -> None:

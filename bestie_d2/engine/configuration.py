@@ -7,7 +7,6 @@ import glob
 import os
 from collections.abc import Sequence
 
-import yaml
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 from detectron2.utils import comm
@@ -20,6 +19,8 @@ from bestie_d2.config import add_bestie_config
 from bestie_d2.data import register_custom_datasets
 from bestie_d2.engine.checks import check_config
 from bestie_d2.engine.command_line import make_folder
+from bestie_d2.engine.config_keys import key_value_pairs, set_keys
+from bestie_d2.engine.strict_yaml import load_strict_yaml
 from bestie_d2.errors import InputError
 
 BASE = "_BASE_"
@@ -41,74 +42,47 @@ def load_config(config_file: str = "", overrides: Sequence[str] = ()) -> CfgNode
     if config_file:
         if not os.path.isfile(config_file):
             raise InputError(f"--config-file {config_file}: no such file")
-        try:
-            _merge_file(cfg, config_file)
-        except (
-            KeyError,
-            AssertionError,
-            ValueError,
-            RuntimeError,
-            OSError,
-            yaml.YAMLError,
-        ) as error:
-            raise InputError(f"--config-file {config_file}: {_reason(error)}") from None
+        _merge_file(cfg, config_file, f"--config-file {config_file}")
     if len(overrides) % 2:
         raise InputError(f"overrides come as KEY VALUE pairs, got {' '.join(overrides)!r}")
     try:
-        cfg.merge_from_list(_with_floats(cfg, overrides))
-    except (KeyError, AssertionError, ValueError) as error:
-        raise InputError(f"override on the command line: {_reason(error)}") from None
+        set_keys(cfg, zip(overrides[::2], overrides[1::2], strict=True))
+    except InputError as error:
+        raise InputError(f"override on the command line: {error}") from None
     register_custom_datasets(cfg.DATASETS.CUSTOM)
     cfg.freeze()
     return cfg
 
 
-def _merge_file(cfg: CfgNode, path: str) -> None:
-    """Merge a yaml file on top of its ``_BASE_``, which lies beside it or in the model zoo."""
-    with open(path, encoding="utf-8") as file:
-        content = yaml.safe_load(file) or {}
-    if not isinstance(content, dict):
-        raise ValueError("expected keys and values")
+def _merge_file(cfg: CfgNode, path: str, where: str, above: tuple[str, ...] = ()) -> None:
+    """Merge a yaml file on top of its ``_BASE_``, which lies beside it or in the model zoo.
+
+    Args:
+        where: the option that names it, for the errors.
+        above: the files that it is a base of.
+    """
+    content = load_strict_yaml(path, where)
     base = content.pop(BASE, None)
     if base is not None and not isinstance(base, str):
-        raise ValueError(f"{BASE} is {base!r}, expected one file name")
+        raise InputError(f"{where}: {BASE} is {base!r}, expected one file name")
+    above = (*above, os.path.realpath(path))
     if base and base.startswith(MODEL_ZOO):
         name = base.removeprefix(MODEL_ZOO)
         if os.path.isabs(name) or ".." in name.split("/"):  # Detectron2 runs what a file asks for
-            raise ValueError(f"{BASE} {base} is no file of the model zoo")
-        cfg.merge_from_file(model_zoo.get_config_file(name))
+            raise InputError(f"{where}: {BASE} {base} is no file of the model zoo")
+        try:
+            cfg.merge_from_file(model_zoo.get_config_file(name))
+        except RuntimeError as error:
+            raise InputError(f"{where}: {BASE}: {' '.join(str(error).split())}") from None
     elif base:
-        _merge_file(cfg, os.path.join(os.path.dirname(path), os.path.expanduser(base)))
-    _make_floats(cfg, content)
-    cfg.merge_from_other_cfg(CfgNode(content))
-
-
-def _make_floats(cfg: CfgNode, content: dict) -> None:
-    """Take a whole number for a float where the default is one; yacs would refuse it."""
-    for key, value in content.items():
-        default = cfg.get(key)
-        if isinstance(value, dict) and isinstance(default, CfgNode):
-            _make_floats(default, value)
-        elif type(value) is int and isinstance(default, float):
-            content[key] = float(value)
-
-
-def _with_floats(cfg: CfgNode, overrides: Sequence[str]) -> list[str]:
-    """The same for KEY VALUE pairs."""
-    pairs = list(overrides)
-    for index in range(0, len(pairs), 2):
-        default: object = cfg
-        for part in pairs[index].split("."):
-            default = default.get(part) if isinstance(default, CfgNode) else None
-        if isinstance(default, float) and pairs[index + 1].lstrip("+-").isdigit():
-            pairs[index + 1] += ".0"
-    return pairs
-
-
-def _reason(error: Exception) -> str:
-    """An exception's text on one line, without the quotes that KeyError adds."""
-    text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
-    return " ".join(text.split())
+        file = os.path.join(os.path.dirname(path), os.path.expanduser(base))
+        if os.path.realpath(file) in above:
+            raise InputError(f"{where}: {BASE} {file}: is a base of itself")
+        _merge_file(cfg, file, f"{where}: {BASE} {file}", above)
+    try:
+        set_keys(cfg, key_value_pairs(content, cfg))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def with_trained_weights(cfg: CfgNode, overrides: Sequence[str] = ()) -> CfgNode:

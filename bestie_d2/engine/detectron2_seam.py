@@ -6,7 +6,9 @@ in 0.6, a data class in main), `ImageList.from_tensors` gets `tensors`, `size_di
 `pad_value` only, and a trainer is advanced by `run_step` (main adds keywords to `_write_metrics`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+from detectron2.engine import SimpleTrainer
 
 from bestie_d2.evaluation.coco_instance import COCOInstanceEvaluator
 from bestie_d2.evaluation.truth import ObjectsByImage
@@ -19,6 +21,17 @@ def has_compiled_operators() -> bool:
     except ImportError:
         return False
     return not getattr(_C, "PURE_PYTHON", False)
+
+
+def take_running_loader(trainer: SimpleTrainer) -> Iterator[list[dict]]:
+    """The batches of a trainer, which keeps nothing of them: workers end when the result is let go.
+
+    Release 0.6 holds them in an attribute; main makes them when they are first asked for.
+    """
+    batches = trainer._data_loader_iter
+    if trainer.__dict__.pop("_data_loader_iter", None) is None:
+        trainer._data_loader_iter_obj = None
+    return batches
 
 
 def build_coco_evaluator(

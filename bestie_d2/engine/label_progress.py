@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import cv2
@@ -10,6 +11,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.engine import HookBase
+from detectron2.evaluation import inference_context
 from detectron2.utils import comm
 from torch import Tensor
 
@@ -56,18 +58,32 @@ class LabelProgress:
     @torch.no_grad()
     def measure(self, model: BESTIE) -> dict[str, float]:
         """True positives, labels, objects, and in percent precision and recall, of both kinds;
-        of the pseudo labels alone where the model refines none."""
+        of the pseudo labels alone where the model refines none.
+
+        Each process looks at its share of the images, so all of them have to come here. The first
+        one gets the figures, the others none.
+        """
+        share = self._records[comm.get_rank() :: comm.get_world_size()]
+        gathered = comm.gather([self._taught_labels(model, record) for record in share])
+        if not comm.is_main_process():
+            return {}
         kinds = (PSEUDO,) if model.criterion.refinement is None else (PSEUDO, REFINED)
         reports = {kind: PseudoLabelReport(self._num_classes, with_truth=True) for kind in kinds}
-        for record in self._records:
-            item = self._mapper(record)
-            for kind, targets in taught_targets(model, item).items():
-                labels = _as_labels(targets, item["sem_seg"], (record["height"], record["width"]))
-                reports[kind].add(labels, {}, self._truth[record["image_id"]])
+        for image_id, labels in itertools.chain.from_iterable(gathered):
+            for kind, report in reports.items():
+                report.add(labels[kind], {}, self._truth[image_id])
         return {
             f"{kind}/{name}": value
             for kind, report in reports.items()
             for name, value in _figures(report).items()
+        }
+
+    def _taught_labels(self, model: BESTIE, record: dict) -> tuple[object, dict[str, list[dict]]]:
+        """An image's id and its labels of each kind."""
+        item, size = self._mapper(record), (record["height"], record["width"])
+        return record["image_id"], {
+            kind: _as_labels(targets, item["sem_seg"], size)
+            for kind, targets in taught_targets(model, item).items()
         }
 
 
@@ -123,9 +139,9 @@ class LabelProgressHook(HookBase):
     def after_step(self) -> None:
         done = self.trainer.iter + 1
         due = done == self.trainer.max_iter or (self._period > 0 and done % self._period == 0)
-        if due and comm.is_main_process():
+        if due:
             model = self.trainer.model
             model = getattr(model, "module", model)  # without the wrapper of several processes
-            model.eval()
-            self.trainer.storage.put_scalars(**self._progress.measure(model), smoothing_hint=False)
-            model.train()
+            with inference_context(model):
+                figures = self._progress.measure(model)
+            self.trainer.storage.put_scalars(**figures, smoothing_hint=False)

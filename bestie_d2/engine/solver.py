@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 
 import torch
 from detectron2.config import CfgNode
@@ -11,14 +11,20 @@ from detectron2.solver.build import get_default_optimizer_params, maybe_add_grad
 from fvcore.common.param_scheduler import PolynomialDecayParamScheduler
 from torch import nn
 
+from bestie_d2.errors import InputError
+
 
 def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
     """Detectron2's parameter groups; all but the backbone at ``SOLVER.HEAD_LR_FACTOR`` times its
-    learning rate."""
+    learning rate. What the backbone shares with the rest counts as the backbone's.
 
-    def groups(modules: Iterable[nn.Module], learning_rate: float) -> list[dict]:
+    Raises:
+        InputError: a factor other than 1 for a model without a backbone.
+    """
+
+    def groups(learning_rate: float) -> list[dict]:
         return get_default_optimizer_params(
-            nn.ModuleList(modules),
+            model,
             base_lr=learning_rate,
             weight_decay=cfg.SOLVER.WEIGHT_DECAY,
             weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
@@ -28,15 +34,35 @@ def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
 
     base, factor = cfg.SOLVER.BASE_LR, cfg.SOLVER.HEAD_LR_FACTOR
     if factor == 1:
-        return groups([model], base)
-    parts = dict(model.named_children())
-    backbone = parts.pop("backbone")
-    return groups([backbone], base) + groups(parts.values(), base * factor)
+        return groups(base)
+    if not hasattr(model, "backbone"):
+        raise InputError(
+            f"SOLVER.HEAD_LR_FACTOR is {factor}, but {cfg.MODEL.META_ARCHITECTURE} has no "
+            "'backbone' to tell its head from: set it to 1"
+        )
+    backbone = set(model.backbone.parameters())
+    return [
+        *_only(groups(base), model, lambda parameter: parameter in backbone),
+        *_only(groups(base * factor), model, lambda parameter: parameter not in backbone),
+    ]
+
+
+def _only(
+    groups: list[dict], model: nn.Module, wanted: Callable[[nn.Parameter], bool]
+) -> list[dict]:
+    """Groups with the wanted parameters alone, in the model's order: optimizers number them."""
+    place = {parameter: number for number, parameter in enumerate(model.parameters())}
+    left = [{**group, "params": [p for p in group["params"] if wanted(p)]} for group in groups]
+    return sorted(
+        (group for group in left if group["params"]), key=lambda group: place[group["params"][0]]
+    )
 
 
 def build_adam(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """Adam with :func:`parameter_groups`."""
-    return torch.optim.Adam(parameter_groups(cfg, model), lr=cfg.SOLVER.BASE_LR, fused=True)
+    """Adam with gradient clipping as Detectron2 has it and :func:`parameter_groups`."""
+    return maybe_add_gradient_clipping(cfg, torch.optim.Adam)(
+        parameter_groups(cfg, model), lr=cfg.SOLVER.BASE_LR, fused=True
+    )
 
 
 def build_sgd(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

@@ -12,7 +12,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
 from detectron2.engine import DefaultTrainer, HookBase
-from detectron2.engine.hooks import PeriodicCheckpointer
+from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
@@ -29,6 +29,7 @@ from bestie_d2.engine.tasks import task_of
 from bestie_d2.engine.training_data import build_training_loader
 from bestie_d2.engine.training_step import TrainingStep, autocast_dtype
 from bestie_d2.errors import InputError
+from bestie_d2.modeling.norms import synchronize_batch_norms
 
 POLYNOMIAL = "WarmupPolynomialLR"  # SOLVER.LR_SCHEDULER_NAME of the schedule that we add
 METRICS_FILE = "metrics.json"
@@ -70,13 +71,16 @@ class Trainer(DefaultTrainer):
         if cfg.MODEL.CHANNELS_LAST:
             model.to(memory_format=torch.channels_last)
         if comm.get_world_size() > 1 and next(model.parameters()).is_cuda:
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            model = synchronize_batch_norms(model)
         return model
 
     def build_hooks(self) -> list[HookBase]:
         hooks = super().build_hooks()
         if self.cfg.TEST.LABEL_PROGRESS.DATASET:
-            hooks.insert(-1, LabelProgressHook(self.cfg))  # before the writers, which come last
+            # Both meet the other processes, so they come in the same order on each. The writers,
+            # which the first process alone has, come later.
+            place = next(n for n, hook in enumerate(hooks) if isinstance(hook, EvalHook))
+            hooks.insert(place + 1, LabelProgressHook(self.cfg))
         # Saved last: what is measured at an iteration is measured before it counts as done.
         return sorted(hooks, key=lambda hook: isinstance(hook, PeriodicCheckpointer))
 

@@ -15,6 +15,7 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
 from bestie_d2.data.training_stream import seed_for
+from bestie_d2.engine.detectron2_seam import take_running_loader
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}  # SOLVER.AMP.DTYPE
 LOG_PERIOD = 20  # iterations between two readings of the losses; Detectron2's writers have the same
@@ -64,14 +65,15 @@ class TrainingStep(SimpleTrainer):
         """
         Args:
             plain: the step that Detectron2 has built; its running loader is taken over.
-            seed: each iteration's own random numbers follow from it; below 0 none do.
+            seed: each iteration's own random numbers, others on each process, follow from it;
+                below 0 none do.
             dtype: of autocast; None for none. Gradients are scaled if it is float16.
             checkpoint_period: losses are also read every so many iterations, lest weights are saved
                 that have gone wrong ...
             last: ... and at this iteration.
         """
+        self._batches = take_running_loader(plain)
         self.__dict__.update(plain.__dict__)  # its own __init__ would start the loader once more
-        self._batches = self._data_loader_iter
         self.seed = seed
         self.device_type = next(self.model.parameters()).device.type
         self.dtype = dtype
@@ -83,9 +85,8 @@ class TrainingStep(SimpleTrainer):
         self._data_times: list[float] = []
 
     def read_from(self, data_loader: Iterable[list[dict]]) -> None:
-        """Take the next batches from another loader."""
+        """Take the next batches from another loader; the workers of the one before end."""
         self.data_loader = data_loader
-        self.__dict__.pop("_data_loader_iter", None)  # its workers end with it
         self._batches = iter(data_loader)
 
     def run_step(self) -> None:
@@ -98,7 +99,7 @@ class TrainingStep(SimpleTrainer):
         data = next(self._batches)
         self._data_times.append(time.perf_counter() - start)
         if self.seed >= 0:
-            seed_for(self.seed, self.iter)
+            seed_for(self.seed, self.iter, comm.get_rank())
         enabled = self.dtype is not None
         with torch.autocast(self.device_type, dtype=self.dtype, enabled=enabled):
             losses = self.model(data)
@@ -109,6 +110,7 @@ class TrainingStep(SimpleTrainer):
         periods = (LOG_PERIOD, self.checkpoint_period)
         if self.iter == self.last or any((self.iter + 1) % period == 0 for period in periods):
             self.read_losses()
+        self.grad_scaler.unscale_(self.optimizer)  # the optimizer may clip before it unscales
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 

@@ -1,5 +1,8 @@
 """Objects of an image, and the folder that files are moved to when they are finished."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 from detectron2.structures import BoxMode
@@ -73,3 +76,20 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file: cannot be written"), staged(tmp_path / "file"):
         pass
+    output = tmp_path / "folder"
+    with pytest.raises(InputError, match="folder: cannot be written"), staged(output) as scratch:
+        (scratch / "no" / "such" / "place").write_text("")
+    with pytest.raises(InputError, match=r"cannot be written .*No space left"), staged(output):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    (output / "taken").mkdir()
+    with pytest.raises(InputError, match="folder: cannot be written"), staged(output) as scratch:
+        (scratch / "taken").write_text("")
+    assert [path.name for path in output.iterdir()] == ["taken"]
+
+
+def test_a_source_that_cannot_be_read_is_not_an_output_that_cannot_be_written(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no_such_source"), staged(tmp_path / "new"):
+        (tmp_path / "no_such_source").read_text()
+    with pytest.raises(TimeoutError), staged(tmp_path / "new"):
+        raise TimeoutError("from somewhere else")
+    assert list((tmp_path / "new").iterdir()) == []

@@ -9,7 +9,12 @@ import pytest
 import torch
 
 from bestie_d2.data import register_weak_dataset
-from bestie_d2.engine.checks import check_config, check_processes, check_test_sets
+from bestie_d2.engine.checks import (
+    check_config,
+    check_processes,
+    check_sides_of_images,
+    check_test_sets,
+)
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
 
@@ -24,6 +29,8 @@ RLE = {"size": [4, 4], "counts": "013000000"}
         ("SOLVER.MAX_ITER", "0", "SOLVER.MAX_ITER is 0, expected more than 0"),
         ("SOLVER.IMS_PER_BATCH", "-1", "more than 0"),
         ("INPUT.BESTIE.CROP_SIZE", "0", "more than 0"),
+        ("INPUT.BESTIE.CROP_SIZE", "None", "is None, expected more than 0"),
+        ("MODEL.WSSS.TEST.SIZE_DIVISIBILITY", "0", "more than 0"),
         ("MODEL.BESTIE.SIGMA", "0", "more than 0"),
         ("DATALOADER.NUM_WORKERS", "-1", "DATALOADER.NUM_WORKERS is -1, expected 0 or more"),
         ("TEST.LABEL_PROGRESS.IMAGES", "-1", "LABEL_PROGRESS.IMAGES is -1, expected 0 or more"),
@@ -59,6 +66,45 @@ def test_as_many_classes_as_the_model_can_write():
     check_config(load_config(pam, [*CPU, "MODEL.PAM.NUM_CLASSES", "300"]))
     with pytest.raises(InputError, match=r"^MODEL\.WSSS\.NUM_CLASSES: 300 classes, .* most 254"):
         check_config(load_config(single_stage, [*CPU, "MODEL.WSSS.NUM_CLASSES", "300"]))
+
+
+HRNET = [
+    "MODEL.BACKBONE.NAME",
+    "build_hrnet_backbone",
+    "MODEL.HRNET.ARCHITECTURE",
+    "hrnet_w18_small",
+]
+RESNET = ["MODEL.BACKBONE.NAME", "build_torchvision_resnet_backbone"]
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "fitting"),
+    [
+        ("bestie_shapes", "INPUT.BESTIE.CROP_SIZE", "129", "128 or 160"),
+        ("bestie_shapes", "INPUT.BESTIE.CROP_SIZE", "16", "32"),
+        ("bestie_shapes", "MODEL.BESTIE.SIZE_DIVISIBILITY", "16", "32"),
+        ("bestie_shapes", "MODEL.BESTIE.SIZE_DIVISIBILITY", "48", "32 or 64"),
+        ("pam_voc", "INPUT.TAGS.CROP_SIZE", "321", "320 or 352"),
+        ("wsss_shapes", "INPUT.TAGS.CROP_SIZE", "100", "96 or 128"),
+        ("wsss_shapes", "MODEL.WSSS.TEST.SIZE_DIVISIBILITY", "4", "32"),
+    ],
+)
+def test_sizes_that_the_backbone_cannot_take_are_refused(file, key, value, fitting):
+    path = SHAPES.replace("bestie_shapes", file)
+    with pytest.raises(InputError) as told:
+        check_sides_of_images(load_config(path, [*CPU, *HRNET, key, value]))
+    assert str(told.value) == (
+        f"{key} is {value}, but HRNet takes images with sides that are multiples of 32: "
+        f"set it to {fitting}"
+    )
+    check_sides_of_images(load_config(path, [*CPU, *RESNET, key, value]))
+
+
+def test_the_check_of_sizes_draws_no_random_numbers():
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    check_sides_of_images(load_config(SHAPES, CPU))
+    assert torch.equal(before, torch.get_rng_state())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -40,6 +40,9 @@ def test_whole_numbers_do_for_floats(tmp_path):
         ('_BASE_: "absent.yaml"', "absent.yaml"),
         ("_BASE_: [a.yaml]", "expected one file name"),
         ("[1, 2]", "expected keys and values"),
+        ("SEED: 1\nSEED: 2", "line 2 gives the key 'SEED' once more"),
+        ("MODEL:\n  BESTIE: {SIGMA: 1, SIGMA: 2}", "line 2 gives the key 'SIGMA' once more"),
+        ('_BASE_: "model_zoo://no.yaml"', "no.yaml"),
         ("DATASETS: {CUSTOM: [{name: 5, images: y}]}", "'name' is 5, expected text"),
         ("DATASETS: {CUSTOM: [{name: x, images: y, classes: fish}]}", "expected a list"),
         ("DATASETS: {CUSTOM: [{name: x, image: y}]}", "unknown key 'image'"),
@@ -52,6 +55,101 @@ def test_a_wrong_file_is_told_in_one_line(tmp_path, content, message):
         load_config(str(path))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("MODEL.BESTIE.SIGMAA", "MODEL.BESTIE.SIGMA"),
+        ("MODEL.BESTI.SIGMA", "MODEL.BESTIE.SIGMA"),
+        ("model.bestie.sigma", "MODEL.BESTIE.SIGMA"),
+        ("SIGMA", "MODEL.BESTIE.SIGMA"),
+        ("BESTIE.CROP_SIZE", "INPUT.BESTIE.CROP_SIZE"),
+        ("MODEL.BESTIE.CROP_SIZE", "INPUT.BESTIE.CROP_SIZE"),
+        ("CROP_SIZE", "INPUT.TAGS.CROP_SIZE or INPUT.BESTIE.CROP_SIZE"),
+        ("SOLVER.LR", "SOLVER.BASE_LR"),
+        ("SOLVER.MAX_ITERATIONS", "SOLVER.MAX_ITER"),
+        ("SOLVER.MAXITER", "SOLVER.MAX_ITER"),
+        ("MODEL.BACKBONES", "MODEL.BACKBONE"),
+        ("OUTPUT-DIR", "OUTPUT_DIR"),
+        ("MODEL.BESTIE.SIGMA.VALUE", "MODEL.BESTIE.SIGMA"),
+    ],
+)
+def test_an_unknown_key_is_told_with_the_one_that_is_meant(key, meant, tmp_path):
+    with pytest.raises(InputError) as told:
+        load_config("", [key, "1"])
+    question = f"{key}: no such key; did you mean {meant}?"
+    assert str(told.value) == f"override on the command line: {question}"
+
+
+def test_an_unknown_key_without_a_like_one_gets_no_hint():
+    with pytest.raises(InputError, match=r"NOTHING\.LIKE_IT: no such key$"):
+        load_config("", ["NOTHING.LIKE_IT", "1"])
+
+
+def test_the_file_with_the_unknown_key_is_named(tmp_path):
+    (tmp_path / "base.yaml").write_text("MODEL: {BESTIE: {SIGMAA: 3}}")
+    run = tmp_path / "run.yaml"
+    run.write_text("_BASE_: base.yaml\nSEED: 1")
+    with pytest.raises(InputError) as told:
+        load_config(str(run))
+    assert str(told.value) == (
+        f"--config-file {run}: _BASE_ {tmp_path}/base.yaml: MODEL.BESTIE.SIGMAA: no such key; "
+        "did you mean MODEL.BESTIE.SIGMA?"
+    )
+    run.write_text("MODEL: {BESTI: {SIGMA: 3}}")
+    with pytest.raises(
+        InputError, match=r"MODEL\.BESTI: no such key; did you mean MODEL\.BESTIE\?"
+    ):
+        load_config(str(run))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("MODEL.BESTIE.SIGMA", "[1]", "is [1] (a list), expected a number"),
+        ("MODEL.BESTIE.SIGMA", "wide", "is 'wide' (text), expected a number"),
+        ("SOLVER.MAX_ITER", "1.5", "is 1.5 (a number), expected a whole number"),
+        ("SOLVER.ADAM", "1", "is 1 (a whole number), expected True or False"),
+        ("SOLVER.ADAM", "yes please", "is 'yes please' (text), expected True or False"),
+        ("MODEL.WEIGHTS", "5", "is 5 (a whole number), expected text"),
+        ("DATASETS.TEST", "shapes_val", "is 'shapes_val' (text), expected a list"),
+        ("MODEL.BESTIE", "3", "is 3 (a whole number), expected keys and values"),
+        ("MODEL.BESTIE.SIGMA", "{a: 1}", None),
+        ("MODEL.BESTIE.SIGMA", "", None),
+    ],
+)
+def test_a_value_of_another_kind_is_told(key, value, line, tmp_path):
+    if line:
+        with pytest.raises(InputError) as told:
+            load_config("", [key, value])
+        assert str(told.value) == f"override on the command line: {key} {line}"
+    path = tmp_path / "wrong.yaml"
+    text = value
+    for name in reversed(key.split(".")):
+        text = f"{{{name}: {text}}}"
+    path.write_text(text)
+    with pytest.raises(InputError) as told:
+        load_config(str(path))
+    assert str(told.value).startswith(f"--config-file {path}: {key} is ")
+
+
+def test_a_value_that_was_forgotten_is_told(tmp_path):
+    path = tmp_path / "empty.yaml"
+    path.write_text("MODEL:\n  BESTIE:\n    SIGMA:\n")
+    with pytest.raises(InputError, match=r"MODEL\.BESTIE\.SIGMA is empty, expected a number"):
+        load_config(str(path))
+    path.write_text("")
+    assert load_config(str(path)).MODEL.BESTIE.SIGMA == 6.0
+    path.write_text("SOLVER: {WEIGHT_DECAY_NORM: None}")
+    assert load_config(str(path)).SOLVER.WEIGHT_DECAY_NORM is None
+
+
+def test_a_file_is_no_base_of_itself(tmp_path):
+    for name, base in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{name}.yaml").write_text(f"_BASE_: {base}.yaml")
+    with pytest.raises(InputError, match=r"b\.yaml: _BASE_ .*a\.yaml: is a base of itself"):
+        load_config(str(tmp_path / "a.yaml"))
 
 
 @pytest.mark.parametrize("overrides", [["MODEL.BESTIE.SIGMA"], ["NO.SUCH", "1"]])

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch
+from detectron2.engine import defaults
+from detectron2.utils import comm
 from pycocotools import mask as mask_api
+from torch.nn.parallel import DistributedDataParallel
 
 from bestie_d2.data.datasets import register_custom_datasets
 from bestie_d2.engine.configuration import load_config
@@ -117,3 +122,60 @@ def test_it_is_written_with_every_evaluation(project, measured_set, tmp_path):
 def test_a_set_without_truth_is_refused(project):
     with pytest.raises(InputError, match=r"DATASET: 'tiny_train' has no true masks"):
         LabelProgress(config(project, "tiny_train"))
+
+
+def train_as_one_of_two(rank: int, yaml: str, opts: list[str], address: str) -> None:
+    """A process of two on the CPU, which Detectron2 would start on GPUs only."""
+    waiting = timedelta(seconds=60)
+    torch.distributed.init_process_group(
+        "gloo", init_method=address, world_size=2, rank=rank, timeout=waiting
+    )
+    comm._LOCAL_PROCESS_GROUP = torch.distributed.group.WORLD
+    defaults.create_ddp_model = lambda model, **_: DistributedDataParallel(model)
+    seen = []
+    taught = LabelProgress._taught_labels
+
+    def noting(self, model, record):
+        assert not model.training
+        seen.append(record["image_id"])
+        return taught(self, model, record)
+
+    LabelProgress._taught_labels = noting
+    trainer = Trainer(load_config(yaml, opts))
+    trainer.train()
+    assert all(module.training for module in trainer.model.modules())
+    folder = Path(trainer.cfg.OUTPUT_DIR)
+    (folder / f"seen_{rank}.json").write_text(json.dumps(seen))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_images_and_meet_the_evaluation_in_one_order(
+    project, measured_set, tmp_path
+):
+    yaml = tmp_path / "two.yaml"
+    text = (project / "tiny.yaml").read_text().replace("tiny_", "two_")
+    entry = f"""
+    - name: "measured"
+      images: "{project}/images"
+      points: "{project}/points.json"
+      annotations: "{project}/annotations.json"
+      weak_maps: "{project}/maps"
+  TRAIN:"""
+    yaml.write_text(text.replace("\n  TRAIN:", entry))
+    opts = [
+        "TEST.LABEL_PROGRESS.DATASET", "measured",
+        "TEST.EVAL_PERIOD", "1",
+        "SOLVER.MAX_ITER", "2",
+        "OUTPUT_DIR", str(tmp_path),
+    ]  # fmt: skip
+    address = f"file://{tmp_path}/rendezvous"
+    torch.multiprocessing.spawn(train_as_one_of_two, (str(yaml), opts, address), nprocs=2)
+    seen = [json.loads((tmp_path / f"seen_{rank}.json").read_text()) for rank in (0, 1)]
+    assert seen == [[0, 2, 4] * 2, [1, 3, 5] * 2]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
+    measured = [line for line in lines if "pseudo_labels/labels" in line]
+    assert measured
+    for line in measured:
+        assert line["pseudo_labels/labels"] == line["pseudo_labels/true_positives"] == 12
+        assert line["refined_labels/objects"] == 12

@@ -78,6 +78,8 @@ def test_a_wrong_file_is_refused(old, new, line, tmp_path):
     [
         (["pam.SEED"], "STAGE.KEY VALUE pairs"),
         (["bestie.MODEL.BESTIE.SUPERVISION", "points"], "the pipeline's supervision is 'tags'"),
+        (["bestie.MODEL.BESTIE.SIGMAA", "3"], r"stage bestie: .*mean MODEL\.BESTIE\.SIGMA\?"),
+        (["bestie.INPUT.BESTIE.CROP_SIZE", "129"], "stage bestie: .* is 129, .*: set it to 128"),
         (["mrcnn.MODEL.META_ARCHITECTURE", "Nothing"], "stage mrcnn: MODEL.META_ARCHITECTURE"),
     ],
 )

@@ -5,7 +5,13 @@ import torch
 from detectron2.modeling import build_model
 
 from bestie_d2.engine.configuration import load_config
-from bestie_d2.engine.solver import build_adam, build_polynomial_schedule, build_sgd
+from bestie_d2.engine.solver import (
+    build_adam,
+    build_polynomial_schedule,
+    build_sgd,
+    parameter_groups,
+)
+from bestie_d2.errors import InputError
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "Base-BESTIE.yaml"
 
@@ -58,3 +64,54 @@ def test_the_released_epochs_of_the_classifier():
     epochs = cfg.SOLVER.IMS_PER_BATCH / 10582
     assert [step * epochs for step in cfg.SOLVER.STEPS] == [5, 10]
     assert cfg.SOLVER.MAX_ITER * epochs == 15
+
+
+class WithOwnParameter(torch.nn.Module):
+    """A backbone, a head that shares a tensor with it, and a parameter of the model itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+        self.backbone = torch.nn.Linear(2, 2)
+        self.head = torch.nn.Linear(2, 2)
+        self.head.weight = self.backbone.weight
+
+
+def test_the_head_is_all_but_the_backbone():
+    cfg = load_config("", ["SOLVER.HEAD_LR_FACTOR", "10", "SOLVER.BASE_LR", "0.5"])
+    model = WithOwnParameter()
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    groups = parameter_groups(cfg, model)
+    build_sgd(cfg, model)  # refuses a parameter that comes twice
+    rates = {names[p]: group["lr"] for group in groups for p in group["params"]}
+    assert rates == {"backbone.weight": 0.5, "backbone.bias": 0.5, "scale": 5.0, "head.bias": 5.0}
+    assert list(rates) == ["backbone.weight", "backbone.bias", "scale", "head.bias"]
+
+
+def test_a_head_factor_needs_a_backbone():
+    linear = torch.nn.Linear(2, 2)
+    assert len(parameter_groups(load_config(), linear)) == 1
+    with pytest.raises(InputError, match=r"SOLVER\.HEAD_LR_FACTOR is 2\.0, but .* set it to 1"):
+        parameter_groups(load_config("", ["SOLVER.HEAD_LR_FACTOR", "2"]), linear)
+
+
+@pytest.mark.parametrize(("clip_type", "clipped"), [("value", [3.0, 3.5]), ("norm", [2.1, 2.8])])
+@pytest.mark.parametrize("build", [build_adam, build_sgd])
+def test_gradients_are_clipped(build, clip_type, clipped):
+    cfg = load_config("", clipping(clip_type, "3.5"))
+    layer = torch.nn.Linear(2, 1, bias=False)
+    optimizer = build(cfg, layer)
+    layer.weight.grad = torch.tensor([[3.0, 4.0]])
+    optimizer.step()
+    (state,) = optimizer.state.values()
+    first_moment = state["exp_avg"] / 0.1 if build is build_adam else state["momentum_buffer"]
+    assert first_moment[0].tolist() == pytest.approx(clipped)
+
+
+def clipping(clip_type: str, value: str) -> list[str]:
+    return [
+        "SOLVER.CLIP_GRADIENTS.ENABLED", "True",
+        "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", clip_type,
+        "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", value,
+        "SOLVER.WEIGHT_DECAY", "0",
+    ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,17 @@ from detectron2.engine import SimpleTrainer
 from detectron2.utils.events import EventStorage, get_event_storage
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
+from torch.utils.data import DataLoader
 
 from bestie_d2.engine import training_step
 from bestie_d2.engine.checks import check_config
 from bestie_d2.engine.configuration import load_config
+from bestie_d2.engine.solver import build_adam, build_sgd
 from bestie_d2.engine.training_step import TrainingStep, autocast_dtype
 from bestie_d2.errors import InputError
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "bestie_shapes.yaml"
+FIRST_SEED_OF_5 = 12631478326263854183  # of seed 5 and iteration 0, in the first process
 
 
 class Line(nn.Module):
@@ -37,12 +41,16 @@ class Line(nn.Module):
 
 
 def run(
-    data: list[float], model: nn.Module | None = None, **changes: object
+    data: list[float],
+    model: nn.Module | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    **changes: object,
 ) -> tuple[TrainingStep, dict[int, dict[str, list[float]]]]:
-    """Train on the data with learning rate 0; the values that were written, by the
+    """Train on the data, by default with learning rate 0; the values that were written, by the
     iteration where they were, and by name."""
     model = model or Line()
-    plain = SimpleTrainer(model, data, torch.optim.SGD(model.parameters(), lr=0.0))
+    optimizer = optimizer or torch.optim.SGD(model.parameters(), lr=0.0)
+    plain = SimpleTrainer(model, data, optimizer)
     settings = {
         "seed": -1,
         "dtype": None,
@@ -93,6 +101,58 @@ def test_random_numbers_of_an_iteration_follow_from_the_seed():
         torch.rand(3)
     assert drawn[0:2] == drawn[2:4]
     assert len(set(drawn)) == 4  # two iterations, two seeds
+
+
+def test_random_numbers_differ_between_processes(monkeypatch):
+    drawn = []
+
+    class Dice(Line):
+        def forward(self, datum: float) -> dict[str, torch.Tensor]:
+            drawn.append(torch.rand(()).item())
+            return super().forward(datum)
+
+    for rank in (0, 1, 2):
+        monkeypatch.setattr(training_step.comm, "get_rank", lambda rank=rank: rank)
+        run([1.0], seed=5, model=Dice())
+    assert len(set(drawn)) == 3
+    torch.manual_seed(FIRST_SEED_OF_5)  # what the first process has always started from
+    assert drawn[0] == torch.rand(()).item()
+
+
+@pytest.mark.parametrize("build", [build_adam, build_sgd])
+def test_scaled_gradients_are_clipped_as_what_they_are(build):
+    cfg = config(
+        "SOLVER.CLIP_GRADIENTS.ENABLED", "True",
+        "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "value",
+        "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "0.5",
+        "SOLVER.WEIGHT_DECAY", "0",
+    )  # fmt: skip
+    model = Line()
+    optimizer = build(cfg, model)
+    # The first step is left out: its scale of 2 ** 16 is too large for float16.
+    step, _ = run([1.0, 1.0], model=model, optimizer=optimizer, dtype=torch.float16)
+    assert step.grad_scaler.get_scale() == 2**15
+    (state,) = optimizer.state.values()
+    first_moment = state["exp_avg"] / 0.1 if build is build_adam else state["momentum_buffer"]
+    assert first_moment.item() == pytest.approx(0.5)
+
+
+def test_the_workers_of_a_loader_end_when_another_takes_its_place():
+    def loader() -> DataLoader:
+        return DataLoader(torch.zeros(8, 1), num_workers=1)
+
+    others = set(multiprocessing.active_children())
+    model = Line()
+    plain = SimpleTrainer(model, loader(), torch.optim.SGD(model.parameters(), lr=0.0))
+    step = TrainingStep(plain, seed=-1, dtype=None, checkpoint_period=9, last=9)
+    del plain
+    next(step._batches)
+    (first,) = set(multiprocessing.active_children()) - others
+    step.read_from(loader())
+    next(step._batches)
+    (second,) = set(multiprocessing.active_children()) - others
+    assert second is not first
+    assert not first.is_alive()
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])

@@ -54,6 +54,20 @@ def test_hrnet_builds_only_what_its_outputs_need():
     assert all(p.grad is not None for p in one.parameters())
 
 
+@pytest.mark.parametrize("architecture", ["hrnet_w18_small", "hrnet_w18"])
+@torch.no_grad()
+def test_hrnet_tells_the_truth_about_the_sides_it_takes(architecture):
+    for features in (["res2"], ALL):
+        backbone = HRNet(
+            architecture=architecture, out_features=features, batch_norm_momentum=0.1
+        ).eval()
+        step = backbone.size_divisibility
+        assert step == 32
+        assert backbone(torch.zeros(1, 3, step, 3 * step))["res2"].shape[-2:] == (8, 24)
+        with pytest.raises(RuntimeError):
+            backbone(torch.zeros(1, 3, step, 3 * step + 16))
+
+
 def test_backbones_are_registered():
     assert "build_hrnet_backbone" in BACKBONE_REGISTRY
     assert "build_torchvision_resnet_backbone" in BACKBONE_REGISTRY

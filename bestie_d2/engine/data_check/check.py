@@ -12,7 +12,7 @@ from torch import nn
 
 from bestie_d2.checkpoint import BestieCheckpointer
 from bestie_d2.data.paths import ROOT_VARIABLE, datasets_root
-from bestie_d2.engine.checks import check_config
+from bestie_d2.engine.checks import check_config, check_sides_of_images
 from bestie_d2.engine.class_names import check_class_names
 from bestie_d2.engine.data_check.findings import Findings
 from bestie_d2.engine.data_check.records import LISTS
@@ -53,6 +53,8 @@ def check_data(cfg: CfgNode, *, jobs: int = 1) -> DataReport:
     with findings.catching(CONFIGURATION):
         _check_output(cfg.OUTPUT_DIR)
     report.lines.append(_root_line())
+    if not findings.problems:
+        _tell_sides(cfg, report)
     _check_weights(cfg, report)
     train, test = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST
     if not train:
@@ -70,6 +72,14 @@ def check_data(cfg: CfgNode, *, jobs: int = 1) -> DataReport:
         with findings.catching(LABEL_PROGRESS):
             _check_label_progress(cfg)
     return report
+
+
+def _tell_sides(cfg: CfgNode, report: DataReport) -> None:
+    """Sizes that the backbone refuses: no mistake of the data, and cured by a key."""
+    try:
+        check_sides_of_images(cfg)
+    except InputError as error:
+        report.lines.append(f"before you train: {error}")
 
 
 def _root_line() -> str:

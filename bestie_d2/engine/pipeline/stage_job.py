@@ -9,7 +9,7 @@ from functools import cache
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
-from bestie_d2.engine.checks import check_config
+from bestie_d2.engine.checks import check_config, check_sides_of_images
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.engine.pipeline.data_hash import states_of_data
 from bestie_d2.engine.pipeline.definition import Pipeline
@@ -107,6 +107,7 @@ def _config(pipeline: Pipeline, stage: str, owner: str) -> CfgNode:
         cfg.DATASETS.TEST = (pipeline.test_set,)
         cfg.OUTPUT_DIR = ""
         check_config(cfg)
+        check_sides_of_images(cfg)  # not days later, when the stage begins
     except InputError as error:
         raise InputError(f"stage {stage}: {error}") from None
     supervision = cfg.MODEL.BESTIE.SUPERVISION

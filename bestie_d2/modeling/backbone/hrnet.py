@@ -12,6 +12,7 @@ from bestie_d2.errors import InputError
 from bestie_d2.modeling.layers import set_batch_norm_momentum
 
 FEATURE_NAMES = ("stem", "res2", "res3", "res4", "res5")
+DEEPEST_STRIDE = 32  # of the branches, which fit each other if it divides the image's sides
 ARCHITECTURES = ("hrnet_w18_small", "hrnet_w18", "hrnet_w32", "hrnet_w48")
 
 
@@ -73,6 +74,11 @@ class HRNet(Backbone):
             "batch_norm_momentum": cfg.MODEL.BESTIE.BATCH_NORM_MOMENTUM,
             "in_channels": input_shape.channels,
         }
+
+    @property
+    def size_divisibility(self) -> int:
+        """What the sides of images have to be multiples of, whichever outputs are wanted."""
+        return DEEPEST_STRIDE
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) normalized images -> the out_features by name."""

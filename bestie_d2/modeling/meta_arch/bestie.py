@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
@@ -19,9 +17,9 @@ from bestie_d2.modeling.criterion import (
     clustering_from_config,
 )
 from bestie_d2.modeling.heads import InstanceMaps, build_instance_head
-from bestie_d2.modeling.layers import upsample
 from bestie_d2.modeling.meta_arch.normalized_input import NormalizedInput
 from bestie_d2.modeling.postprocessing import to_instances
+from bestie_d2.modeling.sides import check_crops, check_side, with_sides_of_multiples
 from bestie_d2.ops.offsets import rescale_offsets
 
 
@@ -68,6 +66,7 @@ class BESTIE(NormalizedInput):
         node = cfg.MODEL.BESTIE
         check_choice("MODEL.BESTIE.SUPERVISION", node.SUPERVISION, SUPERVISIONS)
         backbone = build_backbone(cfg)
+        check_side("MODEL.BESTIE.SIZE_DIVISIBILITY", node.SIZE_DIVISIBILITY, backbone)
         return {
             "backbone": backbone,
             "head": build_instance_head(cfg, backbone.output_shape()),
@@ -98,6 +97,7 @@ class BESTIE(NormalizedInput):
             return [self._segment(item) for item in batched_inputs]
         labels = self.weak_labels(batched_inputs)  # sent while the device has nothing to do yet
         images = self._normalize(torch.stack([item["image"] for item in batched_inputs]))
+        check_crops("INPUT.BESTIE.CROP_SIZE", images, self.backbone)
         maps = self.head(self.backbone(images), tuple(images.shape[-2:]))
         return self.criterion(maps, labels)
 
@@ -145,10 +145,8 @@ class BESTIE(NormalizedInput):
 
     def _maps_of_size(self, images: Tensor, size: tuple[int, int]) -> InstanceMaps:
         """Maps of a size from images whose sides are rounded up to a multiple for the network."""
-        step = self.size_divisibility
-        seen = tuple(math.ceil(side / step) * step for side in images.shape[-2:])
-        if seen != tuple(images.shape[-2:]):
-            images = upsample(images, seen, align_corners=False)
+        images = with_sides_of_multiples(images, self.size_divisibility)
+        seen = tuple(images.shape[-2:])
         maps = self.head(self.backbone(images), size)
         # The network speaks of pixels of the image that it was given.
         offset = rescale_offsets(maps.offset, size[0] / seen[0], size[1] / seen[1])

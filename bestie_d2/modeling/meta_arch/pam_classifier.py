@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bestie_d2.errors import InputError
 from bestie_d2.modeling.heads.pam import HEAD_LAYER, PeakAttention, apply_after, check_layers
 from bestie_d2.modeling.meta_arch.normalized_input import NormalizedInput
+from bestie_d2.modeling.sides import check_crops, step_of, with_sides_of_multiples
 
 
 def layer_activations(backbone: nn.Module, layer: int) -> list[nn.Module]:
@@ -103,13 +104,14 @@ class PAMClassifier(NormalizedInput):
         if not self.training:
             return [self._activate(item["image"]) for item in batched_inputs]
         images = self._normalize(torch.stack([item["image"] for item in batched_inputs]))
+        check_crops("INPUT.TAGS.CROP_SIZE", images, self.backbone)
         tags = torch.stack([item["image_classes"] for item in batched_inputs]).to(self.device)
         logits = self.class_activation_maps(images).float().mean(dim=(-2, -1))
         return {"loss_tags": F.multilabel_soft_margin_loss(logits, tags.to(logits.dtype))}
 
     @torch.no_grad()
     def _activate(self, image: Tensor) -> dict[str, Tensor]:
-        images = self._normalize(image[None])
+        images = with_sides_of_multiples(self._normalize(image[None]), step_of(self.backbone))
         cams = self.class_activation_maps(images)[0]
         if self.flip:
             cams = (cams + self.class_activation_maps(images.flip(-1))[0].flip(-1)) / 2

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, build_sem_seg_head
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
@@ -14,6 +13,8 @@ from torch import Tensor, nn
 from bestie_d2.modeling.dense_crf import DenseCRF
 from bestie_d2.modeling.layers import upsample
 from bestie_d2.modeling.meta_arch.normalized_input import NormalizedInput
+from bestie_d2.modeling.norms import freeze_batch_norms
+from bestie_d2.modeling.sides import check_crops, check_side
 from bestie_d2.modeling.wsss_losses import (
     balanced_cross_entropy,
     class_scores,
@@ -104,8 +105,9 @@ class SingleStageWSSS(NormalizedInput):
     def from_config(cls, cfg: CfgNode) -> dict:
         node = cfg.MODEL.WSSS
         backbone = build_backbone(cfg)
+        check_side("MODEL.WSSS.TEST.SIZE_DIVISIBILITY", node.TEST.SIZE_DIVISIBILITY, backbone)
         if node.FREEZE_BACKBONE_NORM:
-            backbone = FrozenBatchNorm2d.convert_frozen_batchnorm(backbone)
+            backbone = freeze_batch_norms(backbone)
         return {
             "backbone": backbone,
             "head": build_sem_seg_head(cfg, backbone.output_shape()),
@@ -150,6 +152,7 @@ class SingleStageWSSS(NormalizedInput):
         if not self.training:
             return [{"sem_seg": self._segment(item)} for item in batched_inputs]
         images = self._normalize(torch.stack([item["image"] for item in batched_inputs]))
+        check_crops("INPUT.TAGS.CROP_SIZE", images, self.backbone)
         tags = torch.stack([item["image_classes"] for item in batched_inputs]).to(self.device)
         return self.losses(images, self.head(self.backbone(images)).float(), tags)
 

@@ -10,7 +10,8 @@ from bestie_d2.errors import InputError
 class _StrictLoader(yaml.SafeLoader):
     """PyYAML's safe loader, but a key that is given twice is a mistake: it would take the last."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -19,11 +20,11 @@ class _StrictLoader(yaml.SafeLoader):
                 line = key.start_mark.line + 1
                 raise InputError(f"line {line} gives the key {key.value!r} once more")
             seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 def load_strict_yaml(path: str, where: str) -> dict:
-    """What a file says.
+    """What a file says; nothing if it is empty.
 
     Args:
         where: the option that names it, for the errors.
@@ -40,6 +41,7 @@ def load_strict_yaml(path: str, where: str) -> dict:
         raise InputError(f"{where}: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{where}: no yaml ({' '.join(str(error).split())})") from None
+    content = {} if content is None else content
     if not isinstance(content, dict):
         raise InputError(f"{where}: expected keys and values")
     return content

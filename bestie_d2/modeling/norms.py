@@ -1,0 +1,96 @@
+"""Freeze and synchronize batch norms, also those that carry an activation."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from detectron2.layers import FrozenBatchNorm2d, NaiveSyncBatchNorm
+from timm.layers import BatchNormAct2d, convert_sync_batchnorm
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bestie_d2.errors import InputError
+
+# Batch norms that do nothing else. A subclass may carry an activation, as timm's does.
+PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+SYNCHRONIZED = (nn.SyncBatchNorm, NaiveSyncBatchNorm)
+
+
+class StaysInEval:
+    """Marks a norm that does not leave eval mode; the layers inside it, such as dropout, do."""
+
+    def train(self, mode: bool = True) -> nn.Module:
+        super().train(mode)
+        self.training = False
+        return self
+
+
+def freeze_batch_norms(module: nn.Module) -> nn.Module:
+    """Make batch norms compute what they compute in eval mode, with values that never change.
+
+    Plain ones become Detectron2's ``FrozenBatchNorm2d``. Every other layer with running statistics
+    stays what it is, with its activation, but never leaves eval mode. All keep their names in the
+    state dict. Norms without running statistics, such as group norm, are the same in both modes
+    and are left alone.
+
+    Returns:
+        The module, changed in place, or what takes its place.
+
+    Raises:
+        InputError: a batch norm has no running statistics that it could keep to.
+    """
+    if isinstance(module, _BatchNorm) and module.running_mean is None:
+        raise InputError(
+            f"a {type(module).__name__} of the backbone has no running statistics, so it cannot be "
+            "frozen: set MODEL.WSSS.FREEZE_BACKBONE_NORM to False"
+        )
+    if type(module) in (nn.BatchNorm2d, *SYNCHRONIZED):
+        frozen = FrozenBatchNorm2d.convert_frozen_batchnorm(module)
+        # Newer Detectron2 has this count in the state dict, release 0.6 has not.
+        frozen.num_batches_tracked = None
+        return frozen
+    if _has_moving_statistics(module):
+        module.__class__ = _class_that_stays_in_eval(type(module))
+        module.train(module.training)
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad = False
+    return _with_children(module, freeze_batch_norms)
+
+
+def _has_moving_statistics(module: nn.Module) -> bool:
+    """Whether a layer itself has running statistics; a frozen norm has nothing but buffers."""
+    learns = isinstance(module, _BatchNorm) or any(True for _ in module.parameters(recurse=False))
+    return learns and any(name == "running_var" for name, _ in module.named_buffers(recurse=False))
+
+
+@functools.cache
+def _class_that_stays_in_eval(norm_class: type[nn.Module]) -> type[nn.Module]:
+    return type(f"Frozen{norm_class.__name__}", (StaysInEval, norm_class), {})
+
+
+def synchronize_batch_norms(module: nn.Module) -> nn.Module:
+    """Make batch norms share the statistics of a batch between processes, except frozen ones.
+
+    Returns:
+        The module, changed in place, or what takes its place.
+
+    Raises:
+        InputError: a batch norm may do more than normalize, and it is not known what.
+    """
+    if isinstance(module, (StaysInEval, *SYNCHRONIZED)):
+        return module
+    if type(module) in (*PLAIN, BatchNormAct2d):
+        return convert_sync_batchnorm(module)  # timm's, which knows of the activation
+    if isinstance(module, _BatchNorm):
+        raise InputError(
+            f"a {type(module).__name__} of the model cannot be synchronized between processes: "
+            "train with --num-gpus 1"
+        )
+    return _with_children(module, synchronize_batch_norms)
+
+
+def _with_children(module: nn.Module, change: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    for name, child in module.named_children():
+        setattr(module, name, change(child))
+    return module
