@@ -137,16 +137,19 @@ def check_given_points(name: str, records: Sequence[Mapping], num_classes: int) 
     if not with_points:
         raise InputError(f"data set {name!r}: none of its {len(records)} images has a point")
     chosen = np.unique(np.linspace(0, len(with_points) - 1, MAPS_READ).round().astype(int))
-    places = PointPlaces()
+    places, useless = PointPlaces(), []
     for record in (with_points[index] for index in chosen):
         size = (record["height"], record["width"])
         index_map = read_weak_sem_seg(record["sem_seg_file_name"], num_classes, size)
-        places += places_of(record["cues"], index_map)
+        found = places_of(record["cues"], index_map)
+        places += found
+        useless += [record["file_name"]] * found.nearly_none
     if places.nearly_none:
         hint = f"; {places.hint}" if places.hint else ""
         raise InputError(
             f"data set {name!r}: nearly nothing would be labeled: {places.describe()} "
-            f"({len(chosen)} of {len(records)} images looked at){hint}"
+            f"({len(chosen)} of {len(records)} images looked at; look at {useless[0]} beside its "
+            f"weak map){hint}"
         )
     if places.remark:
         logger.warning("%s: %s", name, places.remark)
