@@ -7,6 +7,7 @@ and VGG).
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Mapping
@@ -174,6 +175,14 @@ class BestieCheckpointer(DetectionCheckpointer):
         """
         super().__init__(model, save_dir, **others)
         self.whole = whole
+
+    def get_checkpoint_file(self) -> str:
+        """The last checkpoint; the newest file where a kill left the note of its name empty."""
+        path = super().get_checkpoint_file()
+        if not os.path.isdir(path):
+            return path
+        files = glob.glob(os.path.join(glob.escape(self.save_dir), "model_*.pth"))
+        return max(files, key=os.path.getmtime, default=path)  # written before its name is noted
 
     def load(self, path: str, *args: object, **kwargs: object) -> dict[str, object]:
         if path and "://" not in path and not os.path.isfile(path):
