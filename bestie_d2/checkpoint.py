@@ -7,6 +7,7 @@ and VGG).
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -193,6 +194,14 @@ class BestieCheckpointer(DetectionCheckpointer):
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, object]:
         self._resuming = resume and self.has_checkpoint()
         return super().resume_or_load(path, resume=resume)
+
+    def get_checkpoint_file(self) -> str:
+        """The last checkpoint; the newest file where a kill left the note of its name empty."""
+        path = super().get_checkpoint_file()
+        if not os.path.isdir(path):
+            return path
+        files = glob.glob(os.path.join(glob.escape(self.save_dir), "model_*.pth"))
+        return max(files, key=os.path.getmtime, default=path)  # written before its name is noted
 
     def load(self, path: str, *args: object, **kwargs: object) -> dict[str, object]:
         self._path = path

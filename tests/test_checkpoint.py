@@ -63,6 +63,16 @@ def test_our_own_checkpoint_comes_back_whole(tmp_path):
         assert torch.equal(ours, theirs)
 
 
+def test_a_kill_while_the_last_checkpoint_is_noted(tmp_path):
+    model, other = build(), build()
+    for iteration in (4, 9):
+        name = f"model_{iteration:07d}"
+        BestieCheckpointer(model, str(tmp_path)).save(name, iteration=iteration)
+    (tmp_path / "last_checkpoint").write_text("")
+    rest = BestieCheckpointer(other, str(tmp_path)).resume_or_load("", resume=True)
+    assert rest["iteration"] == 9
+
+
 def test_weights_of_another_backbone_are_refused(tmp_path):
     path = str(tmp_path / "resnet.pth")
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), path)

@@ -94,6 +94,15 @@ def test_what_changed_is_told_with_both_values():
     assert told(inputs={}) == ["product of pam was not read, is 12"]
 
 
+def test_a_product_that_is_not_made_yet_changes_what_is_read():
+    found = Found(CONFIG, DATA, {"pam": "12"}, finished=True)
+    now = Sources(CONFIG, DATA, {})
+    assert now.changes(found, pending=["pam"]) == []
+    assert described(now.changes(found, pending=["pam", "new"])) == [
+        "product of new was not read, is not made yet"
+    ]
+
+
 def test_a_record_of_an_older_version_is_compared_as_far_as_it_goes():
     assert told(config=None, data=None) == []
     assert told(config=None, data=None, inputs={"pam": "13"}) == ["product of pam was 13, is 12"]
