@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from types import FrameType
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from fvcore.common.checkpoint import Checkpointer
+
+STANDARD_OUTPUT = 1  # file descriptor
+TOLD = b"\ninterrupted: saving after this step (Ctrl-C again stops at once)\n"
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +44,8 @@ class SaveOnInterrupt(HookBase):
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
         self._restore()
-        logger.info("interrupted: saving after this step (Ctrl-C again stops at once)")
+        # Not logged: the signal may have come in the middle of a line of the log.
+        os.write(STANDARD_OUTPUT, TOLD)
 
     def after_step(self) -> None:
         if self.asked:

@@ -4,12 +4,13 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from bestie_d2.engine.command_line import run_tool
@@ -55,6 +56,18 @@ def _write(folder: Path) -> None:
     categories = [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}]
     content = {"images": images, "categories": categories, "annotations": annotations}
     (folder / "tags.json").write_text(json.dumps(content))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As many threads in every process, killed, gone on or one of several: on some processors the
+    last digit of a convolution depends on their number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
