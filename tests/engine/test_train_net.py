@@ -222,6 +222,7 @@ def test_ctrl_c_saves_the_step_and_resume_goes_on(project, run_tool):
         stdout, stderr = running.communicate(timeout=120)
     assert running.returncode == 130, stderr[-2000:]
     assert stderr == "interrupted; what was written so far is kept\n"
+    assert "interrupted: saving after this step" in stdout
     assert "go on with --resume" in stdout
     saved = int((folder / "last_checkpoint").read_text().removeprefix("model_").split(".")[0])
     assert saved >= 19
