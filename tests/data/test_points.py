@@ -99,7 +99,10 @@ def test_another_reading_that_fits_better_is_told(points, question):
 
 def test_points_that_label_nearly_nothing_are_refused(tmp_path, write_png):
     path = write_png(tmp_path / "a.png", wide_map())
-    record = {"height": 120, "width": 200, "sem_seg_file_name": str(path), "cues": cues_at((0, 0))}
+    record = {
+        **{"file_name": "a.jpg", "height": 120, "width": 200},
+        **{"sem_seg_file_name": str(path), "cues": cues_at((0, 0))},
+    }
     with pytest.raises(InputError, match=r"nearly nothing would be labeled: of 1 cues 0 lie"):
         check_given_points("mine", [record], 2)
     with pytest.raises(InputError, match="none of its 1 images has a point"):
