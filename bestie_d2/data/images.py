@@ -16,7 +16,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.utils.file_io import PathManager
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from skimage.color import rgb2gray
 
 from bestie_d2.data.deep_images import (
@@ -154,6 +154,10 @@ def _opened(path: str) -> Iterator[BinaryIO]:
         raise
     except FileNotFoundError:
         raise InputError(missing("image", path)) from None
+    except UnidentifiedImageError:
+        raise InputError(
+            f"image {path}: not a readable image (in no format that is known)"
+        ) from None
     except Exception as error:  # every decoder has errors of its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"image {path}: not a readable image ({reason})") from None

@@ -12,8 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import PurePosixPath
+from urllib.parse import unquote
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".tif", ".tiff", ".bmp", ".gif", ".webp"),
+    *(".pbm", ".pgm", ".ppm", ".pnm", ".tga"),
+)
 LABEL_NAME = "label_name"  # of a record: where it is not the stem
 MIRRORED_NAME = "mirrored_name"  # of a record in a sub-folder: its path below the image folder
 LISTED_FOLDERS = 256  # whose content is kept
@@ -21,7 +25,9 @@ LISTED_FOLDERS = 256  # whose content is kept
 
 def portable(name: str) -> str:
     """A name in one form, to compare with: composed letters, ``/`` between folders, no ``./``."""
-    return unicodedata.normalize("NFC", name.replace("\\", "/")).removeprefix("./")
+    if not name.isascii():
+        name = unicodedata.normalize("NFC", name)
+    return name.replace("\\", "/").removeprefix("./")
 
 
 def without_suffix(name: str) -> str:
@@ -29,14 +35,20 @@ def without_suffix(name: str) -> str:
 
     What leads out of the folder is left out, lest an image is taken for its own weak map.
     """
-    path = PurePosixPath(portable(name))
-    folders = [part for part in path.parent.parts if part not in ("/", ".", "..")]
-    return "/".join([*folders, path.stem])
+    folder, _, last = portable(name).rstrip("/").rpartition("/")
+    folders = [part for part in folder.split("/") if part not in ("", ".", "..")]
+    return "/".join([*folders, _stem(last)])
 
 
 def stem_of(name: str) -> str:
     """The last part of a name, without suffix, whichever system wrote it."""
-    return PurePosixPath(portable(name)).stem
+    return _stem(portable(name).rstrip("/").rpartition("/")[2])
+
+
+def _stem(last: str) -> str:
+    """A name without suffix, by pathlib's rule; that itself is slow for 100,000 of them."""
+    dot = last.rfind(".")
+    return last[:dot] if 0 < dot < len(last) - 1 else last
 
 
 def label_names(names: Sequence[str]) -> list[str]:
@@ -162,6 +174,8 @@ def located(folder: str, name: str) -> str | None:
     path = os.path.join(folder, name)
     if os.path.exists(path):
         return path
+    if name.isascii() and "\\" not in name:
+        return None  # it is written in one way only
     return _walk(folder, portable(name), portable)
 
 
@@ -171,6 +185,7 @@ def missing(what: str, path: str) -> str:
     folder, rest = _existing_part(path)
     for key, how in (
         (_caseless, "differs in upper and lower case alone"),
+        (_bare, "differs in blanks or in %20 and the like alone"),
         (_caseless_stem, "has another suffix"),
     ):
         found = _walk(folder, rest, key)
@@ -183,6 +198,10 @@ def missing(what: str, path: str) -> str:
 
 def _caseless(name: str) -> str:
     return portable(name).casefold()
+
+
+def _bare(name: str) -> str:
+    return "".join(portable(unquote(name)).split())
 
 
 def _caseless_stem(name: str) -> str:

@@ -20,6 +20,7 @@ UNREADABLE = "unreadable"  # of a record: why its image cannot be opened
 INDEX_MODES = ("P", "L", "1", "I;16", "I;16B", "I")
 STEPS = {"L;2": 85, "L;4": 17}  # what Pillow multiplies the values of 2- and 4-bit grey by
 MAX_CLASSES = IGNORE_INDEX - 1  # that fit into a map of bytes beside 0 and 255
+BACKGROUND = {"background", "_background_", "__background__", "__ignore__"}  # names of no class
 IMAGE_LISTS = {"images": ("id", "file_name"), "categories": ("id", "name")}  # of a COCO-like file
 
 Size = tuple[int, int]  # (height, width)
@@ -96,7 +97,7 @@ def load_json(path: str, fields: Mapping[str, Sequence[str]]) -> dict:
             data = json.loads(file.read())  # tells UTF-8 and UTF-16, with a mark or without
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file ({error})") from None
     for name, keys in fields.items():
         if not isinstance(data, dict) or not isinstance(data.get(name), list):
@@ -119,7 +120,7 @@ def load_json(path: str, fields: Mapping[str, Sequence[str]]) -> dict:
 def category_indices(path: str, data: Mapping, classes: Sequence[str]) -> dict[int | str, int]:
     """Contiguous class of each category id of a file, matched by name.
 
-    A category that is no class is passed over if it is only the parent of others.
+    A category that is no class is passed over if :func:`passed_over_categories` has it.
 
     Args:
         data: of :func:`load_json`.
@@ -129,9 +130,9 @@ def category_indices(path: str, data: Mapping, classes: Sequence[str]) -> dict[i
     """
     index = {name: contiguous for contiguous, name in enumerate(classes)}
     others = [category for category in data["categories"] if category["name"] not in index]
-    parents = parent_categories(data) if others else []
+    passed_over = passed_over_categories(data) if others else []
     for category in others:
-        if category not in parents:
+        if category not in passed_over:
             raise InputError(
                 f"{path}: category {category['name']!r} is not a class of the data set "
                 f"({', '.join(classes)})"
@@ -148,19 +149,19 @@ def category_indices(path: str, data: Mapping, classes: Sequence[str]) -> dict[i
     return found
 
 
-def parent_categories(data: Mapping) -> list[dict]:
-    """Categories that no annotation or point has and that others name as their supercategory, as
-    some exports have one for the project itself."""
+def passed_over_categories(data: Mapping) -> list[dict]:
+    """Categories that no annotation or point has and that are no classes: those that others name as
+    their supercategory, as some exports have one for the project itself, and the background."""
     above = {
         category.get("supercategory")
         for category in data["categories"]
         if isinstance(category.get("supercategory"), str)
         and category["supercategory"] != category["name"]
     }
-    parents = [category for category in data["categories"] if category["name"] in above]
-    if not parents:
+    hardly = [category for category in data["categories"] if category["name"] in above | BACKGROUND]
+    if not hardly:
         return []
     lists = (data.get(name) for name in ENTRIES)
     entries = [entry for found in lists if isinstance(found, list) for entry in found]
     used = {str(entry.get("category_id")) for entry in entries if isinstance(entry, dict)}
-    return [category for category in parents if str(category["id"]) not in used]
+    return [category for category in hardly if str(category["id"]) not in used]

@@ -24,17 +24,24 @@ def make_regular(path: str, data: dict) -> None:
         InputError: a size, an id or an ``iscrowd`` that is none, or an id that is there twice.
     """
     for number, image in enumerate(data.get("images", ())):
-        _make_sizes_whole(f"{path}: images[{number}]", image)
+        _make_sizes_whole(path, number, image)
     ids = {name: _make_ids_regular(path, name, data.get(name, ())) for name in ID_KEYS}
     for name in ENTRIES:
         entries = data.get(name)
         for number, entry in enumerate(entries if isinstance(entries, list) else ()):
             if isinstance(entry, dict):
-                _make_entry_regular(f"{path}: {name}[{number}]", entry, ids)
+                _make_entry_regular(entry, ids)
+                if entry.get("iscrowd", 0) not in (0, 1):
+                    raise InputError(
+                        f"{path}: {name}[{number}]: 'iscrowd' is {entry['iscrowd']!r}, expected 0 "
+                        "or 1"
+                    )
 
 
 def whole_number(value: object) -> int | None:
     """128, 128.0, "128" and "128.0" as 128; None for what is no whole number."""
+    if type(value) is int:
+        return value  # as a float, ids of many digits would become one
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
@@ -44,17 +51,21 @@ def whole_number(value: object) -> int | None:
         return None
 
 
-def _make_sizes_whole(where: str, image: dict) -> None:
+def _make_sizes_whole(path: str, number: int, image: dict) -> None:
     for key in ("height", "width"):
         if key in image:
             pixels = whole_number(image[key])
             if pixels is None or pixels <= 0:
-                raise InputError(f"{where}: {key!r} is {image[key]!r}, expected pixels")
+                raise InputError(
+                    f"{path}: images[{number}]: {key!r} is {image[key]!r}, expected pixels"
+                )
             image[key] = pixels
 
 
 def _id_key(value: object) -> object:
     """The same for 1, 1.0 and "1"; never the same for other ids."""
+    if type(value) is int:
+        return value
     if isinstance(value, bool):
         return repr(value)
     if isinstance(value, str):
@@ -71,9 +82,8 @@ def _make_ids_regular(path: str, name: str, items: list[dict]) -> Mapping[object
     if name == "images":
         _check_image_ids(path, written, keys)
     if all(isinstance(key, int) for key in keys):
-        for item in items:
-            if "id" in item:
-                item["id"] = _id_key(item["id"])
+        for item, key in zip((item for item in items if "id" in item), keys, strict=True):
+            item["id"] = key
         written = keys
     return dict(zip(keys, written, strict=True))
 
@@ -81,12 +91,15 @@ def _make_ids_regular(path: str, name: str, items: list[dict]) -> Mapping[object
 def _check_image_ids(path: str, written: list[object], keys: list[object]) -> None:
     first: dict[object, object] = {}
     for number, (value, key) in enumerate(zip(written, keys, strict=True)):
-        where = f"{path}: images[{number}]"
         if not _is_id(value):
-            raise InputError(f"{where}: its id is {value!r}, expected a number or text")
+            raise InputError(
+                f"{path}: images[{number}]: its id is {value!r}, expected a number or text"
+            )
         if key in first:
             own = "" if repr(first[key]) == repr(value) else f", its own is {value!r}"
-            raise InputError(f"{where}: another image has the id {first[key]!r}{own}")
+            raise InputError(
+                f"{path}: images[{number}]: another image has the id {first[key]!r}{own}"
+            )
         first[key] = value
 
 
@@ -94,16 +107,16 @@ def _is_id(value: object) -> bool:
     return isinstance(value, (int, float, str)) and not isinstance(value, bool)
 
 
-def _make_entry_regular(where: str, entry: dict, ids: Mapping[str, Mapping]) -> None:
+def _make_entry_regular(entry: dict, ids: Mapping[str, Mapping]) -> None:
+    """An ``iscrowd`` that means nothing is left as it is."""
     for name, key in ID_KEYS.items():
-        if key in entry:
-            value = entry[key]
-            entry[key] = ids[name].get(_id_key(value), value if _is_id(value) else repr(value))
-    if "iscrowd" in entry:
-        crowd = CROWD_VALUES.get(str(entry["iscrowd"]).strip().lower())
-        if crowd is None:
-            raise InputError(f"{where}: 'iscrowd' is {entry['iscrowd']!r}, expected 0 or 1")
-        entry["iscrowd"] = crowd
+        value = entry.get(key, entry)
+        if value is not entry:
+            other = value if type(value) is int or _is_id(value) else repr(value)
+            entry[key] = ids[name].get(_id_key(value), other)
+    crowd = entry.get("iscrowd", 0)
+    if type(crowd) is not int:
+        entry["iscrowd"] = CROWD_VALUES.get(str(crowd).strip().lower(), crowd)
     mask = entry.get("segmentation")
     if isinstance(mask, dict) and isinstance(mask.get("size"), list):
         sides = [whole_number(side) for side in mask["size"]]

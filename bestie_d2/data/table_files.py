@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from bestie_d2.errors import InputError
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}  # of columns
 MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
-EXCEL_HINT = re.compile(r"sep=(.)\s*")  # a first line that names the sign between columns
+# A first line that names the sign between columns.
+EXCEL_HINT = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
+UNSEEN = dict.fromkeys(map(ord, "\ufeff\u200b"))  # marks that nobody sees, at any place
 # A table's cell is the name of a picture if it ends like one.
 PICTURE = re.compile(
     r"\.(png|jpe?g|jpe|jfif|jp2|tiff?|bmp|gif|webp|p[bgpn]m|tga|exr|hdr)$", re.IGNORECASE
@@ -51,15 +54,26 @@ def read_rows(path: str) -> list[Row]:
         InputError: no such file, or no text in UTF-8 (or UTF-16 with its mark).
     """
     text = _read_text(path)
-    hint = EXCEL_HINT.fullmatch(text.split("\n", 1)[0])
+    hint = EXCEL_HINT.fullmatch(text.splitlines()[0]) if text else None
     if hint:
-        return _split(path, text, hint.group(1))[1:]
+        return _closed(path, _split(path, text, hint.group(1))[1:])
     readings = {separator: _split(path, text, separator) for separator in SEPARATORS}
     found = {separator: _pictures_in(rows) for separator, rows in readings.items()}
     most = max(found.values())
     best = [separator for separator in SEPARATORS if found[separator] == most]
     # Without tags a line looks the same whatever the sign; of two that fit, more columns are meant.
-    return max((readings[s] for s in best), key=lambda rows: sum(len(r.cells) > 1 for r in rows))
+    rows = max((readings[s] for s in best), key=lambda rows: sum(len(r.cells) > 1 for r in rows))
+    return _closed(path, rows)
+
+
+def _closed(path: str, rows: list[Row]) -> list[Row]:
+    """The rows, none of which may hold the lines of other pictures: a quote that is not closed
+    takes them in."""
+    for row in rows:
+        lines = [line for cell in row.cells for line in cell.split("\n")[1:]]
+        if any(is_picture(part.strip()) for line in lines for part in re.split("[,;\t]", line)):
+            raise InputError(f"{path}: {row} holds other lines: a quote in it is not closed")
+    return rows
 
 
 def _pictures_in(rows: Sequence[Row]) -> int:
@@ -71,22 +85,32 @@ def _read_text(path: str) -> str:
         with open(path, "rb") as file:
             content = file.read()
         encoding = next((name for mark, name in MARKS if content.startswith(mark)), "utf-8")
-        return content.decode(encoding)
+        text = content.decode(encoding).translate(UNSEEN)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a CSV in UTF-8 ({error})") from None
+    if "\0" in text:
+        raise InputError(f"{path}: not a CSV in UTF-8 (it holds zero bytes); save it as UTF-8")
+    return text
 
 
 def _split(path: str, text: str, separator: str) -> list[Row]:
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=separator, skipinitialspace=True)
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     rows = []
     try:
         for cells in reader:
-            stripped = [cell.strip() for cell in cells]
+            stripped = [_without_quotes(cell.strip()) for cell in cells]
             comment = stripped and stripped[0].startswith("#") and not any(stripped[1:])
             if any(stripped) and not comment:
                 rows.append(Row(reader.line_num, stripped))
     except csv.Error as error:
         raise InputError(f"{path}: not a CSV in UTF-8 ({error})") from None
     return rows
+
+
+def _without_quotes(cell: str) -> str:
+    """A cell without the single quotes that some programs put around each."""
+    quoted = len(cell) > 1 and cell[0] == cell[-1] == "'"
+    return cell[1:-1].strip() if quoted else cell

@@ -6,7 +6,7 @@ A table is read as it is meant, or refused with a line that says what was found;
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bestie_d2.data.names import portable
@@ -24,7 +24,7 @@ TAG_HEADING = re.compile(
     r"(image|class)?(tag|label|class|classe|category|categorie|name|object|species)(e?s)?[0-9]*"
     r"|(class|label|category)(name|id|label)s?|annotations?|y|target|multilabels?"
 )
-INDEX_HEADINGS = {"", "id", "index", "nr", "no", "#", "number", "row"}
+INDEX_HEADINGS = {"", "id", "idx", "index", "nr", "no", "#", "num", "number", "row", "rowid"}
 YES = {"1", "1.0", "true", "yes", "y", "t", "x"}
 NO = {"0", "0.0", "false", "no", "n", "f", ""}
 
@@ -63,8 +63,14 @@ def read_table(path: str, classes: Sequence[str] | None = None) -> TagTable:
     heading, rows = reader.part_heading(rows)
     found = reader.tags_of_rows(heading, rows)
     names = [name for tags in found.tags.values() for name in tags]
-    ordered = list(classes) if classes else sorted({*names, *found.classes})
+    ordered = list(classes) if classes else _in_order({*names, *found.classes})
     return TagTable(found.tags, ordered, found.remarks)
+
+
+def _in_order(names: set[str]) -> list[str]:
+    """By the alphabet, or as numbers count if all are such."""
+    numbers = all(name.isascii() and name.isdecimal() for name in names)
+    return sorted(names, key=(lambda name: (int(name), name)) if numbers else None)
 
 
 def plain(heading: str) -> str:
@@ -159,6 +165,8 @@ class _Reader:
     def _one_hot(
         self, heading: Row, rows: list[Row], column: int, columns: Sequence[int]
     ) -> TagTable:
+        remarks = self._on_no_tags(heading.cell(other) for other in columns)
+        columns = [other for other in columns if not self.words.means_none(heading.cell(other))]
         names = [heading.cell(other) for other in columns]
         if not all(names):
             raise InputError(f"{self.path}: a column of 0 and 1 has no heading, its class's name")
@@ -172,7 +180,7 @@ class _Reader:
             for row in rows
         ]
         tags, repeated = self._by_image(pairs, column)
-        return TagTable(tags, names, [remark, *repeated])
+        return TagTable(tags, names, [remark, *remarks, *repeated])
 
     # Tags as words.
 
@@ -189,14 +197,23 @@ class _Reader:
         separator = self.words.separator(cells)
         if separator == ",":
             remarks.append(f"{self.path}: a comma in a cell parts two tags")
+        remarks += self._on_no_tags(word for cell in cells for word in cell.split(separator))
         pairs = []
         for row in rows:
             where = row.cell(column) or str(row)
             parted = (self.words.parted(row.cell(c), separator, where) for c in columns)
             pairs.append((row, [word for words in parted for word in words]))
-        self.words.check_spelling([word for _, words in pairs for word in words])
+        found = [word for _, words in pairs for word in words]
+        self.words.check_spelling(found)
+        self.words.check_joined(found)
         tags, repeated = self._by_image(pairs, column)
         return TagTable(tags, [], [*remarks, *repeated])
+
+    def _on_no_tags(self, words: Iterable[str]) -> list[str]:
+        """A line on words that are read as no tag."""
+        found = {word.strip() for word in words if self.words.means_none(word.strip())}
+        line = f"{self.path}: taken for no class: {_listed(found)}; give 'classes' if it is one"
+        return [line] if found else []
 
     def _columns_of_words(
         self, heading: Row, columns: list[int], rows: list[Row]
@@ -236,10 +253,15 @@ class _Reader:
         """The tags by file name, those of several lines put together, and a remark on these."""
         names: dict[str, str] = {}
         tags: dict[str, list[str]] = {}
+        pictures = any(is_picture(row.cell(column)) for row, _ in pairs)
         for row, words in pairs:
             written = row.cell(column)
             if not written:
                 raise InputError(f"{self.path}: {row} names no image; {EXPECTED}")
+            if pictures and plain(written) in FILE_HEADINGS:
+                raise InputError(
+                    f"{self.path}: {row} is a heading, and not the first line; {EXPECTED}"
+                )
             name = names.setdefault(portable(written), written)
             tags.setdefault(name, []).extend(words)
         more = len(pairs) - len(tags)

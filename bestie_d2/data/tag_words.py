@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,11 @@ from dataclasses import dataclass
 from bestie_d2.errors import InputError
 
 EXPECTED = "expected 'file_name,tag;tag' a line"
-TAG_SEPARATORS = (";", "|", ",")
+TAG_SEPARATORS = (";", "|", ",", "\n")  # the last one in a cell in quotes
+BRACKETS = ("[]", "()", "{}")
+# What programs write where there is no tag.
+NO_TAG = {"none", "nan", "null", "nil", "n/a", "na", "<na>", "-", "background", "_background_"}
+PARTS = re.compile(r"\s*[/+&:\s]\s*")  # between tags, perhaps, or in the name of a class
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class TagWords:
         """Refuse names that differ by letter case or blanks alone."""
         spellings: dict[str, str] = {}
         for word in () if self.known else words:
-            first = spellings.setdefault(" ".join(word.split()).casefold(), word)
+            first = spellings.setdefault(" ".join(word.replace("_", " ").split()).casefold(), word)
             if first != word:
                 raise InputError(
                     f"{self.path}: the tags {first!r} and {word!r} differ by letter case or blanks "
@@ -75,9 +80,25 @@ class TagWords:
     def parted(self, cell: str, separator: str, where: str) -> list[str]:
         """The tags in a cell; ``where`` is named if one of them is no class."""
         words = (word.strip().strip("'\"").strip() for word in unwrapped(cell).split(separator))
-        return [self.spelled(word, where) for word in words if word]
+        return [self.spelled(word, where) for word in words if word and not self.means_none(word)]
+
+    def means_none(self, word: str) -> bool:
+        """Whether it says that there is no tag, unless it is the name of a class."""
+        return word.casefold() in NO_TAG and not self._all_known([word], ";")
+
+    def check_joined(self, words: Sequence[str]) -> None:
+        """Refuse a tag that is made of others, as where a sign parts tags that is none of ours."""
+        known = set(words)
+        for word in () if self.known else known:
+            parts = PARTS.split(word)
+            if len(parts) > 1 and known.issuperset(parts):
+                raise InputError(
+                    f"{self.path}: the tag {word!r} is made of the tags "
+                    f"{' and '.join(map(repr, parts))}: use ';' as the separator of tags, or give "
+                    f"'classes' if it is one; {EXPECTED}"
+                )
 
 
 def unwrapped(cell: str) -> str:
     """A list as programs print it, ``['cat', 'dog']``, without its brackets."""
-    return cell[1:-1] if cell.startswith("[") and cell.endswith("]") else cell
+    return cell[1:-1] if len(cell) > 1 and cell[0] + cell[-1] in BRACKETS else cell

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bestie_d2.data.readers import IMAGE_LISTS, category_indices, load_json, parent_categories
+from bestie_d2.data.readers import (
+    BACKGROUND,
+    IMAGE_LISTS,
+    category_indices,
+    load_json,
+    passed_over_categories,
+)
 from bestie_d2.data.table_files import is_table
 from bestie_d2.data.tag_tables import read_table
 from bestie_d2.errors import InputError
@@ -34,9 +40,9 @@ def read_tags(path: str, classes: Sequence[str] | None = None) -> TaggedImages:
 
     A JSON needs ``images``, ``categories`` and ``annotations`` or ``points`` with ``image_id`` and
     ``category_id``; boxes and masks are not looked at, and crowd regions (``iscrowd``) give no tag.
-    A category without annotations that is the parent of others is no class, unless ``classes``
-    names it. What tables may look like: :func:`bestie_d2.data.tag_tables.read_table`; their images
-    are numbered from 1.
+    A category without annotations that is the parent of others, or the background, is no class,
+    unless ``classes`` names it. What tables may look like:
+    :func:`bestie_d2.data.tag_tables.read_table`; their images are numbered from 1.
 
     Args:
         classes: names in the contiguous order wanted; without it that is the order of category
@@ -57,8 +63,8 @@ def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) 
     if not isinstance(entries, list):
         raise InputError(f"{path}: has neither 'annotations' nor 'points' to take tags from")
     categories = _sorted_categories(path, data["categories"])
-    parents = [c for c in parent_categories(data) if c["name"] not in (classes or ())]
-    names = [category["name"] for category in categories if category not in parents]
+    passed_over = [c for c in passed_over_categories(data) if c["name"] not in (classes or ())]
+    names = [category["name"] for category in categories if category not in passed_over]
     if classes is not None and sorted(classes) != sorted(names):
         raise InputError(
             f"{path}: its categories ({', '.join(names)}) are not the classes asked for "
@@ -90,7 +96,7 @@ def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) 
     ]
     losing = sum(bool(in_crowds[image_id] - found) for image_id, found in tags.items())
     remarks = [
-        *_on_parents(path, parents),
+        *_on_passed_over(path, passed_over),
         *_on_spelling(path, classes),
         *_on_crowds(path, crowds, losing, len(tags)),
     ]
@@ -98,11 +104,16 @@ def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) 
     return TaggedImages(records, classes, [ids[index] for index in range(len(classes))], remarks)
 
 
-def _on_parents(path: str, parents: Sequence[dict]) -> list[str]:
+def _on_passed_over(path: str, categories: Sequence[dict]) -> list[str]:
     return [
-        f"{path}: category {category['name']!r} is no class: it is the parent (supercategory) of "
-        "others, and no image has it"
-        for category in parents
+        f"{path}: category {category['name']!r} is no class: "
+        + (
+            ""
+            if category["name"] in BACKGROUND
+            else "it is the parent (supercategory) of others, and "
+        )
+        + "no image has it"
+        for category in categories
     ]
 
 

@@ -111,6 +111,10 @@ def test_another_letter_case_is_no_file_but_a_hint(tmp_path):
     assert missing("image", f"{tmp_path}/b.png").endswith(
         f"; there is {tmp_path}/b.tif, whose name has another suffix"
     )
+    for written in ("b .tif", "b.tif ", "%62.tif"):
+        assert missing("image", f"{tmp_path}/{written}").endswith(
+            f"there is {tmp_path}/b.tif, whose name differs in blanks or in %20 and the like alone"
+        )
     assert missing("image", f"{tmp_path}/C:\\c.png").endswith(
         "; its name holds backslashes: write / between folders"
     )

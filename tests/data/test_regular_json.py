@@ -130,3 +130,31 @@ def test_a_class_that_is_its_own_supercategory_stays(tmp_path, write_json):
         write_json(tmp_path / "tags.json", lists(categories=categories, annotations=[]))
     )
     assert tagged.classes == ["person"]
+
+
+def test_ids_of_many_digits_stay_apart(tmp_path, write_json):
+    images = [{"id": 2**53 + n, "file_name": f"{n}.png"} for n in (0, 1)]
+    entries = [{"image_id": 2**53 + 1, "category_id": 1}]
+    path = write_json(tmp_path / "tags.json", lists(images=images, annotations=entries))
+    tags = [
+        (record["image_id"] - 2**53, record["image_classes"]) for record in read_tags(path).records
+    ]
+    assert tags == [(0, []), (1, [0])]
+
+
+@pytest.mark.parametrize("name", ["background", "_background_", "__ignore__"])
+def test_a_background_that_no_image_has_is_no_class(tmp_path, write_json, name):
+    categories = [{"id": 0, "name": name}, {"id": 1, "name": "cat"}]
+    path = write_json(tmp_path / "tags.json", lists(categories=categories))
+    tagged = read_tags(path)
+    assert tagged.classes == ["cat"]
+    assert tagged.remarks == [f"{path}: category {name!r} is no class: no image has it"]
+    entries = [{"image_id": 1, "category_id": 0}]
+    path = write_json(tmp_path / "tags.json", lists(categories=categories, annotations=entries))
+    assert read_tags(path).classes == [name, "cat"]
+
+
+def test_a_list_without_end_is_no_json_file(tmp_path):
+    (tmp_path / "tags.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"tags\.json: not a JSON file"):
+        read_tags(str(tmp_path / "tags.json"))

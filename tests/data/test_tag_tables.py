@@ -46,6 +46,13 @@ def read(tmp_path, text: str, classes=None, encoding="utf-8", name="tags.csv") -
         "file_name,dog,cat\na.png,1.0,1.0\nb.png,1.0,0.0\n",
         "cat,dog,path\nyes,yes,a.png\nno,yes,b.png\n",
         ",image,cat,dog\n0,a.png,1,1\n1,b.png,,1\n",
+        '"sep=;"\nfile_name;tags\na.png;cat,dog\nb.png;dog\n',
+        "SEP=;\nfile_name;tags\na.png;cat,dog\nb.png;dog\n",
+        "'file_name','tags'\n'a.png','cat;dog'\n'b.png','dog'\n",
+        'file_name,tags\na.png,"cat\ndog"\nb.png,dog\n',
+        "file_name,tags\na.png,\"('cat', 'dog')\"\nb.png,{'dog'}\n",
+        "file_name,tags\na.png,cat\u200b;dog\n\ufeffb.png,dog\n",
+        "idx,file_name,cat,dog\n0,a.png,1,1\n1,b.png,0,1\n",
         "filename,width,class,xmin\na.png,9,cat,1\na.png,9,dog,2\nb.png,9,dog,3\n",
     ],
 )
@@ -82,6 +89,25 @@ def test_tags_are_spelled_by_the_classes_that_are_given(tmp_path):
     assert read(tmp_path, "file_name,label\na.png,1\n", ("0", "1")) == {"a.png": ["1"]}
 
 
+@pytest.mark.parametrize("word", ["none", "NaN", "N/A", "-", "Background"])
+def test_words_for_no_tag_are_no_class_unless_they_are_given_as_one(tmp_path, word):
+    text = f"file_name,tags\na.png,cat\nb.png,{word}\n"
+    assert read(tmp_path, text) == {"a.png": ["cat"], "b.png": []}
+    assert read.classes == ["cat"]
+    assert read.remarks[0].endswith(f"taken for no class: {word!r}; give 'classes' if it is one")
+    assert read(tmp_path, text, ("cat", word)) == {"a.png": ["cat"], "b.png": [word]}
+    assert read(tmp_path, f"file_name,{word},cat\na.png,1,0\nb.png,0,1\n")["a.png"] == []
+    assert read.classes == ["cat"]
+
+
+def test_classes_that_are_numbers_are_in_the_order_of_numbers(tmp_path):
+    assert read(tmp_path, "file_name,tags\na.png,10\nb.png,2\n") == {
+        "a.png": ["10"],
+        "b.png": ["2"],
+    }
+    assert read.classes == ["2", "10"]
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -97,6 +123,17 @@ def test_tags_are_spelled_by_the_classes_that_are_given(tmp_path):
         ("file_name\na.png\n", r"line 2 \('a\.png'\) has one column"),
         ("", "no image in it"),
         ("file_name,tags\n,cat\na.png,dog\n", "names no image"),
+        (
+            'file_name,tags\na.png,"cat\nb.png,dog\n',
+            "holds other lines: a quote in it is not closed",
+        ),
+        (
+            "of Monday\nfile_name,tags\na.png,cat\n",
+            r"line 2 \('file_name,tags'\) is a heading, and",
+        ),
+        ("a.png,cat dog\nb.png,cat\nc.png,dog\n", "'cat dog' is made of the tags 'cat' and 'dog'"),
+        ("a.png,sea_lion\nb.png,sea lion\n", "'sea_lion' and 'sea lion' differ by"),
+        ("f\0i\0l\0e\0\n\0a\0", "holds zero bytes"),
     ],
 )
 def test_what_is_not_clear_is_refused(tmp_path, text, reason):

@@ -72,6 +72,12 @@ def square(stem: str, index: int = 1) -> np.ndarray:
     return expected
 
 
+@pytest.mark.parametrize("suffix", [".webp", ".gif", ".pgm", ".jp2"])
+def test_all_images_that_a_training_takes_are_found(run, images, suffix):
+    Image.open(images / "b.jpg").convert("L").save(images / f"c{suffix}")
+    assert sorted(path.name for path in run().glob("*.png")) == ["a.png", "b.png", "c.png"]
+
+
 def test_maps_of_grey_and_rgb_images(run, capsys):
     maps = run("--method", "otsu")
     assert sorted(path.name for path in maps.iterdir()) == ["a.png", "b.png", "made_with.json"]

@@ -103,14 +103,15 @@ def objects_of_file(
         if problem:
             found.bad.append(f"{where}: {problem}")
             continue
-        record = matched.get(id_key(entry["image_id"]))
+        image_key, category_key = id_key(entry["image_id"]), id_key(entry["category_id"])
+        record = matched.get(image_key)
         if record is None:
             passed_over += 1
             continue
-        where = f"{where} (image {images[id_key(entry['image_id'])].get('file_name')})"
-        class_id = contiguous[id_key(entry["category_id"])]
+        where = f"{where} (image {images[image_key].get('file_name')})"
+        class_id = contiguous[category_key]
         if class_id is None:
-            name = categories[id_key(entry["category_id"])]["name"]
+            name = categories[category_key]["name"]
             found.bad.append(
                 f"{where}: category {name!r} is not a class of the data set ({', '.join(classes)})"
             )
@@ -142,7 +143,8 @@ def objects_of_records(source: str, records: Sequence[dict], classes: Sequence[s
 
 
 def known_annotations(path: str, data: Mapping) -> list[dict]:
-    """The annotations whose image and category are in the file, by the very ids that these have.
+    """Of the annotations whose image and category are in the file, the very ids that these have,
+    and ``iscrowd``.
 
     Raises:
         InputError: no list of annotations, or two entries of one id.
@@ -150,7 +152,6 @@ def known_annotations(path: str, data: Mapping) -> list[dict]:
     images, categories = _by_id(path, data, "images"), _by_id(path, data, "categories")
     return [
         {
-            **entry,
             "image_id": images[id_key(entry["image_id"])]["id"],
             "category_id": categories[id_key(entry["category_id"])]["id"],
             "iscrowd": is_crowd(entry),
