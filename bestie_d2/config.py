@@ -40,10 +40,10 @@ def _add_input_keys(cfg: CfgNode) -> None:
     # Who makes training examples: a name in bestie_d2.data.MAPPER_REGISTRY, or "" for Detectron2.
     cfg.INPUT.MAPPER = ""
     # Images of more than 8 bits are scaled to 8: which values become black and white. Percentiles
-    # of an image's own values: (0, 100) is from its smallest to its largest; where a few pixels
-    # are much brighter than all others, as in fluorescence microscopy, (1.0, 99.8).
+    # of an image's own values: (0.0, 100.0) is from its smallest to its largest; where more pixels
+    # than one in a thousand are much brighter than all others, (1.0, 99.8) is usual.
     cfg.INPUT.INTENSITY = CfgNode()
-    cfg.INPUT.INTENSITY.PERCENTILES = (0.0, 100.0)
+    cfg.INPUT.INTENSITY.PERCENTILES = (0.1, 99.9)
     # ... or two values for all images, such as (0, 4095) for a 12-bit camera (() = percentiles).
     cfg.INPUT.INTENSITY.RANGE = ()
     cfg.INPUT.BESTIE = CfgNode()

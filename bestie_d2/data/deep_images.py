@@ -26,7 +26,10 @@ WHITE = 255.0
 RGB = 3  # channels
 DARK = 16  # of 0..255: hardly to be told from black
 NEARLY_ALL = 99  # percent of the pixels
-OWN_RANGE = (0.0, 100.0)  # percentiles
+# Percentiles: from the smallest to the largest value, but for one pixel in a thousand at each end,
+# lest a few hot pixels make everything else black. Below a thousand pixels none is left out.
+OWN_RANGE = (0.1, 99.9)
+PERCENT = 100.0
 UNSIGNED_16 = np.iinfo(np.uint16).max
 
 
@@ -50,8 +53,8 @@ class Intensity:
     """Which values become black and white: a fixed range, or percentiles of an image's own.
 
     Attributes:
-        percentiles: lower and upper one, in percent; (0, 100) is from the smallest to the largest
-            value. Where both fall on one value, the image's own range is taken.
+        percentiles: lower and upper one, in percent, each a value that occurs; (0, 100) is from the
+            smallest to the largest. Where both are one value, that range is taken.
         fixed_range: the two values themselves, if given.
     """
 
@@ -65,7 +68,7 @@ class Intensity:
 
     def __post_init__(self) -> None:
         low_high = self.percentiles
-        if not _rises(low_high) or not (low_high[0] >= 0 and low_high[1] <= OWN_RANGE[1]):
+        if not _rises(low_high) or not (low_high[0] >= 0 and low_high[1] <= PERCENT):
             raise InputError(
                 f"INPUT.INTENSITY.PERCENTILES is {low_high}, expected (lower, upper) in 0 to 100, "
                 "such as (1.0, 99.8)"
@@ -90,10 +93,11 @@ class Intensity:
         """The values that become 0 and 255."""
         if self.fixed_range:
             return self.fixed_range
-        if tuple(self.percentiles) != OWN_RANGE:
-            low, high = np.percentile(values, self.percentiles)
-            if low < high:
-                return float(low), float(high)
+        lower, upper = self.percentiles
+        low = np.percentile(values, lower, method="lower")
+        high = np.percentile(values, upper, method="higher")
+        if low < high:
+            return float(low), float(high)
         return float(values.min()), float(values.max())
 
     def scale(self, image: DeepValues) -> np.ndarray:

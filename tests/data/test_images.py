@@ -126,6 +126,20 @@ def test_a_fixed_range_and_percentiles(tmp_path):
     assert grey_of(tmp_path / "b.png", inner) == [[0, 0, 0, 0, 255]]  # its own range
 
 
+def test_a_few_hot_pixels_do_not_make_the_rest_black(tmp_path):
+    """Of 2,000 pixels two at each end are left out; 1 becomes black, 1998 white."""
+    values = np.arange(2000, dtype=np.uint16).reshape(40, 50)
+    values[-1, -1] = 65535
+    Image.fromarray(values).save(tmp_path / "a.png")
+    (first, *_, last) = grey_of(tmp_path / "a.png")
+    assert first[:4] == [0, 0, 0, 0]
+    assert first[-1] == 6  # 48 * 255 / 1997
+    assert last[-3:] == [255, 255, 255]
+    assert last[0] == 249  # 1949 * 255 / 1997
+    whole = ImageReader(intensity=Intensity(percentiles=(0.0, 100.0)))
+    assert grey_of(tmp_path / "a.png", whole)[-1][-2:] == [8, 255]
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_values_that_are_no_numbers(value, tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.array([[0, value]], np.float32))

@@ -45,7 +45,7 @@ def test_how_pictures_are_taken_is_told(check, folder):
     assert count == f"{TOLD}: 3"
     told = "\n".join(lines)
     assert "1 of 5 pictures are 16-bit: they are scaled to 8 bits by the range of each" in told
-    assert "percentiles 0 to 100 (INPUT.INTENSITY.PERCENTILES; .RANGE for a fixed one)" in told
+    assert "percentiles 0.1 to 99.9 (INPUT.INTENSITY.PERCENTILES; .RANGE for a fixed one)" in told
     assert "1 of 5 pictures are turned by their EXIF entry: weak maps and points have to be" in told
     assert "1 of 5 pictures are transparent in places: they are put on white" in told
     printed = check("bestie_shapes", {**BESTIE, "INPUT.INTENSITY.RANGE": "(0, 4095)"})
@@ -98,6 +98,7 @@ def test_detectron2s_own_models_read_the_same_pictures(grouped, check, folder):
     write_truth(folder, (1, 3, [SQUARE]), (11, 7, [SQUARE]), (41, 7, [SQUARE]))
     changes = {**MASKS, "DATALOADER.ASPECT_RATIO_GROUPING": grouped, "DATALOADER.NUM_WORKERS": 0}
     changes |= {"INPUT.FORMAT": "RGB", "SOLVER.IMS_PER_BATCH": 1}
+    changes |= {"INPUT.INTENSITY.PERCENTILES": "(0.0, 100.0)"}
     printed = check("mrcnn_shapes", changes, entry={"annotations": "truth.json"})
     assert "5 of 5 pictures are 16-bit" in "\n".join(lines_under(printed, TOLD))
     as_they_are = {"MIN_SIZE_TRAIN": "(0,)", "MIN_SIZE_TEST": 0, "RANDOM_FLIP": "none"}
