@@ -130,3 +130,12 @@ def test_a_class_that_is_its_own_supercategory_stays(tmp_path, write_json):
         write_json(tmp_path / "tags.json", lists(categories=categories, annotations=[]))
     )
     assert tagged.classes == ["person"]
+
+
+def test_long_ids_stay_what_they_are(tmp_path, write_json):
+    first = 2**60 + 1
+    images = [{"id": first + n, "file_name": f"{n}.png"} for n in range(2)]
+    entry = {"image_id": str(first + 1), "category_id": 1}
+    path = write_json(tmp_path / "tags.json", lists(images=images, annotations=[entry]))
+    found = [(r["image_id"], r["image_classes"]) for r in read_tags(path).records]
+    assert found == [(first, []), (first + 1, [0])]

@@ -17,6 +17,7 @@ from bestie_d2.data.readers import Size
 from bestie_d2.errors import InputError
 
 SHORTEST_POLYGON = 6  # numbers: three corners
+FARTHEST = 1_000_000  # pixels; it walks along every outline, also where that is outside the image
 BOX_NUMBERS = 4  # left, top, width, height
 
 # Compressed counts: a digit of base 32 a character, the last one of a number first.
@@ -63,8 +64,8 @@ def problem_of_mask(mask: object, size: Size) -> str | None:
     for part in mask:
         if len(part) % 2 or len(part) < SHORTEST_POLYGON:
             return f"a polygon of {len(part)} numbers, expected x, y of three corners or more"
-        if not all(map(_is_number, part)):
-            return f"a polygon is {shortened(part)}, expected numbers"
+        if not _are_pixels(part):
+            return f"a polygon is {shortened(part)}, expected pixels"
     return None
 
 
@@ -89,6 +90,13 @@ def _problem_of_runs(mask: Mapping, size: Size) -> str | None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_pixels(values: list) -> bool:
+    """Whether all are numbers that pycocotools draws to; quick for plain ones, nearly all are."""
+    if not {*map(type, values)} <= {int, float} and not all(map(_is_number, values)):
+        return False
+    return all(map(math.isfinite, values)) and max(map(abs, values)) <= FARTHEST
 
 
 def _runs(counts: str | bytes | list[int]) -> np.ndarray | None:
