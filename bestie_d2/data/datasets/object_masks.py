@@ -64,8 +64,10 @@ def problem_of_mask(mask: object, size: Size) -> str | None:
     for part in mask:
         if len(part) % 2 or len(part) < SHORTEST_POLYGON:
             return f"a polygon of {len(part)} numbers, expected x, y of three corners or more"
-        if not _are_pixels(part):
-            return f"a polygon is {shortened(part)}, expected pixels"
+        if not _are_numbers(part):
+            return f"a polygon is {shortened(part)}, expected numbers"
+        if max(map(abs, part)) > FARTHEST:
+            return f"a polygon has a corner at {max(part, key=abs):g}, expected pixels"
     return None
 
 
@@ -92,11 +94,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _are_pixels(values: list) -> bool:
-    """Whether all are numbers that pycocotools draws to; quick for plain ones, nearly all are."""
-    if not {*map(type, values)} <= {int, float} and not all(map(_is_number, values)):
-        return False
-    return all(map(math.isfinite, values)) and max(map(abs, values)) <= FARTHEST
+def _are_numbers(values: list) -> bool:
+    """Whether each is one; quick for plain ones, which nearly all are."""
+    plain = {*map(type, values)} <= {int, float}
+    return all(map(math.isfinite if plain else _is_number, values))
 
 
 def _runs(counts: str | bytes | list[int]) -> np.ndarray | None:
