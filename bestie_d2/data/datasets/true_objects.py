@@ -172,10 +172,11 @@ def known_annotations(path: str, data: Mapping) -> list[dict]:
             **entry,
             "image_id": images[id_key(entry["image_id"])]["id"],
             "category_id": categories[id_key(entry["category_id"])]["id"],
-            "iscrowd": crowd_value(entry),
+            "iscrowd": crowd,
         }
         for entry in annotations_of(path, data)
-        if not _problem_of_references(entry, images, categories) and crowd_value(entry) is not None
+        if not _problem_of_references(entry, images, categories)
+        and (crowd := crowd_value(entry)) is not None
     ]
 
 
