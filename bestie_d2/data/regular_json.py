@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from bestie_d2.errors import InputError
 
 WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")  # "007" and "1.0" are names, not numbers
-CROWD_VALUES = {"1": 1, "true": 1, "1.0": 1, "0": 0, "false": 0, "0.0": 0, "none": 0, "": 0}
+CROWD_VALUES = {  # of ``iscrowd``, as text
+    **dict.fromkeys(("1", "1.0", "true", "yes"), 1),
+    **dict.fromkeys(("0", "0.0", "false", "no", "none", ""), 0),
+}
 ENTRIES = ("annotations", "points")  # the lists whose entries name an image and a category
 ID_KEYS = {"images": "image_id", "categories": "category_id"}  # of the entries
 
@@ -16,33 +19,36 @@ ID_KEYS = {"images": "image_id", "categories": "category_id"}  # of the entries
 def make_regular(path: str, data: dict) -> None:
     """Bring the lists of a file to one form, in place.
 
-    Sizes become whole numbers, ``iscrowd`` 0 or 1. Ids of images and of categories that are all
-    whole numbers, as numbers or as text, become numbers; an entry's ``image_id`` and
-    ``category_id`` become the id that is meant, whichever way it is written.
+    Sizes become whole numbers, ``iscrowd`` 0 or 1 where it says one of them. Ids of images and of
+    categories that are all whole numbers, as numbers or as text, become numbers; an entry's
+    ``image_id`` and ``category_id`` become the id that is meant, whichever way it is written.
 
     Raises:
-        InputError: a size, an id or an ``iscrowd`` that is none, or an id that is there twice.
+        InputError: a size or an id that is none, or an id that is there twice.
     """
     for number, image in enumerate(data.get("images", ())):
         _make_sizes_whole(path, number, image)
     ids = {name: _make_ids_regular(path, name, data.get(name, ())) for name in ID_KEYS}
     for name in ENTRIES:
         entries = data.get(name)
-        for number, entry in enumerate(entries if isinstance(entries, list) else ()):
+        for entry in entries if isinstance(entries, list) else ():
             if isinstance(entry, dict):
                 _make_entry_regular(entry, ids)
-                if entry.get("iscrowd", 0) not in (0, 1):
-                    raise InputError(
-                        f"{path}: {name}[{number}]: 'iscrowd' is {entry['iscrowd']!r}, expected 0 "
-                        "or 1"
-                    )
+
+
+def crowd_value(entry: Mapping) -> int | None:
+    """0 or 1 for ``iscrowd`` as a number, a truth value, a text, or not there; None if unclear."""
+    value = entry.get("iscrowd", 0)
+    if type(value) is int:  # nearly all
+        return value if value in (0, 1) else None
+    return CROWD_VALUES.get(str(value).strip().lower())
 
 
 def whole_number(value: object) -> int | None:
     """128, 128.0, "128" and "128.0" as 128; None for what is no whole number."""
     if type(value) is int:
-        return value  # as a float, ids of many digits would become one
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return value  # as a float, a long one would be another
+    if isinstance(value, bool) or not isinstance(value, (float, str)):
         return None
     try:
         number = float(value)
@@ -108,15 +114,14 @@ def _is_id(value: object) -> bool:
 
 
 def _make_entry_regular(entry: dict, ids: Mapping[str, Mapping]) -> None:
-    """An ``iscrowd`` that means nothing is left as it is."""
     for name, key in ID_KEYS.items():
         value = entry.get(key, entry)
         if value is not entry:
             other = value if type(value) is int or _is_id(value) else repr(value)
             entry[key] = ids[name].get(_id_key(value), other)
-    crowd = entry.get("iscrowd", 0)
-    if type(crowd) is not int:
-        entry["iscrowd"] = CROWD_VALUES.get(str(crowd).strip().lower(), crowd)
+    if type(entry.get("iscrowd", 0)) is not int:
+        crowd = crowd_value(entry)
+        entry["iscrowd"] = entry["iscrowd"] if crowd is None else crowd
     mask = entry.get("segmentation")
     if isinstance(mask, dict) and isinstance(mask.get("size"), list):
         sides = [whole_number(side) for side in mask["size"]]

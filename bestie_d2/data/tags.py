@@ -12,6 +12,7 @@ from bestie_d2.data.readers import (
     load_json,
     passed_over_categories,
 )
+from bestie_d2.data.regular_json import crowd_value
 from bestie_d2.data.table_files import is_table
 from bestie_d2.data.tag_tables import read_table
 from bestie_d2.errors import InputError
@@ -59,7 +60,8 @@ def read_tags(path: str, classes: Sequence[str] | None = None) -> TaggedImages:
 
 def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) -> TaggedImages:
     """:func:`read_tags` of a COCO-style JSON already loaded from ``path``."""
-    entries = data.get("annotations", data.get("points"))
+    name = "annotations" if "annotations" in data else "points"
+    entries = data.get(name)
     if not isinstance(entries, list):
         raise InputError(f"{path}: has neither 'annotations' nor 'points' to take tags from")
     categories = _sorted_categories(path, data["categories"])
@@ -85,7 +87,11 @@ def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) 
             raise InputError(
                 f"{path}: tag with category id {category_id!r}, which is not in 'categories'"
             )
-        crowd = entry.get("iscrowd", 0)
+        crowd = crowd_value(entry)
+        if crowd is None:
+            raise InputError(
+                f"{path}: {name}[{number}]: 'iscrowd' is {entry['iscrowd']!r}, expected 0 or 1"
+            )
         crowds += crowd
         (in_crowds if crowd else tags)[image_id].add(contiguous[category_id])
     records = [

@@ -6,6 +6,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, build_backbone
+from detectron2.solver.build import GradientClipType
 from detectron2.utils.registry import Registry
 
 from bestie_d2.data import MAPPER_REGISTRY
@@ -37,6 +38,7 @@ POSITIVE = (
 )
 OF_WEAK_MAPS = ("BESTIE", "SingleStageWSSS")  # read or write them; a PAM classifier need not
 NOT_NEGATIVE = ("DATALOADER.NUM_WORKERS", "TEST.LABEL_PROGRESS.IMAGES")
+CLIP_TYPES = [kind.value for kind in GradientClipType]
 ODD = {  # key: its smallest value
     "MODEL.BESTIE.REFINEMENT.KERNEL": 3,
     "MODEL.BESTIE.TEST.KERNEL": 3,
@@ -76,8 +78,22 @@ def check_config(cfg: CfgNode) -> None:
         raise InputError(f"INPUT.BESTIE.SCALE_RANGE is {scales}, expected [smallest, largest]")
     if not 0 <= cfg.MODEL.PAM.ALPHA <= 1:
         raise InputError(f"MODEL.PAM.ALPHA is {cfg.MODEL.PAM.ALPHA}, expected 0 to 1")
+    if not cfg.OUTPUT_DIR:
+        raise InputError(f"OUTPUT_DIR is {cfg.OUTPUT_DIR!r}, expected a folder")
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError:
+        raise InputError(
+            f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, expected 'cuda' or 'cpu'"
+        ) from None
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but there is no GPU: use 'cpu'")
+    if cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE not in CLIP_TYPES:
+        known = " or ".join(CLIP_TYPES)
+        raise InputError(
+            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE!r}, expected "
+            f"{known}"
+        )
     if cfg.SOLVER.AMP.DTYPE not in PRECISIONS:
         known = " or ".join(PRECISIONS)
         raise InputError(f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE!r}, expected {known}")

@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 from pycocotools.coco import COCO
 
@@ -60,11 +60,10 @@ def true_coco(dataset_name: str, truth: ObjectsByImage) -> TrueCOCO:
     Args:
         truth: what :func:`load_truth` reads, with crowds.
     """
-    records = {record["image_id"]: record for record in DatasetCatalog.get(dataset_name)}
     metadata = MetadataCatalog.get(dataset_name)
     names = metadata.thing_classes
     own_ids = metadata.get("thing_dataset_id_to_contiguous_id") or {c: c for c in range(len(names))}
-    images = {image_id: number for number, image_id in enumerate(_in_order(records), start=1)}
+    images = {image_id: number for number, image_id in enumerate(_in_order(truth), start=1)}
     annotations = [
         {**item, "image_id": number, "category_id": item["category_id"] + 1}
         for image_id, number in images.items()
@@ -72,20 +71,17 @@ def true_coco(dataset_name: str, truth: ObjectsByImage) -> TrueCOCO:
     ]
     for number, annotation in enumerate(annotations, start=1):
         annotation["id"] = number
-    sizes = {image_id: (r["height"], r["width"]) for image_id, r in records.items()}
     dataset = {
         "info": {},
-        "images": [
-            {"id": number, "height": sizes[image_id][0], "width": sizes[image_id][1]}
-            for image_id, number in images.items()
-        ],
+        # All masks are RLE, which have a size of their own; pycocotools looks at this all the same.
+        "images": [{"id": number, "height": None, "width": None} for number in images.values()],
         "categories": [{"id": n, "name": name} for n, name in enumerate(names, start=1)],
         "annotations": annotations,
     }
     return TrueCOCO(dataset, images, {own: index + 1 for own, index in own_ids.items()})
 
 
-def _in_order(image_ids: Mapping[Hashable, dict]) -> list[Hashable]:
+def _in_order(image_ids: Collection[Hashable]) -> list[Hashable]:
     """As pycocotools has them, for predictions of equal score are ranked by it: by number."""
     numbers = all(isinstance(image_id, int) for image_id in image_ids)
     return sorted(image_ids) if numbers else list(image_ids)

@@ -97,8 +97,8 @@ def read_truth(dataset_name: str) -> Truth:
     """What every figure of a data set is measured with.
 
     The objects come from the COCO file that the metadata names as ``json_file``, or else from the
-    records' ``annotations``. Those without a pixel and those that cannot be used are left
-    out; images that the file does not have are without objects.
+    records' ``annotations``. Those without a pixel, those that cannot be used, and those that are
+    the same as another one are left out; images that the file does not have are without objects.
 
     Raises:
         InputError: the data set is not registered, or comes without any truth; too many objects
@@ -112,11 +112,22 @@ def read_truth(dataset_name: str) -> Truth:
     for record in records:
         image_id, size = record["image_id"], (record["height"], record["width"])
         objects = [_true_object(entry, size) for entry in found.by_image[image_id]]
-        found.by_image[image_id] = [item for item in objects if item is not None]
-        found.without_pixels += objects.count(None)
+        known = [item for item in objects if item is not None]
+        found.by_image[image_id] = _each_once(known)
+        found.without_pixels += len(objects) - len(known)
+        found.repeated += len(known) - len(found.by_image[image_id])
     if found.without_pixels and not any(found.by_image.values()):
         raise InputError(f"{found.source}: none of its {found.total} objects has a pixel")
     return Truth(found.by_image, found.describe())
+
+
+def _each_once(objects: list[dict]) -> list[dict]:
+    """Objects without those of the same class and mask, of which nobody could find the second."""
+    first: dict[tuple, dict] = {}
+    for item in objects:
+        key = (item["category_id"], item["iscrowd"], item["segmentation"]["counts"])
+        first.setdefault(key, item)
+    return list(first.values())
 
 
 def _true_objects(dataset_name: str, records: list[dict]) -> TrueObjects:
@@ -140,13 +151,14 @@ def _true_object(entry: Mapping, size: Size) -> dict | None:
     pixels = int(mask_api.area(rle))
     if pixels == 0:
         return None
-    box = entry.get("bbox")
+    area, box = entry.get("area"), entry.get("bbox")
+    given = is_number(area) and 0 < area <= size[0] * size[1]  # else nobody has measured it
     mode = entry.get("bbox_mode", BoxMode.XYWH_ABS)
     return {
         "category_id": entry["category_id"],
         "segmentation": rle,
         "iscrowd": entry["iscrowd"],
-        "area": entry["area"] if is_number(entry.get("area")) else pixels,
+        "area": area if given else pixels,
         "bbox": (
             BoxMode.convert(list(box), mode, BoxMode.XYWH_ABS)
             if is_box(box)

@@ -7,6 +7,7 @@ import logging
 
 import pytest
 from PIL import Image
+from pycocotools import mask as mask_api
 
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import load_truth
@@ -149,3 +150,53 @@ def test_tags_of_a_table(scene, drawn_truth, tmp_path):
     truth = read_truth(scene(drawn_truth, tags=str(tmp_path / "tags.csv")))
     assert classes(truth.objects) == {1: ALL[2], 2: ALL[1]}
     assert truth.notices == []
+
+
+@pytest.mark.parametrize("area", [0, -4, 1e30])
+def test_areas_that_nobody_has_measured_are_those_of_the_masks(registered, drawn_truth, area):
+    drawn_truth["annotations"][0]["area"] = area
+    assert load_truth(registered(drawn_truth))[1][0]["area"] == 4
+
+
+def test_the_same_object_twice_counts_once_and_is_told(registered, drawn_truth):
+    drawn_truth["annotations"].append({**drawn_truth["annotations"][0], "id": 99})
+    truth = read_truth(registered(drawn_truth))
+    assert classes(truth.objects) == ALL
+    (line,) = truth.notices
+    assert line.endswith("1 object given twice, with the same class and mask, is counted once")
+
+
+@pytest.mark.parametrize("part", [[], [1, 1], [1, 1, 3, 3]])
+def test_points_and_lines_beside_a_polygon_are_passed_over(registered, drawn_truth, part):
+    first = drawn_truth["annotations"][0]
+    first["segmentation"] = [[0, 0, 2, 0, 2, 2, 0, 2], part]
+    truth = read_truth(registered(drawn_truth))
+    assert classes(truth.objects) == ALL
+    assert mask_api.area(truth.objects[1][0]["segmentation"]) == 4
+    assert truth.notices == []
+
+
+def test_a_corner_so_far_away_that_it_cannot_be_drawn(registered, drawn_truth):
+    drawn_truth["annotations"][0]["segmentation"] = [[0, 0, 1e12, 0, 4, 4]]
+    (line,) = read_truth(registered(drawn_truth)).notices
+    assert "a.png): a polygon has a corner at 1e+12, expected pixels" in line
+
+
+def test_an_unknown_crowd_value_leaves_out_its_object_alone(registered, drawn_truth):
+    drawn_truth["annotations"][0]["iscrowd"] = "perhaps"
+    truth = read_truth(registered(drawn_truth))
+    assert classes(truth.objects) == {1: [1, 0], 2: [1, 0]}
+    assert "'iscrowd' is 'perhaps', expected 0 or 1" in truth.notices[0]
+
+
+def test_truth_without_objects_is_told(registered, drawn_truth):
+    (line,) = read_truth(registered({**drawn_truth, "annotations": []})).notices
+    assert line.endswith("truth.json: no object in any image of the set: AP is no number")
+
+
+def test_truth_of_other_images_is_refused(scene, drawn_truth, tags):
+    for number, image in enumerate(drawn_truth["images"]):
+        image |= {"id": f"other {number}", "file_name": f"other_{number}.png"}
+    drawn_truth["annotations"] = []
+    with pytest.raises(InputError, match=r"truth\.json: none of the 2 images of the set is in it"):
+        read_truth(scene(drawn_truth, tags=tags))

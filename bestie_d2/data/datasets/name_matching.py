@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 def id_key(value: object) -> str:
     """What an id is compared by: 1, 1.0 and "1" are the same."""
-    if type(value) is int:
+    if type(value) is int:  # nearly all
         return str(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)

@@ -17,6 +17,7 @@ from bestie_d2.data.readers import Size
 from bestie_d2.errors import InputError
 
 SHORTEST_POLYGON = 6  # numbers: three corners
+FARTHEST = 1_000_000  # pixels; it walks along every outline, also where that is outside the image
 BOX_NUMBERS = 4  # left, top, width, height
 
 # Compressed counts: a digit of base 32 a character, the last one of a number first.
@@ -65,6 +66,8 @@ def problem_of_mask(mask: object, size: Size) -> str | None:
             return f"a polygon of {len(part)} numbers, expected x, y of three corners or more"
         if not _are_numbers(part):
             return f"a polygon is {shortened(part)}, expected numbers"
+        if max(map(abs, part)) > FARTHEST:
+            return f"a polygon has a corner at {max(part, key=abs):g}, expected pixels"
     return None
 
 
@@ -95,6 +98,12 @@ def _are_numbers(values: list) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_numbers(values: list) -> bool:
+    """Whether each is one; quick for plain ones, which nearly all are."""
+    plain = {*map(type, values)} <= {int, float}
+    return all(map(math.isfinite if plain else _is_number, values))
 
 
 def _runs(counts: str | bytes | list[int]) -> np.ndarray | None:

@@ -15,11 +15,12 @@ from reprlib import repr as shortened
 from bestie_d2.data.datasets.name_matching import counted, id_key, match_categories, match_images
 from bestie_d2.data.datasets.object_masks import problem_of_mask
 from bestie_d2.data.readers import UNREADABLE
+from bestie_d2.data.regular_json import crowd_value
 from bestie_d2.errors import InputError
 
 MOST_BAD = 0.1  # of the objects; with more of them that cannot be used, a set is refused
+LINES = (0, 2, 4)  # numbers of polygons of less than three corners
 LISTED = 3  # bad objects that a line names before it only counts
-SPELLED_TRUE = ("1", "true", "yes")  # a crowd, where 'iscrowd' is text
 
 
 @dataclass
@@ -32,6 +33,7 @@ class TrueObjects:
             or 1, and ``segmentation``, ``bbox``, ``area`` as they were given; every image is there.
         bad: a line for each object that cannot be used.
         without_pixels: number of objects without a mask, or with an empty one.
+        repeated: number of objects that are the same as another one, in class and mask.
         notes: lines on images that were passed over, or that the file does not have.
     """
 
@@ -39,11 +41,13 @@ class TrueObjects:
     by_image: dict[Hashable, list[dict]] = field(default_factory=dict)
     bad: list[str] = field(default_factory=list)
     without_pixels: int = 0
+    repeated: int = 0
     notes: list[str] = field(default_factory=list)
 
     @property
     def total(self) -> int:
-        return sum(map(len, self.by_image.values())) + len(self.bad) + self.without_pixels
+        left_out = len(self.bad) + self.without_pixels + self.repeated
+        return sum(map(len, self.by_image.values())) + left_out
 
     def check(self) -> None:
         """Refuse objects of which too many, or all, cannot be used.
@@ -69,6 +73,15 @@ class TrueObjects:
             left_out = counted(self.without_pixels, "object")
             verb = "is" if self.without_pixels == 1 else "are"
             lines.append(f"{self.source}: {left_out} without a pixel {verb} left out")
+        if self.repeated:
+            objects = counted(self.repeated, "object")
+            verb = "is" if self.repeated == 1 else "are"
+            lines.append(
+                f"{self.source}: {objects} given twice, with the same class and mask, {verb} "
+                "counted once"
+            )
+        if not self.total:
+            lines.append(f"{self.source}: no object in any image of the set: AP is no number")
         if self.bad:
             lines.append(
                 f"{self.source}: {len(self.bad)} of {self.total} objects cannot be used and are "
@@ -89,12 +102,17 @@ def objects_of_file(
         root: its image folder, from which the file's names go out.
 
     Raises:
-        InputError: no list of annotations, two entries of one id, or too many objects that cannot
-            be used.
+        InputError: no list of annotations, two entries of one id, no image of the set, or too many
+            objects that cannot be used.
     """
     found = TrueObjects(path, {record["image_id"]: [] for record in records})
     images, categories = _by_id(path, data, "images"), _by_id(path, data, "categories")
     matched, found.notes = match_images(data["images"], records, root)
+    if records and not matched:
+        raise InputError(
+            f"{path}: none of the {counted(len(records), 'image')} of the set is in it, first "
+            f"{records[0]['file_name']}"
+        )
     contiguous = match_categories(data["categories"], classes)
     passed_over = 0
     for number, entry in enumerate(annotations_of(path, data)):
@@ -154,10 +172,11 @@ def known_annotations(path: str, data: Mapping) -> list[dict]:
         {
             "image_id": images[id_key(entry["image_id"])]["id"],
             "category_id": categories[id_key(entry["category_id"])]["id"],
-            "iscrowd": is_crowd(entry),
+            "iscrowd": crowd,
         }
         for entry in annotations_of(path, data)
         if not _problem_of_references(entry, images, categories)
+        and (crowd := crowd_value(entry)) is not None
     ]
 
 
@@ -173,38 +192,34 @@ def annotations_of(path: str, data: Mapping) -> list:
     return annotations
 
 
-def is_crowd(entry: Mapping) -> int:
-    """0 or 1 for ``iscrowd`` as a number, a truth value, a text, or not there."""
-    value = entry.get("iscrowd")
-    if isinstance(value, str):
-        return int(value.strip().lower() in SPELLED_TRUE)
-    return int(bool(value))
-
-
 def is_box(box: object) -> bool:
     """Whether it is four numbers."""
     return isinstance(box, (list, tuple)) and len(box) == 4 and all(map(is_number, box))
 
 
 def is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    plain = type(value) in (int, float)  # nearly all are, and this is quicker
+    number = plain or (isinstance(value, Real) and not isinstance(value, bool))
+    return number and math.isfinite(value)
 
 
 def _add(found: TrueObjects, record: Mapping, entry: Mapping, where: str) -> None:
     """Take an object in if it has a mask."""
     if UNREADABLE in record:
         return  # of unknown size; whoever needs its pixels refuses the image
-    mask = _with_whole_size(entry.get("segmentation"))
+    mask = _without_lines(_with_whole_size(entry.get("segmentation")))
     if _is_empty(mask):
         found.without_pixels += 1
         return
-    problem = problem_of_mask(mask, (record["height"], record["width"]))
+    crowd = crowd_value(entry)
+    if crowd is None:
+        problem = f"'iscrowd' is {shortened(entry['iscrowd'])}, expected 0 or 1"
+    else:
+        problem = problem_of_mask(mask, (record["height"], record["width"]))
     if problem:
         found.bad.append(f"{where}: {problem}")
     else:
-        found.by_image[record["image_id"]].append(
-            {**entry, "segmentation": mask, "iscrowd": is_crowd(entry)}
-        )
+        found.by_image[record["image_id"]].append({**entry, "segmentation": mask, "iscrowd": crowd})
 
 
 def _with_whole_size(mask: object) -> object:
@@ -213,6 +228,14 @@ def _with_whole_size(mask: object) -> object:
     if not isinstance(size, list) or not all(isinstance(s, float) and s.is_integer() for s in size):
         return mask
     return {**mask, "size": [int(side) for side in size]}
+
+
+def _without_lines(mask: object) -> object:
+    """Polygons without those that have no area beside others: points, lines and nothing at all."""
+    if not isinstance(mask, list) or len(mask) == 1:
+        return mask
+    others = [part for part in mask if not isinstance(part, list) or len(part) not in LINES]
+    return others or mask
 
 
 def _is_empty(mask: object) -> bool:
