@@ -169,3 +169,11 @@ def test_a_weak_map_that_was_edited_differs_though_its_size_is_the_same(tmp_path
     assert states_of_data([WEAK_MAPS], cfg, "", "") == before
     (tmp_path / "1.png").write_bytes(b"class 2")
     assert states_of_data([WEAK_MAPS], cfg, "", "") != before
+
+
+def test_a_product_that_is_read_for_the_first_time_is_a_change_before_it_is_made():
+    now = Sources({}, {}, {"bestie": "a"})
+    found = Found({}, {}, {"bestie": "a", "mrcnn": "b"}, True)
+    assert [str(change) for change in now.changes(found, pending=["mrcnn", "bestie_round1"])] == [
+        "product of bestie_round1 was not read, is not made yet"
+    ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 WIDTH = 60  # letters of a value that are printed
 SHOWN = 8  # changes of a stage that are printed, before they are only counted
-NOT_READ = "not read"  # in place of the hash of a product
+NOT_READ, NOT_MADE = "not read", "not made yet"  # in place of the hash of a product
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Sources:
         have any more does not count.
 
         Args:
-            pending: stages whose products are not made yet: theirs are left out.
+            pending: stages whose products are not made yet: theirs are left out, if they were read.
         """
         changes = [] if found.config is None else list(self._of_config(found.config))
         changes += [] if found.data is None else _of_data(self.data, found.data)
@@ -115,10 +115,11 @@ def _of_data(now: Mapping[str, str], before: Mapping[str, str]) -> list[Change]:
 def _of_inputs(
     now: Mapping[str, str], before: Mapping[str, str], pending: Collection[str]
 ) -> list[Change]:
+    now = {**now, **{name: before.get(name, NOT_MADE) for name in pending}}
     return [
         Change(f"product of {name}", before.get(name, NOT_READ), now.get(name, NOT_READ), name)
         for name in {**before, **now}
-        if before.get(name) != now.get(name) and not (name in pending and name in before)
+        if before.get(name) != now.get(name)
     ]
 
 
