@@ -193,6 +193,8 @@ class BestieCheckpointer(DetectionCheckpointer):
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, object]:
         self._resuming = resume and self.has_checkpoint()
+        if self._resuming:
+            self._check_last()
         return super().resume_or_load(path, resume=resume)
 
     def get_checkpoint_file(self) -> str:
@@ -202,6 +204,19 @@ class BestieCheckpointer(DetectionCheckpointer):
             return path
         files = glob.glob(os.path.join(glob.escape(self.save_dir), "model_*.pth"))
         return max(files, key=os.path.getmtime, default=path)  # written before its name is noted
+
+    def _check_last(self) -> None:
+        """Refuse to go on where ``last_checkpoint`` was torn, such as by a full disk."""
+        try:
+            path = self.get_checkpoint_file()
+        except UnicodeDecodeError:
+            path = ""
+        if not os.path.isfile(path):
+            raise InputError(
+                f"{os.path.join(self.save_dir, 'last_checkpoint')}: names "
+                f"{os.path.basename(path)!r}, which is no checkpoint there: write the name of one "
+                "that is whole into it, such as model_0004999.pth, to go on from that"
+            )
 
     def load(self, path: str, *args: object, **kwargs: object) -> dict[str, object]:
         self._path = path

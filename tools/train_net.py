@@ -26,15 +26,22 @@ from bestie_d2.engine.configuration import (  # noqa: E402
     with_trained_weights,
 )
 from bestie_d2.engine.mask_training import check_train_sets  # noqa: E402
-from bestie_d2.engine.one_run import only_run_in  # noqa: E402
+from bestie_d2.engine.one_run import ANOTHER_OUTPUT, only_run_in  # noqa: E402
 from bestie_d2.engine.trainer import Trainer, evaluate  # noqa: E402
+
+OF_ITS_CHECKPOINTS = (
+    "wait until it ends; to evaluate one of its checkpoints meanwhile, give that as MODEL.WEIGHTS, "
+    "and another OUTPUT_DIR"
+)
 
 
 def train_or_evaluate(args: Namespace) -> None:
     """What each process does; one that was spawned starts without our filters."""
     quiet_third_party_warnings()
     cfg = run_config(args)
-    with only_run_in(cfg.OUTPUT_DIR, "OUTPUT_DIR") if comm.is_main_process() else nullcontext():
+    advice = OF_ITS_CHECKPOINTS if args.eval_only else ANOTHER_OUTPUT
+    alone = only_run_in(cfg.OUTPUT_DIR, "OUTPUT_DIR", advice)
+    with alone if comm.is_main_process() else nullcontext():
         if not args.eval_only:
             check_output(cfg.OUTPUT_DIR, resume=args.resume)
         setup_run(cfg, args)

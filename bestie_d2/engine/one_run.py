@@ -22,23 +22,27 @@ from bestie_d2.engine.command_line import make_folder
 from bestie_d2.errors import InputError
 
 LOCK_FILE = ".lock"
+ANOTHER_OUTPUT = "wait until it ends, or choose another output"
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems that have none
 
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def only_run_in(folder: str | os.PathLike, key: str) -> Iterator[None]:
+def only_run_in(
+    folder: str | os.PathLike, key: str, advice: str = ANOTHER_OUTPUT
+) -> Iterator[None]:
     """Be the only run that writes into a folder, which is made if it is not there.
 
     Args:
         key: the option or configuration key that names it.
+        advice: what to do if there is another one.
 
     Raises:
         InputError: another run is working there, or nothing can be written.
     """
     make_folder(folder, key)
-    with _holding(Path(folder, LOCK_FILE), f"{key} {folder}"):
+    with _holding(Path(folder, LOCK_FILE), f"{key} {folder}", advice):
         yield
 
 
@@ -53,14 +57,13 @@ def only_run_for(output: str | os.PathLike, key: str = "--output") -> Iterator[N
 
 
 @contextmanager
-def _holding(path: Path, what: str) -> Iterator[None]:
+def _holding(path: Path, what: str, advice: str = ANOTHER_OUTPUT) -> Iterator[None]:
     lock = FileLock(path, timeout=0, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:
         raise InputError(
-            f"{what}: another run is working there{_details(path)}; wait until it ends, or choose "
-            "another output"
+            f"{what}: another run is working there{_details(path)}; {advice}"
         ) from None
     except (OSError, NotImplementedError) as error:
         number = getattr(error, "errno", errno.ENOSYS)

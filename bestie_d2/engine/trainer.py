@@ -33,6 +33,7 @@ from bestie_d2.modeling.norms import synchronize_batch_norms
 
 POLYNOMIAL = "WarmupPolynomialLR"  # SOLVER.LR_SCHEDULER_NAME of the schedule that we add
 METRICS_FILE = "metrics.json"
+FINAL_CHECKPOINT = "model_final.pth"  # Detectron2's, after the last iteration
 
 
 class Trainer(DefaultTrainer):
@@ -108,6 +109,18 @@ class Trainer(DefaultTrainer):
             write_class_names(self.cfg)
         if self.start_iter > 0:
             self._trainer.read_from(self.build_train_loader(self.cfg, self.start_iter))
+
+    def train(self) -> dict | None:
+        self._save_final()
+        return super().train()
+
+    def _save_final(self) -> None:
+        """Save what a run was killed before, or while, saving: all is trained, and no step is left
+        after which Detectron2 would."""
+        last = os.path.basename(self.checkpointer.get_checkpoint_file())
+        if last and last != FINAL_CHECKPOINT and self.start_iter == self.max_iter:
+            name = FINAL_CHECKPOINT.removesuffix(".pth")
+            self.checkpointer.save(name, iteration=self.max_iter - 1)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):

@@ -7,7 +7,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from bestie_d2.engine.pipeline.data_hash import states_of_data
 from bestie_d2.engine.pipeline.definition import KINDS
-from bestie_d2.engine.pipeline.dependencies import DEPENDENCIES, IMAGES, TAGS
+from bestie_d2.engine.pipeline.dependencies import DEPENDENCIES, IMAGES, TAGS, WEAK_MAPS
 from bestie_d2.engine.pipeline.sources import Found, Sources, described
 
 TRAININGS = ["pam", "wsss", "bestie", "mrcnn", "mrcnn_truth"]
@@ -166,3 +166,23 @@ def test_data_that_differs(states):
     assert states("here", image_classes=[0], height=5)[TAGS] != before[TAGS]
     longer = states("here", b"longer image", image_classes=[0])
     assert (longer[TAGS] == before[TAGS], longer[IMAGES] == before[IMAGES]) == (True, False)
+
+
+def test_a_weak_map_that_was_edited_differs_though_its_size_is_the_same(tmp_path):
+    (tmp_path / "1.png").write_bytes(b"class 1")
+    node = type("Node", (), {"WEAK_MAPS": str(tmp_path)})
+    cfg = type("Cfg", (), {"DATASETS": node})
+    before = states_of_data([WEAK_MAPS], cfg, "", "")
+    (tmp_path / ".DS_Store").touch()
+    (tmp_path / "Thumbs.db").touch()
+    assert states_of_data([WEAK_MAPS], cfg, "", "") == before
+    (tmp_path / "1.png").write_bytes(b"class 2")
+    assert states_of_data([WEAK_MAPS], cfg, "", "") != before
+
+
+def test_a_product_that_is_read_for_the_first_time_is_a_change_before_it_is_made():
+    now = Sources({}, {}, {"bestie": "a"})
+    found = Found({}, {}, {"bestie": "a", "mrcnn": "b"}, True)
+    assert [str(change) for change in now.changes(found, pending=["mrcnn", "bestie_round1"])] == [
+        "product of bestie_round1 was not read, is not made yet"
+    ]

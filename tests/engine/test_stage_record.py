@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from bestie_d2.engine.pipeline.definition import read_pipeline
-from bestie_d2.engine.pipeline.record import StageRecord
+from bestie_d2.engine.pipeline.record import StageRecord, hash_of_product
 from bestie_d2.engine.pipeline.runner import run_pipeline
 from bestie_d2.engine.pipeline.sources import Sources
 from bestie_d2.errors import InputError
 
 SHAPES = Path(__file__).resolve().parents[2] / "configs" / "pipelines" / "shapes.yaml"
 RESULT = {"seconds": 1.0, "figures": {}, "text": ""}
+WHOLE = {"config": {}, "inputs": {}, "versions": {}, **RESULT}
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,9 @@ RESULT = {"seconds": 1.0, "figures": {}, "text": ""}
         ('{"config": "", "inputs": {}, "versions": {}}', "has no 'seconds'"),
         ('{"config": ', "no JSON object"),
         ("[]", "no JSON object"),
+        (json.dumps({**WHOLE, "config": 3}), "'config' is no JSON object"),
+        (json.dumps({**WHOLE, "inputs": []}), "'inputs' is no JSON object"),
+        (json.dumps({**WHOLE, "seconds": "1"}), "'seconds' is no number"),
     ],
 )
 @pytest.mark.parametrize("first", ["cues", ""])
@@ -89,7 +93,7 @@ def test_a_stage_that_made_nothing_is_begun_anew_in_its_place(tmp_path):
     folder = tmp_path / "pam"
     record = StageRecord(str(folder))
     record.begin(sources(SEED=1), resume=False)
-    for name in ("log.txt", "config.yaml", "classes.json"):
+    for name in ("log.txt", "config.yaml", "classes.json", ".cues.json.lock"):
         (folder / name).touch()
     record.set_aside()
     assert (record.kept, record.has_results) == ([], False)
@@ -121,3 +125,13 @@ def test_records_of_older_versions(tmp_path):
     now = sources(SEED=2, **{"SOLVER.BASE_LR": 0.1, "SOLVER.STEPS": [1, 2]})
     assert [str(change) for change in now.changes(record.found)] == ["SEED was 1, is 2"]
     assert record.found.not_compared.endswith("data not compared")
+
+
+def test_looking_at_a_folder_of_maps_does_not_change_it(tmp_path):
+    (tmp_path / "1.png").write_bytes(b"map")
+    before = hash_of_product(str(tmp_path))
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        (tmp_path / name).touch()
+    assert hash_of_product(str(tmp_path)) == before
+    (tmp_path / "1.png").write_bytes(b"pam")
+    assert hash_of_product(str(tmp_path)) != before

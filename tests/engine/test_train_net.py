@@ -96,8 +96,14 @@ def test_a_second_training_in_the_folder_is_refused(trained, run_tool):
     assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("mode", ["--resume", "--eval-only"])
-def test_a_folder_that_another_run_works_in_is_left_alone(mode, trained, run_tool):
+@pytest.mark.parametrize(
+    ("mode", "advice"),
+    [
+        ("--resume", "wait until it ends, or choose another output"),
+        ("--eval-only", "give that as MODEL.WEIGHTS, and another OUTPUT_DIR"),
+    ],
+)
+def test_a_folder_that_another_run_works_in_is_left_alone(mode, advice, trained, run_tool):
     before = sorted(path for path in trained.rglob("*") if path.is_file())
     with only_run_in(trained, "OUTPUT_DIR"):
         done = run_tool("train_net.py", "--config-file", "tiny.yaml", mode)
@@ -105,6 +111,7 @@ def test_a_folder_that_another_run_works_in_is_left_alone(mode, trained, run_too
     assert done.stderr.startswith(
         f"error: OUTPUT_DIR {trained}: another run is working there (process {os.getpid()}, since "
     )
+    assert done.stderr.endswith(f"{advice}\n")
     assert done.stderr.count("\n") == 1
     assert sorted(path for path in trained.rglob("*") if path.is_file()) == before
 

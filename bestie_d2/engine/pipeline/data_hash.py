@@ -1,4 +1,4 @@
-"""What a stage's data is, part by part: lists by content, images and maps by name and size.
+"""What a stage's data is, part by part: lists and maps by content, images by name and size.
 
 Names of folders don't count: data that was only moved is the same.
 """
@@ -16,6 +16,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from bestie_d2.data.paths import expand_path
 from bestie_d2.engine.labeling_runs.fingerprint import hash_of_file
 from bestie_d2.engine.pipeline import dependencies as part
+from bestie_d2.engine.pipeline.record import OF_VIEWERS
 from bestie_d2.errors import InputError
 
 NOT_THERE = "not there"  # in place of a hash: the stage that reads it will say what is wrong
@@ -82,7 +83,7 @@ def _metadata(name: str, key: str) -> str:
 
 
 def _state_of(path: str) -> str:
-    """Hash of a file; names and sizes in a folder; an address as it is."""
+    """Hash of a file, or of the names and contents in a folder; an address as it is."""
     if not path:
         return NONE
     if "://" in path:
@@ -93,8 +94,9 @@ def _state_of(path: str) -> str:
     if not os.path.isdir(path):
         return NOT_THERE
     files = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
+    files = [file for file in files if os.path.basename(file) not in OF_VIEWERS]
     files = [file for file in files if not os.path.basename(file).startswith(".")]
-    rows = sorted((os.path.relpath(file, path), _size_of(file)) for file in files)
+    rows = sorted((os.path.relpath(file, path), hash_of_file(file)) for file in files)
     return f"{len(rows)} files, {_hash(rows)}"
 
 

@@ -113,5 +113,5 @@ def refusal(changed: Mapping[str, Decision], jobs: Mapping[str, StageJob]) -> In
     return InputError(
         f"{what}. To make {'it' if len(names) == 1 else 'them'} and what depends on it anew, add "
         f"--redo {' '.join(names)}: what is there is kept as {kept}. Or put back what "
-        "was changed: nothing was touched"
+        f"was changed: nothing of {'it' if len(names) == 1 else 'them'} was touched"
     )

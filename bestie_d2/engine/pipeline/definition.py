@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bestie_d2.engine.strict_yaml import load_strict_yaml
+from bestie_d2.engine.trainer import FINAL_CHECKPOINT
 from bestie_d2.errors import InputError
 
 POINTS = "points"
 SUPERVISIONS = ("tags", POINTS)
 TEXTS = ("name", "supervision", "output", "train_set", "test_set")
-CHECKPOINT = "model_final.pth"
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class StageKind:
 
 TRAINING = ("config", "weights_from")
 KINDS = {  # in the order in which they run
-    "pam": StageKind(CHECKPOINT, TRAINING),
+    "pam": StageKind(FINAL_CHECKPOINT, TRAINING),
     "cues": StageKind("cues.json", reads=("pam",), needs="pam"),
-    "wsss": StageKind(CHECKPOINT, TRAINING),
+    "wsss": StageKind(FINAL_CHECKPOINT, TRAINING),
     "maps": StageKind("weak_maps", reads=("wsss",), needs="wsss"),
-    "bestie": StageKind(CHECKPOINT, TRAINING, reads=("cues", "maps", "export")),
+    "bestie": StageKind(FINAL_CHECKPOINT, TRAINING, reads=("cues", "maps", "export")),
     "export": StageKind("pseudo_labels.json", ("score_threshold",), ("bestie",), "bestie"),
-    "mrcnn": StageKind(CHECKPOINT, TRAINING, reads=("export",), needs="export"),
-    "mrcnn_truth": StageKind(CHECKPOINT, TRAINING),
+    "mrcnn": StageKind(FINAL_CHECKPOINT, TRAINING, reads=("export",), needs="export"),
+    "mrcnn_truth": StageKind(FINAL_CHECKPOINT, TRAINING),
     "evaluate": StageKind(
         "", reads=("bestie", "mrcnn", "mrcnn_truth"), needs="bestie", reads_all=True
     ),

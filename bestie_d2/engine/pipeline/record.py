@@ -33,7 +33,8 @@ SOURCES = ("config", "inputs")
 WRITTEN = (*SOURCES, "versions", "seconds", "figures", "text")  # in every manifest
 DATA = "data"  # among the inputs of a record of an older version: the hash of all data
 # In the folder of a stage that has made nothing yet, and of one without a checkpoint or label.
-TRACES = {STARTED, FAILED, LOCK_FILE, LOG_FILE, CONFIG_FILE, "classes.json"}
+TRACES = {STARTED, FAILED, LOG_FILE, CONFIG_FILE, "classes.json"}
+OF_VIEWERS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 MEASURED = ("metrics.json", "events.out.tfevents.")
 
 
@@ -92,7 +93,8 @@ class StageRecord:
         """What a run has left, apart from what every run begins with."""
         if not self._folder.is_dir():
             return []
-        return [path.name for path in self._folder.iterdir() if path.name not in TRACES]
+        names = [path.name for path in self._folder.iterdir()]
+        return [name for name in names if name not in TRACES and not name.endswith(LOCK_FILE)]
 
     def next_kept(self) -> Path:
         """Where the folder would be moved."""
@@ -145,11 +147,12 @@ class StageRecord:
 
 
 def hash_of_product(path: str) -> str:
-    """SHA-256 of a file, or of the names and contents of the files in a folder."""
+    """SHA-256 of a file, or of the names and contents of the files in a folder, without those that
+    looking at it leaves there."""
     if not os.path.isdir(path):
         return hash_of_file(path)
     digest = hashlib.sha256()
-    for name in sorted(os.listdir(path)):
+    for name in sorted(set(os.listdir(path)) - OF_VIEWERS):
         digest.update(f"{name}\0{hash_of_product(os.path.join(path, name))}\n".encode())
     return digest.hexdigest()
 
@@ -189,8 +192,12 @@ def _read(path: Path, keys: tuple[str, ...]) -> dict | None:
     if missing:
         raise InputError(f"{path}: has no {missing[0]!r}; {MOVE}")
     for key in ("inputs", DATA, "figures"):
-        if not isinstance(content.get(key) or {}, dict):
+        if not isinstance(content.get(key, {}), dict):
             raise InputError(f"{path}: {key!r} is no JSON object; {MOVE}")
+    if not isinstance(content.get("config", {}), dict | str):  # text: of an older version
+        raise InputError(f"{path}: 'config' is no JSON object; {MOVE}")
+    if not isinstance(content.get("seconds", 0), int | float):
+        raise InputError(f"{path}: 'seconds' is no number; {MOVE}")
     return content
 
 

@@ -86,7 +86,7 @@ class Sources:
         have any more does not count.
 
         Args:
-            pending: stages whose products it reads, but that are not made yet.
+            pending: stages whose products are not made yet: theirs are left out, if they were read.
         """
         changes = [] if found.config is None else list(self._of_config(found.config))
         changes += [] if found.data is None else _of_data(self.data, found.data)
@@ -115,11 +115,11 @@ def _of_data(now: Mapping[str, str], before: Mapping[str, str]) -> list[Change]:
 def _of_inputs(
     now: Mapping[str, str], before: Mapping[str, str], pending: Collection[str]
 ) -> list[Change]:
-    after = {**now, **dict.fromkeys(pending, NOT_MADE)}
+    now = {**now, **{name: before.get(name, NOT_MADE) for name in pending}}
     return [
-        Change(f"product of {name}", before.get(name, NOT_READ), after.get(name, NOT_READ), name)
-        for name in {**before, **after}
-        if before.get(name) != after.get(name) and not (name in pending and name in before)
+        Change(f"product of {name}", before.get(name, NOT_READ), now.get(name, NOT_READ), name)
+        for name in {**before, **now}
+        if before.get(name) != now.get(name)
     ]
 
 

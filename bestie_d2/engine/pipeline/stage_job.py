@@ -105,9 +105,9 @@ def _config(pipeline: Pipeline, stage: str, owner: str) -> CfgNode:
         cfg.defrost()
         cfg.DATASETS.TRAIN = (pipeline.train_set + MASK_SETS.get(entry.kind, ""),)
         cfg.DATASETS.TEST = (pipeline.test_set,)
-        cfg.OUTPUT_DIR = ""
         check_config(cfg)
         check_sides_of_images(cfg)  # not days later, when the stage begins
+        cfg.OUTPUT_DIR = ""
     except InputError as error:
         raise InputError(f"stage {stage}: {error}") from None
     supervision = cfg.MODEL.BESTIE.SUPERVISION

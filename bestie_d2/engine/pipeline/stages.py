@@ -119,7 +119,7 @@ def _extract_cues(job: StageJob) -> Figures:
 def _make_maps(job: StageJob) -> Figures:
     cfg = _with_model(job, "wsss", job.folder)
     train_set = job.pipeline.train_set
-    make_network_maps(cfg, train_set, job.product, MapRecipe(SINGLE_STAGE))
+    make_network_maps(cfg, train_set, job.product, MapRecipe(SINGLE_STAGE), overwrite=True)
     report = check_weak_maps(train_set, job.product)
     _print([report.table(), *report.describe()])
     if report.figures:

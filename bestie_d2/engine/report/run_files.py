@@ -57,8 +57,10 @@ class StageFiles:
         return content if isinstance(content, dict) else {}
 
     def load(self) -> CfgNode:
-        """The configuration with the trained weights; registers the data sets that it names."""
-        return load_config(os.path.join(self.folder, CONFIG_FILE), ["MODEL.WEIGHTS", self.product])
+        """The configuration with the trained weights. The data sets are those that the pipeline
+        registers: this one may name them where they lay before they were moved."""
+        keys = ["MODEL.WEIGHTS", self.product, "DATASETS.CUSTOM", "[]"]
+        return load_config(os.path.join(self.folder, CONFIG_FILE), keys)
 
 
 @dataclass(frozen=True)

@@ -221,3 +221,17 @@ def test_a_report_that_cannot_be_written_is_told(elsewhere):
     Path(elsewhere.output).parent.joinpath("run").touch()
     with pytest.raises(InputError, match=r"output .*run: cannot be made a folder"):
         write_report(elsewhere)
+
+
+def test_pictures_of_data_that_was_moved(finished):
+    config = Path(finished.output, "bestie", "config.yaml")
+    text = config.read_text()
+    moved = re.sub(r"images: \S+", "images: /where/it/was", text)
+    assert moved != text
+    config.write_text(moved)
+    try:
+        html = write_report(finished).read_text(encoding="utf-8")
+    finally:
+        config.write_text(text)
+    assert "already registered" not in html
+    assert "cannot be shown" not in html

@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_pipeline import SHORT, TOOL, raising, shorten
 
 from bestie_d2.engine.one_run import only_run_in
 from bestie_d2.engine.pipeline import stages
+from bestie_d2.weight_files import read_weights
 
 FASTER = (*SHORT, "pam.SOLVER.BASE_LR", "0.5")
 SKIPPED = {"pam": "skip", "cues": "skip"}
@@ -216,3 +218,33 @@ def test_a_second_run_is_refused(out, fails):
     after = contents(out)
     after.pop("report.html")
     assert after == before
+
+
+@pytest.mark.parametrize("left", [None, b"PK\x03\x04 torn"])
+def test_a_kill_while_the_last_checkpoint_was_saved_loses_nothing(left, out, run):
+    run(*FASTER)
+    final, whole = out / "pam" / "model_final.pth", (out / "pam" / "model_final.pth").read_bytes()
+    (out / "pam" / "manifest.json").unlink()
+    final.unlink()
+    if left:
+        final.write_bytes(left)
+    (out / "pam" / "last_checkpoint").write_text("model_0000003.pth")  # of the last iteration too
+    assert run(*FASTER)[0]["pam"] == "resume"
+    saved, before = (read_weights(str(path)) for path in (final, out / "pam" / "model_0000003.pth"))
+    assert saved["iteration"] == before["iteration"] == 3
+    assert all(torch.equal(saved["model"][key], before["model"][key]) for key in before["model"])
+    assert len(whole) == pytest.approx(final.stat().st_size, rel=0.01)
+
+
+def test_a_torn_note_of_the_last_checkpoint_is_told(out, fails, run):
+    (out / "pam" / "manifest.json").unlink()
+    for torn in (b"", b"\xff"):
+        (out / "pam" / "last_checkpoint").write_bytes(torn)
+        _, line = fails(*FASTER)
+        assert line == (
+            "error: stage pam: out/pam/last_checkpoint: names '', which is no checkpoint there: "
+            "write the name of one that is whole into it, such as model_0004999.pth, to go on from "
+            "that"
+        )
+    (out / "pam" / "last_checkpoint").write_text("model_0000001.pth")
+    assert run(*FASTER)[0]["pam"] == "resume"

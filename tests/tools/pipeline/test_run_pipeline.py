@@ -15,6 +15,8 @@ import pytest
 import torch
 from tiny_pipeline import KILLED, PIPELINE, STAGES, TOOL, states_of
 
+from bestie_d2.data.weak_labels import MADE_WITH
+
 
 def _manifest(project: Path, stage: str) -> dict:
     return json.loads((project / "out" / stage / "manifest.json").read_text())
@@ -146,6 +148,17 @@ def test_a_kill_at_the_end_of_any_stage_changes_no_result(finished, run, project
         after = _manifest(project, stage)
         assert after["figures"] == before[stage]["figures"]
         assert after["inputs"] == before[stage]["inputs"]  # what they made is the same to the byte
+
+
+def test_maps_that_were_interrupted_before_the_data_was_moved(finished, run, project):
+    folder = project / "out" / "maps"
+    (folder / "manifest.json").unlink()
+    (folder / "weak_maps").rename(folder / "weak_maps.parts")
+    settings = folder / "weak_maps.parts" / MADE_WITH
+    elsewhere = {**json.loads(settings.read_text()), "images and tags": "with other paths"}
+    settings.write_text(json.dumps(elsewhere))
+    states, _ = run("--until", "bestie")  # the maps are the same again
+    assert states == dict.fromkeys(STAGES[:5], "skip") | {"maps": "resume"}
 
 
 def test_a_lost_product_is_made_again(finished, run, project):
