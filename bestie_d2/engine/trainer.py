@@ -135,7 +135,13 @@ class Trainer(DefaultTrainer):
     def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer):
         if cfg.SOLVER.LR_SCHEDULER_NAME == POLYNOMIAL:
             return build_polynomial_schedule(cfg, optimizer)
-        return super().build_lr_scheduler(cfg, optimizer)
+        try:
+            return super().build_lr_scheduler(cfg, optimizer)
+        except ValueError as error:
+            raise InputError(
+                f"SOLVER.LR_SCHEDULER_NAME is {cfg.SOLVER.LR_SCHEDULER_NAME!r}, expected "
+                f"{POLYNOMIAL} or one of Detectron2's ({error})"
+            ) from None
 
     @classmethod
     def build_evaluator(

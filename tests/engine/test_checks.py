@@ -28,6 +28,7 @@ RLE = {"size": [4, 4], "counts": "013000000"}
     [
         ("SOLVER.MAX_ITER", "0", "SOLVER.MAX_ITER is 0, expected more than 0"),
         ("SOLVER.IMS_PER_BATCH", "-1", "more than 0"),
+        ("SOLVER.HEAD_LR_FACTOR", "0", "SOLVER.HEAD_LR_FACTOR is 0.0, expected more than 0"),
         ("INPUT.BESTIE.CROP_SIZE", "0", "more than 0"),
         ("INPUT.BESTIE.CROP_SIZE", "None", "is None, expected more than 0"),
         ("MODEL.WSSS.TEST.SIZE_DIVISIBILITY", "0", "more than 0"),

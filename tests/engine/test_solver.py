@@ -11,6 +11,7 @@ from bestie_d2.engine.solver import (
     build_sgd,
     parameter_groups,
 )
+from bestie_d2.engine.trainer import Trainer
 from bestie_d2.errors import InputError
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "Base-BESTIE.yaml"
@@ -32,6 +33,15 @@ def test_linear_warm_up_then_polynomial_decay():
     assert rates[5] == pytest.approx(base * (0.001 + (end_of_warm_up - 0.001) * 0.5))
     for step in (10, 50, 99):
         assert rates[step] == pytest.approx(base * (1 - step / 100) ** 0.9)
+
+
+def test_an_unknown_schedule_is_told():
+    cfg = load_config("", ["SOLVER.LR_SCHEDULER_NAME", "Foo"])
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    with pytest.raises(
+        InputError, match=r"^SOLVER\.LR_SCHEDULER_NAME is 'Foo', expected WarmupPoly"
+    ):
+        Trainer.build_lr_scheduler(cfg, optimizer)
 
 
 def test_the_released_schedule():
