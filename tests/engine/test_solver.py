@@ -38,9 +38,7 @@ def test_linear_warm_up_then_polynomial_decay():
 def test_an_unknown_schedule_is_told():
     cfg = load_config("", ["SOLVER.LR_SCHEDULER_NAME", "Foo"])
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    with pytest.raises(
-        InputError, match=r"^SOLVER\.LR_SCHEDULER_NAME is 'Foo', expected Warm"
-    ):
+    with pytest.raises(InputError, match=r"^SOLVER\.LR_SCHEDULER_NAME is 'Foo', expected Warm"):
         Trainer.build_lr_scheduler(cfg, optimizer)
 
 
