@@ -238,13 +238,13 @@ def test_a_kill_while_the_last_checkpoint_was_saved_loses_nothing(left, out, run
 
 def test_a_torn_note_of_the_last_checkpoint_is_told(out, fails, run):
     (out / "pam" / "manifest.json").unlink()
-    for torn in (b"", b"\xff"):
+    for torn, name in ((b"\xff", ""), (b"model_00", "model_00")):
         (out / "pam" / "last_checkpoint").write_bytes(torn)
         _, line = fails(*FASTER)
         assert line == (
-            "error: stage pam: out/pam/last_checkpoint: names '', which is no checkpoint there: "
-            "write the name of one that is whole into it, such as model_0004999.pth, to go on from "
-            "that"
+            f"error: stage pam: out/pam/last_checkpoint: names '{name}', which is no checkpoint "
+            "there: write the name of one that is whole into it, such as model_0004999.pth, to go "
+            "on from that"
         )
     (out / "pam" / "last_checkpoint").write_text("model_0000001.pth")
     assert run(*FASTER)[0]["pam"] == "resume"
