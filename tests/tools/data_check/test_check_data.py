@@ -94,14 +94,15 @@ def test_mask_rcnn(check, folder):
         '{"size": [40, 60], "counts": "0"}': "its mask is [40, 60], its image [40, 61] (height",
     }
     masks = [json.loads(mask) for mask in bad]
-    write_truth(folder, *((1, 3, mask) for mask in (*masks, [])), *[(1, 3, [SQUARE])] * 30, CROWD)
+    good = [(1, 3, [[2, 2, 12 + n, 2, 12 + n, 12, 2, 12]]) for n in range(30)]
+    write_truth(folder, *((1, 3, mask) for mask in (*masks, [])), *good, CROWD)
     printed = check("mrcnn_shapes", MASKS, entry=entry)
     _, empty, told = lines_under(printed, "true objects")
     assert empty == f"{folder}/truth.json: 1 object without a pixel is left out"
     assert told.startswith(f"{folder}/truth.json: 3 of 35 objects cannot be used and are left out")
     for number, reason in enumerate(bad.values()):
         assert f"annotations[{number}] (image fünf.png): {reason}" in told
-    write_truth(folder, *((1, 3, mask) for mask in masks), *[(1, 3, [SQUARE])] * 20, CROWD)
+    write_truth(folder, *((1, 3, mask) for mask in masks), *good[:20], CROWD)
     printed = check("mrcnn_shapes", MASKS, entry=entry, code=2)
     assert f"{folder}/truth.json: 3 of 24 objects cannot be used: annotations[0] (im" in printed
     write_truth(folder, CROWD)
