@@ -31,6 +31,7 @@ RESNET_HEAD_NAMES = (
 )
 VGG_FEATURES = "features."  # of torchvision's VGG and of the released PAM classifier
 PAM_ALIAS = re.compile(r"^layer\d_conv\d\.")  # its second names for the same tensors
+CHECKPOINTS = "model_*.pth"  # in OUTPUT_DIR
 LISTED = 5  # keys that an error names before it only counts
 
 
@@ -202,7 +203,7 @@ class BestieCheckpointer(DetectionCheckpointer):
         path = super().get_checkpoint_file()
         if not os.path.isdir(path):
             return path
-        files = glob.glob(os.path.join(glob.escape(self.save_dir), "model_*.pth"))
+        files = glob.glob(os.path.join(glob.escape(self.save_dir), CHECKPOINTS))
         return max(files, key=os.path.getmtime, default=path)  # written before its name is noted
 
     def _check_last(self) -> None:

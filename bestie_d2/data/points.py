@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from bestie_d2.data.readers import Size
 from bestie_d2.errors import InputError
 
 GIVEN_SCORE = 1.0  # score of a point that a person gave
@@ -15,7 +16,6 @@ SMALLEST_SIDE = 8  # pixels: on smaller images points within 0 to 1 are nothing 
 PERCENT = 100.0
 FEWEST_WHOLE = 4  # points at 0 and 1 alone that are taken for parts of the sides
 
-Size = tuple[int, int]  # (height, width)
 Cue = tuple[float, float, int, float]  # x, y, class, score: the order of files
 
 

@@ -24,6 +24,6 @@ def remarks_of(dataset_name: str) -> list[str]:
     return list(_remarks.get(dataset_name, ()))
 
 
-def log_once(line: str) -> None:
+def log_once(line: str, level: int = logging.INFO) -> None:
     """Log a line the first time: a set is read several times in a run."""
-    log_first_n(logging.INFO, line, name=logger.name, key="message")
+    log_first_n(level, line, name=logger.name, key="message")

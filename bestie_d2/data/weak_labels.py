@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from bestie_d2.data.cue_files import read_cues_of_records
+from bestie_d2.data.images import PNG_SIGNATURE
 from bestie_d2.data.map_classes import check_maps_hold_classes
 from bestie_d2.data.names import label_name, label_path, missing
 from bestie_d2.data.paths import expand_path
@@ -22,7 +23,6 @@ from bestie_d2.trained_classes import classes_in, compare_classes
 WEAK_MAP_SUFFIX = ".png"
 MADE_WITH = "made_with.json"  # in a folder of maps of ours: the settings that they were made with
 CUE_SCORE_THRESHOLD = 0.7  # the released recipe's: cues above it are used in training
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_SIZE = struct.Struct(">8x8xII")  # signature, length and name of the first chunk; width, height
 
 logger = logging.getLogger(__name__)

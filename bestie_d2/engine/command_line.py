@@ -27,6 +27,12 @@ def input_error_line(error: BaseException) -> str | None:
     return text if isinstance(error, InputError) else None
 
 
+def reason_of(error: BaseException) -> str:
+    """What went wrong, in a line."""
+    text = " ".join((input_error_line(error) or str(error)).split())
+    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
+
+
 def make_folder(folder: str | os.PathLike, key: str) -> None:
     """Make an output folder, with those above it, unless it is there.
 

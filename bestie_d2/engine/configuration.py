@@ -15,6 +15,7 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 import bestie_d2.modeling  # noqa: F401 (registers the architectures that a configuration names)
+from bestie_d2.checkpoint import CHECKPOINTS
 from bestie_d2.config import add_bestie_config
 from bestie_d2.data import register_custom_datasets
 from bestie_d2.engine.checks import check_config
@@ -25,7 +26,6 @@ from bestie_d2.errors import InputError
 
 BASE = "_BASE_"
 WEIGHTS = "MODEL.WEIGHTS"
-CHECKPOINTS = "model_*.pth"  # in OUTPUT_DIR
 MODEL_ZOO = "model_zoo://"  # a _BASE_ out of the installed Detectron2's own configurations
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from bestie_d2.data.datasets.true_objects import is_box
+from bestie_d2.data.datasets.object_masks import is_box
 from bestie_d2.engine.class_names import check_class_names
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import num_classes, num_classes_key

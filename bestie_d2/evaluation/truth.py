@@ -9,19 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
-from detectron2.utils.logger import log_first_n
 from pycocotools import mask as mask_api
 from torch import Tensor
 
-from bestie_d2.data.datasets.true_objects import (
-    TrueObjects,
-    is_box,
-    is_number,
-    objects_of_file,
-    objects_of_records,
-)
+from bestie_d2.data.datasets.object_masks import is_box, is_number
+from bestie_d2.data.datasets.true_objects import TrueObjects, objects_of_file, objects_of_records
 from bestie_d2.data.datasets.weak import EVALUATOR_TYPE
 from bestie_d2.data.readers import IMAGE_LISTS, Size, load_json
+from bestie_d2.data.remarks import log_once
 from bestie_d2.data.weak_labels import check_readable
 from bestie_d2.errors import InputError
 
@@ -69,7 +64,7 @@ def load_truth(dataset_name: str, *, crowds: bool = False) -> ObjectsByImage:
     """
     truth = read_truth(dataset_name)
     for line in truth.notices:
-        log_first_n(logging.WARNING, line, name=logger.name, key="message")
+        log_once(line, logging.WARNING)
     return truth.objects if crowds else without_crowds(dataset_name, truth.objects)
 
 

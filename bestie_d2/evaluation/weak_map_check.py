@@ -155,9 +155,9 @@ def check_weak_maps(dataset_name: str, folder: str, *, keep_missing: bool = Fals
     except InputError as error:
         report.unusable.append(str(error))
     counts = 0
-    for record in tqdm(records, desc="reading", unit="map", leave=False):
+    pairs = zip(records, tqdm(paths, desc="reading", unit="map", leave=False), strict=True)
+    for record, path in pairs:
         size = (record["height"], record["width"])
-        path = weak_map_path(folder, record)
         if keep_missing and not os.path.exists(path):
             continue
         try:

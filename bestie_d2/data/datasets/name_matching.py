@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import posixpath
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
+
+from bestie_d2.data.names import portable, stem_of
 
 
 def id_key(value: object) -> str:
@@ -81,11 +81,11 @@ def _by_name(images: Sequence[Mapping], records: Sequence[dict], root: str) -> d
     free: dict[str, list[dict]] = {}
     for record in records:
         if id(record) not in taken:
-            free.setdefault(_stem(_path_key(record["file_name"])), []).append(record)
-    stems = Counter(_stem(path) for key, path in paths.items() if key not in matched)
+            free.setdefault(stem_of(_path_key(record["file_name"])), []).append(record)
+    stems = Counter(stem_of(path) for key, path in paths.items() if key not in matched)
     for key, path in paths.items():
-        alike = free.get(_stem(path), []) if key not in matched else []
-        if len(alike) != 1 or stems[_stem(path)] != 1:
+        alike = free.get(stem_of(path), []) if key not in matched else []
+        if len(alike) != 1 or stems[stem_of(path)] != 1:
             alike = [record for record in alike if id_key(record["image_id"]) == key]
         if alike:
             matched[key] = alike[0]
@@ -99,11 +99,7 @@ def _paths_of(file_name: str, root: str) -> Iterator[str]:
 
 
 def _path_key(path: str) -> str:
-    return posixpath.normpath(unicodedata.normalize("NFC", path.strip().replace("\\", "/")))
-
-
-def _stem(path: str) -> str:
-    return PurePosixPath(path).stem
+    return posixpath.normpath(portable(path.strip()))
 
 
 def counted(count: int, what: str) -> str:

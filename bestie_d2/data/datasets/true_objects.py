@@ -6,10 +6,8 @@ cannot be used is left out and told, as long as it is little.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from reprlib import repr as shortened
 
 from bestie_d2.data.datasets.name_matching import counted, id_key, match_categories, match_images
@@ -190,17 +188,6 @@ def annotations_of(path: str, data: Mapping) -> list:
     if not isinstance(annotations, list):
         raise InputError(f"{path}: has no list 'annotations' at the top level")
     return annotations
-
-
-def is_box(box: object) -> bool:
-    """Whether it is four numbers."""
-    return isinstance(box, (list, tuple)) and len(box) == 4 and all(map(is_number, box))
-
-
-def is_number(value: object) -> bool:
-    plain = type(value) in (int, float)  # nearly all are, and this is quicker
-    number = plain or (isinstance(value, Real) and not isinstance(value, bool))
-    return number and math.isfinite(value)
 
 
 def _add(found: TrueObjects, record: Mapping, entry: Mapping, where: str) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
-from detectron2.utils.logger import log_first_n
 from pycocotools import mask as mask_api
 
 from bestie_d2.data.datasets.true_objects import known_annotations, objects_of_file
@@ -17,14 +16,12 @@ from bestie_d2.data.images import image_size
 from bestie_d2.data.names import located, name_records, without_suffix
 from bestie_d2.data.paths import expand_path
 from bestie_d2.data.readers import IMAGE_LISTS, UNREADABLE, load_json
-from bestie_d2.data.remarks import keep_remarks
+from bestie_d2.data.remarks import keep_remarks, log_once
 from bestie_d2.data.tags import TaggedImages, read_tags, tags_from_coco
 from bestie_d2.errors import InputError
 
 EVALUATOR_TYPE = "bestie"
 PATH_KEYS = ("images", "points", "tags", "cues", "weak_maps", "annotations")
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -204,7 +201,7 @@ def _add_annotations(tagged: TaggedImages, data: Mapping, dataset: WeakDataset) 
         dataset.annotations, data, tagged.records, tagged.classes, dataset.images
     )
     if found.bad:
-        log_first_n(logging.WARNING, found.describe()[-1], name=logger.name, key="message")
+        log_once(found.describe()[-1], logging.WARNING)
     for record in tagged.records:
         record["annotations"] = [_as_trained(entry) for entry in found.by_image[record["image_id"]]]
 

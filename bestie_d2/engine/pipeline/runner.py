@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
-from bestie_d2.engine.command_line import input_error_line
+from bestie_d2.engine.command_line import reason_of
 from bestie_d2.engine.one_run import only_run_in
 from bestie_d2.engine.pipeline.decision import (
     CHANGED,
@@ -176,7 +176,8 @@ def _run(job: StageJob, decision: Decision, after_failure: Callable[[], None]) -
             with logging_to(job.folder):
                 figures = run_stage(job)
         except BaseException as error:
-            record.fail(_line_of(error))
+            interrupted = isinstance(error, KeyboardInterrupt)
+            record.fail(INTERRUPTED if interrupted else reason_of(error))
             after_failure()
             raise
         seconds = round(time.monotonic() - start, 1)
@@ -189,11 +190,3 @@ def _run(job: StageJob, decision: Decision, after_failure: Callable[[], None]) -
             figures=figures.values,
             text=figures.text,
         )
-
-
-def _line_of(error: BaseException) -> str:
-    """What stopped a stage, in a line."""
-    if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED
-    reason = input_error_line(error) or " ".join(str(error).split())
-    return reason if isinstance(error, InputError) else f"{type(error).__name__}: {reason}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from bestie_d2.engine.command_line import reason_of
 from bestie_d2.engine.report.page import paragraph
-from bestie_d2.errors import InputError
 
 Item = TypeVar("Item")
 
@@ -36,9 +36,3 @@ def attempt_each(
 
         problems += attempt(add, name(item))
     return built, problems
-
-
-def reason_of(error: Exception) -> str:
-    """What went wrong, in a line."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"

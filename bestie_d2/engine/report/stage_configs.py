@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from detectron2.config import CfgNode
 
+from bestie_d2.engine.command_line import reason_of
 from bestie_d2.engine.pipeline.definition import Pipeline
 from bestie_d2.engine.pipeline.stage_job import StageJob
-from bestie_d2.engine.report.attempts import reason_of
 from bestie_d2.errors import InputError
 
 
