@@ -18,6 +18,8 @@ from hypothesis import settings
 
 from bestie_d2.data.datasets import weak
 
+pytest_plugins = ["tiny_project"]
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_VARIABLE = "BESTIE_D2_SHARED"
 

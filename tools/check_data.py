@@ -14,11 +14,11 @@ quiet_third_party_warnings()
 import argparse  # noqa: E402
 import os  # noqa: E402
 
+from bestie_d2.checks.check_data import check_data  # noqa: E402
 from bestie_d2.engine.command_line import run_tool  # noqa: E402
 from bestie_d2.engine.configuration import load_config  # noqa: E402
-from bestie_d2.engine.data_check.check import check_data  # noqa: E402
-from bestie_d2.engine.data_check.drawing import draw_data  # noqa: E402
 from bestie_d2.errors import InputError  # noqa: E402
+from bestie_d2.pictures.taught import draw_data  # noqa: E402
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -14,11 +14,11 @@ import argparse  # noqa: E402
 
 from detectron2.data import DatasetCatalog, MetadataCatalog  # noqa: E402
 
+from bestie_d2.checks.weak_maps import check_weak_maps  # noqa: E402
 from bestie_d2.data import expand_path  # noqa: E402
 from bestie_d2.engine.command_line import run_tool  # noqa: E402
 from bestie_d2.engine.configuration import load_config  # noqa: E402
 from bestie_d2.errors import InputError  # noqa: E402
-from bestie_d2.evaluation.weak_map_check import check_weak_maps  # noqa: E402
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -15,13 +15,13 @@ import os  # noqa: E402
 
 from detectron2.data import DatasetCatalog  # noqa: E402
 
-from bestie_d2.engine.checks import check_config  # noqa: E402
-from bestie_d2.engine.class_names import check_trained_classes  # noqa: E402
+from bestie_d2.checks.class_names import check_trained_classes  # noqa: E402
+from bestie_d2.checks.config import check_config  # noqa: E402
 from bestie_d2.engine.command_line import run_tool  # noqa: E402
 from bestie_d2.engine.configuration import load_config, with_trained_weights  # noqa: E402
-from bestie_d2.engine.pictures import draw_predictions  # noqa: E402
 from bestie_d2.engine.trainer import load_trained_model  # noqa: E402
 from bestie_d2.errors import InputError  # noqa: E402
+from bestie_d2.pictures.predictions import draw_predictions  # noqa: E402
 
 
 def main() -> None:

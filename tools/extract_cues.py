@@ -16,18 +16,18 @@ quiet_third_party_warnings()
 import argparse  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-from bestie_d2.engine.checks import check_config  # noqa: E402
+from bestie_d2.checks.config import check_config  # noqa: E402
 from bestie_d2.engine.command_line import run_tool  # noqa: E402
 from bestie_d2.engine.configuration import load_config, with_trained_weights  # noqa: E402
-from bestie_d2.engine.labeling_runs.cue_extraction import (  # noqa: E402
+from bestie_d2.errors import InputError  # noqa: E402
+from bestie_d2.evaluation.cue_summary import compare_summaries  # noqa: E402
+from bestie_d2.pictures.cues import draw_cue_pictures  # noqa: E402
+from bestie_d2.runs.cue_extraction import (  # noqa: E402
     CueSource,
     count_for_alphas,
     extract_cue_file,
     with_alpha,
 )
-from bestie_d2.engine.labeling_runs.cue_pictures import draw_cue_pictures  # noqa: E402
-from bestie_d2.errors import InputError  # noqa: E402
-from bestie_d2.evaluation.cue_summary import compare_summaries  # noqa: E402
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -23,16 +23,16 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
+from bestie_d2.checks.config import check_config
+from bestie_d2.checks.weak_maps import check_weak_maps
 from bestie_d2.data import ImageReader
 from bestie_d2.data.deep_images import OWN_RANGE, Intensity
-from bestie_d2.engine.checks import check_config
 from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config, with_trained_weights
-from bestie_d2.engine.labeling_runs import network_maps
-from bestie_d2.engine.labeling_runs.threshold_maps import References, ThresholdMaps, find_images
 from bestie_d2.errors import InputError
-from bestie_d2.evaluation.weak_map_check import check_weak_maps
 from bestie_d2.labeling.thresholds import METHODS, POLARITIES, ForegroundRecipe
+from bestie_d2.runs import network_maps
+from bestie_d2.runs.threshold_maps import References, ThresholdMaps, find_images
 from bestie_d2.structures import IGNORE_INDEX
 
 # Options that only one kind of method takes.

@@ -25,9 +25,9 @@ import sys  # noqa: E402
 from functools import partial  # noqa: E402
 
 from bestie_d2.engine.command_line import run_tool  # noqa: E402
-from bestie_d2.engine.pipeline.definition import Pipeline, read_pipeline  # noqa: E402
-from bestie_d2.engine.pipeline.runner import run_pipeline, table  # noqa: E402
-from bestie_d2.engine.report import report_path, write_report  # noqa: E402
+from bestie_d2.pipeline.definition import Pipeline, read_pipeline  # noqa: E402
+from bestie_d2.pipeline.runner import run_pipeline, table  # noqa: E402
+from bestie_d2.report import report_path, write_report  # noqa: E402
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -17,7 +17,8 @@ from detectron2.config import CfgNode  # noqa: E402
 from detectron2.engine import default_argument_parser, launch  # noqa: E402
 from detectron2.utils import comm  # noqa: E402
 
-from bestie_d2.engine.checks import check_processes, check_test_sets  # noqa: E402
+from bestie_d2.checks.config import check_processes, check_test_sets  # noqa: E402
+from bestie_d2.checks.mask_sets import check_train_sets  # noqa: E402
 from bestie_d2.engine.command_line import run_tool  # noqa: E402
 from bestie_d2.engine.configuration import (  # noqa: E402
     check_output,
@@ -25,9 +26,8 @@ from bestie_d2.engine.configuration import (  # noqa: E402
     setup_run,
     with_trained_weights,
 )
-from bestie_d2.engine.mask_training import check_train_sets  # noqa: E402
-from bestie_d2.engine.one_run import ANOTHER_OUTPUT, only_run_in  # noqa: E402
 from bestie_d2.engine.trainer import Trainer, evaluate  # noqa: E402
+from bestie_d2.storage.locks import ANOTHER_OUTPUT, only_run_in  # noqa: E402
 
 OF_ITS_CHECKPOINTS = (
     "wait until it ends; to evaluate one of its checkpoints meanwhile, give that as MODEL.WEIGHTS, "

@@ -1,8 +1,12 @@
 """Data sets, readers of weak labels, and what turns records into training examples."""
 
-from bestie_d2.data.cue_files import read_cues
 from bestie_d2.data.datasets import register_custom_datasets, register_weak_dataset
 from bestie_d2.data.images import ImageReader
+from bestie_d2.data.labels.cue_files import read_cues
+from bestie_d2.data.labels.readers import read_weak_sem_seg
+from bestie_d2.data.labels.tagged_records import load_tagged_records
+from bestie_d2.data.labels.tags import read_tags
+from bestie_d2.data.labels.weak_labels import attach_weak_labels, load_weak_records
 from bestie_d2.data.mappers import (
     MAPPER_REGISTRY,
     DetectionMapper,
@@ -11,10 +15,6 @@ from bestie_d2.data.mappers import (
     WeakInstanceMapper,
 )
 from bestie_d2.data.paths import expand_path
-from bestie_d2.data.readers import read_weak_sem_seg
-from bestie_d2.data.tagged_records import load_tagged_records
-from bestie_d2.data.tags import read_tags
-from bestie_d2.data.weak_labels import attach_weak_labels, load_weak_records
 
 __all__ = [
     "MAPPER_REGISTRY",

@@ -28,9 +28,9 @@ from bestie_d2.data.deep_images import (
     read_deep_tiff,
 )
 from bestie_d2.data.image_traits import BLACK, DEPTH, FIRST_OF_SEVERAL, ON_WHITE, TURNED
+from bestie_d2.data.labels.readers import Size
 from bestie_d2.data.names import missing
 from bestie_d2.data.orientation import SIDEWAYS, UNTURNED, orientation_of, turned
-from bestie_d2.data.readers import Size
 from bestie_d2.data.tiff_head import SIGNATURES, read_tiff_head, refuse_pages
 from bestie_d2.errors import InputError
 

@@ -7,8 +7,8 @@ from typing import BinaryIO
 
 from tifffile import TiffFile, TiffPage
 
+from bestie_d2.data.labels.readers import Size
 from bestie_d2.data.orientation import EXIF_ORIENTATION, ORIENTATIONS, UNTURNED
-from bestie_d2.data.readers import Size
 from bestie_d2.errors import InputError
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

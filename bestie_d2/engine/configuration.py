@@ -15,14 +15,14 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 import bestie_d2.modeling  # noqa: F401 (registers the architectures that a configuration names)
-from bestie_d2.checkpoint import CHECKPOINTS
+from bestie_d2.checks.config import check_config
 from bestie_d2.config import add_bestie_config
 from bestie_d2.data import register_custom_datasets
-from bestie_d2.engine.checks import check_config
 from bestie_d2.engine.command_line import make_folder
 from bestie_d2.engine.config_keys import key_value_pairs, set_keys
 from bestie_d2.engine.strict_yaml import load_strict_yaml
 from bestie_d2.errors import InputError
+from bestie_d2.weights.checkpoint import CHECKPOINTS
 
 BASE = "_BASE_"
 WEIGHTS = "MODEL.WEIGHTS"

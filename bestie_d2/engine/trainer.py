@@ -18,10 +18,9 @@ from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from torch import nn
 
-from bestie_d2.checkpoint import BestieCheckpointer
+from bestie_d2.checks.class_names import check_trained_classes, classes_of, write_class_names
+from bestie_d2.checks.config import check_test_sets
 from bestie_d2.data import DetectionMapper, EvaluationMapper
-from bestie_d2.engine.checks import check_test_sets
-from bestie_d2.engine.class_names import check_trained_classes, classes_of, write_class_names
 from bestie_d2.engine.interrupt import SaveOnInterrupt
 from bestie_d2.engine.label_progress import LabelProgressHook
 from bestie_d2.engine.solver import build_adam, build_polynomial_schedule, build_sgd
@@ -30,6 +29,7 @@ from bestie_d2.engine.training_data import build_training_loader
 from bestie_d2.engine.training_step import TrainingStep, autocast_dtype
 from bestie_d2.errors import InputError
 from bestie_d2.modeling.norms import synchronize_batch_norms
+from bestie_d2.weights.checkpoint import BestieCheckpointer
 
 POLYNOMIAL = "WarmupPolynomialLR"  # SOLVER.LR_SCHEDULER_NAME of the schedule that we add
 METRICS_FILE = "metrics.json"

@@ -10,13 +10,13 @@ import numpy as np
 from pycocotools import mask as mask_api
 from tabulate import tabulate
 
-from bestie_d2.evaluation.voc_instance import PERCENT
-from bestie_d2.labeling.quality import (
+from bestie_d2.evaluation.label_quality import (
     TRUE_POSITIVE_IOU,
     UNMATCHED,
     LabelQuality,
     match_labels,
 )
+from bestie_d2.evaluation.voc_instance import PERCENT
 
 BINS = 10  # of the score histogram, from 0 to 1
 BAR = 40  # characters of its longest bar

@@ -14,9 +14,10 @@ from PIL import Image
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
-from bestie_d2.data import load_tagged_records, load_weak_records, tags
+from bestie_d2.data import load_tagged_records, load_weak_records
 from bestie_d2.data.datasets.coco import register_coco
 from bestie_d2.data.datasets.coco_points import write_coco_points
+from bestie_d2.data.labels import tags
 from bestie_d2.engine.detectron2_seam import build_coco_evaluator
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import VOCInstanceEvaluator

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bestie_d2.data.datasets.object_map import ObjectMap, inner_point, object_numbers
-from bestie_d2.data.datasets.staging import staged
 from bestie_d2.errors import InputError
+from bestie_d2.storage.atomic import staged
 
 NUMBERS = np.array([[9, 9, 255, 0], [9, 255, 4, 4]], np.uint8)
 

@@ -8,8 +8,8 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from bestie_d2.data import load_tagged_records, register_custom_datasets, register_weak_dataset
-from bestie_d2.engine.labeling_runs.labeling_run import records_to_label
 from bestie_d2.errors import InputError
+from bestie_d2.runs.labeling_run import records_to_label
 
 IMAGES = [
     {"id": 7, "file_name": "a.png", "height": 2, "width": 3},

@@ -14,8 +14,8 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 from torch.utils.data import DataLoader
 
+from bestie_d2.checks.config import check_config
 from bestie_d2.engine import training_step
-from bestie_d2.engine.checks import check_config
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.engine.solver import build_adam, build_sgd
 from bestie_d2.engine.training_step import TrainingStep, autocast_dtype

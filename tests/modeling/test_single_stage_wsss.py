@@ -12,7 +12,6 @@ from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-from bestie_d2.checkpoint import BestieCheckpointer
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
 from bestie_d2.modeling.heads.wsss import GlobalCueInjection, StochasticGate
@@ -23,6 +22,7 @@ from bestie_d2.modeling.wsss_maps import (
     suppress_background,
 )
 from bestie_d2.ops.pamr import refine_masks
+from bestie_d2.weights.checkpoint import BestieCheckpointer
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SHAPES = str(CONFIGS / "wsss_shapes.yaml")

@@ -10,10 +10,10 @@ import torch
 from detectron2.modeling import build_model
 from reference_vectors import read_outputs, read_state, ruled_input
 
-from bestie_d2.checkpoint import BestieCheckpointer, load_released_bestie, load_released_pam
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
 from bestie_d2.labeling.cues import activation_maps
+from bestie_d2.weights.checkpoint import BestieCheckpointer, load_released_bestie, load_released_pam
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 NETWORKS = {

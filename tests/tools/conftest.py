@@ -23,7 +23,7 @@ TAGS = [[3], [3, 7], [7], [], [7]]
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tools!r})
-from bestie_d2.evaluation.result_shards import ShardWriter
+from bestie_d2.storage.results import ShardWriter
 whole, count = ShardWriter.append, 0
 def append(self, image_id, result):
     global count

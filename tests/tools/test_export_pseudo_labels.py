@@ -16,7 +16,7 @@ from PIL import Image
 from pycocotools import mask as mask_api
 
 from bestie_d2.engine.configuration import load_config
-from bestie_d2.evaluation.coco_writer import PseudoLabelWriter
+from bestie_d2.runs.coco_writer import PseudoLabelWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "export_pseudo_labels.py"

@@ -14,8 +14,8 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from bestie_d2.engine.configuration import load_config
-from bestie_d2.engine.one_run import only_run_for
-from bestie_d2.evaluation.cue_writer import CueWriter
+from bestie_d2.runs.cue_writer import CueWriter
+from bestie_d2.storage.locks import only_run_for
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "extract_cues.py"

@@ -12,8 +12,8 @@ from functools import lru_cache
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from bestie_d2.data.datasets.weak import EVALUATOR_TYPE
-from bestie_d2.data.remarks import keep_remarks, log_once
-from bestie_d2.data.tags import TaggedImages, read_tags
+from bestie_d2.data.labels.remarks import keep_remarks, log_once
+from bestie_d2.data.labels.tags import TaggedImages, read_tags
 from bestie_d2.errors import InputError
 
 COCO_FOLDER = "coco"

@@ -11,10 +11,10 @@ from pathlib import Path
 from PIL import Image
 from pycocotools import mask as mask_api
 
-from bestie_d2.colors import index_palette
-from bestie_d2.data.cue_files import GIVEN_SCORE
 from bestie_d2.data.datasets.object_map import ObjectMap
 from bestie_d2.data.datasets.voc import VOC_CLASSES, voc_image_id
+from bestie_d2.data.labels.cue_files import GIVEN_SCORE
+from bestie_d2.pictures.colors import index_palette
 
 CATEGORIES = [{"id": index + 1, "name": name} for index, name in enumerate(VOC_CLASSES)]
 

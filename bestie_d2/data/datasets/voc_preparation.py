@@ -10,7 +10,6 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from bestie_d2.data.datasets.sbd import read_sbd_objects, sbd_instances
-from bestie_d2.data.datasets.staging import staged
 from bestie_d2.data.datasets.voc import (
     CENTER_POINTS,
     CLASS_MAPS,
@@ -32,6 +31,7 @@ from bestie_d2.data.datasets.voc_sources import (
 )
 from bestie_d2.data.images import image_size
 from bestie_d2.errors import InputError
+from bestie_d2.storage.atomic import staged
 
 XML, MASKS = TAG_SOURCES = ("xml", "masks")
 IMAGE_FOLDERS = {CENTER_POINTS: write_points, CLASS_MAPS: write_class_map}  # a file an image

@@ -14,7 +14,7 @@ from bestie_d2.data.datasets.voc import (
     voc_file,
     voc_list,
 )
-from bestie_d2.data.weak_labels import check_present
+from bestie_d2.data.labels.weak_labels import check_present
 from bestie_d2.errors import InputError
 
 TRAIN_OBJECTS = "objects in train"

@@ -14,8 +14,8 @@ from torch import Tensor
 from bestie_d2.data.augmentation import build_tag_augmentations
 from bestie_d2.data.deep_images import Intensity
 from bestie_d2.data.images import ImageReader
+from bestie_d2.data.labels.tagged_records import load_tagged_records
 from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
-from bestie_d2.data.tagged_records import load_tagged_records
 from bestie_d2.model_keys import num_classes
 
 

@@ -13,13 +13,13 @@ from detectron2.data import transforms as T
 from bestie_d2.data.augmentation import build_training_augmentations
 from bestie_d2.data.deep_images import Intensity
 from bestie_d2.data.images import ImageReader
-from bestie_d2.data.instance_labels import attach_instance_labels, move_instance_map
+from bestie_d2.data.labels.instance_labels import attach_instance_labels, move_instance_map
+from bestie_d2.data.labels.point_places import check_given_points
+from bestie_d2.data.labels.readers import read_weak_sem_seg
+from bestie_d2.data.labels.weak_labels import load_weak_records
 from bestie_d2.data.mappers.image_tags import tags_as_mask
 from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
 from bestie_d2.data.paths import expand_path
-from bestie_d2.data.point_places import check_given_points
-from bestie_d2.data.readers import read_weak_sem_seg
-from bestie_d2.data.weak_labels import load_weak_records
 from bestie_d2.labeling.pseudo_labels import (
     find_pseudo_labels,
     pseudo_labels_of_map,

@@ -13,9 +13,9 @@ import pytest
 import torch
 from tiny_pipeline import SHORT, TOOL, raising, shorten
 
-from bestie_d2.engine.one_run import only_run_in
-from bestie_d2.engine.pipeline import stages
-from bestie_d2.weight_files import read_weights
+from bestie_d2.pipeline import stages
+from bestie_d2.storage.locks import only_run_in
+from bestie_d2.weights.files import read_weights
 
 FASTER = (*SHORT, "pam.SOLVER.BASE_LR", "0.5")
 SKIPPED = {"pam": "skip", "cues": "skip"}
@@ -24,7 +24,7 @@ CHANGED = "SOLVER.BASE_LR was 0.002, is 0.5"
 # Runs the tool, and dies between moving a finished stage aside and beginning it anew.
 DIES_BETWEEN = """
 import os, runpy, signal, sys
-from bestie_d2.engine.pipeline.record import StageRecord
+from bestie_d2.pipeline.record import StageRecord
 set_aside = StageRecord.set_aside
 def set_aside_and_die(self):
     set_aside(self)

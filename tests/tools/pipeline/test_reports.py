@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from tiny_pipeline import SHORT, raising, shorten
 
-from bestie_d2.engine.one_run import only_run_in
-from bestie_d2.engine.pipeline import stages
-from bestie_d2.engine.pipeline.record import StageRecord
-from bestie_d2.engine.pipeline.sources import Sources
 from bestie_d2.errors import InputError
+from bestie_d2.pipeline import stages
+from bestie_d2.pipeline.record import StageRecord
+from bestie_d2.pipeline.sources import Sources
+from bestie_d2.storage.locks import only_run_in
 
 
 @pytest.fixture(scope="module", autouse=True)

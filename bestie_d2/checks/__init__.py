@@ -1,0 +1,1 @@
+"""What a run would refuse, told before it starts; and what check_data reports."""

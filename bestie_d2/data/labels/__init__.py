@@ -1,0 +1,1 @@
+"""Readers of weak labels, by format."""

@@ -1,0 +1,132 @@
+"""Instances to learn from that were labeled beforehand, such as those that BESTIE exported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from numbers import Real
+
+import numpy as np
+from detectron2.data import transforms as T
+from pycocotools import mask as mask_api
+
+from bestie_d2.data.datasets.object_masks import check_mask
+from bestie_d2.data.labels.readers import IMAGE_LISTS, Size, category_indices, load_json
+from bestie_d2.data.names import LabelNames, label_name, without_suffix
+from bestie_d2.errors import InputError
+from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
+
+LABEL_LISTS = {**IMAGE_LISTS, "annotations": ("image_id", "category_id", "segmentation")}
+BYTE_INSTANCES = IGNORE_INDEX - 1  # that a map of bytes can hold: 0 is no instance, 255 padding
+BYTE = 256
+MAX_INSTANCES = BYTE * BYTE - 2  # of two bytes; 65535 is padding
+
+
+@dataclass(frozen=True)
+class InstanceLabels:
+    """The instances of an image.
+
+    Attributes:
+        classes: ``0..C-1`` of each.
+        rles: compressed RLE of each mask.
+    """
+
+    classes: list[int] = field(default_factory=list)
+    rles: list[dict] = field(default_factory=list)
+
+    def draw(self, size: Size) -> np.ndarray:
+        """(H, W) map of the instances, 1 and on, uint8 or, if they are more than 254, uint16; a
+        later one covers an earlier one."""
+        dtype = np.uint8 if len(self.rles) <= BYTE_INSTANCES else np.uint16
+        drawn = np.full(size, BACKGROUND_INDEX, dtype=dtype)
+        for number, rle in enumerate(self.rles, start=1):
+            drawn[mask_api.decode(rle).astype(bool)] = number
+        return drawn
+
+
+def move_instance_map(instance_map: np.ndarray, transforms: T.TransformList) -> np.ndarray:
+    """An (H, W) map of instances moved with its image, as a weak map is; of the same type.
+
+    Padding is what a weak map is padded with, in each byte. Transforms take other types than bytes
+    by other rules, so that a map of two bytes is moved byte by byte.
+    """
+    if instance_map.dtype == np.uint8:
+        return transforms.apply_segmentation(instance_map)
+    high, low = (
+        transforms.apply_segmentation(part.astype(np.uint8)).astype(np.uint16)
+        for part in np.divmod(instance_map, BYTE)
+    )
+    return high * BYTE + low
+
+
+def attach_instance_labels(records: list[dict], path: str, classes: Sequence[str]) -> list[dict]:
+    """Copies of the records with ``instance_labels``, none for an image without an instance.
+
+    Args:
+        path: COCO JSON with compressed RLE masks; the better its ``score``, the later an instance
+            is drawn, without one before all others. Images are matched by their label names.
+        classes: names of the data set's classes, in contiguous order.
+
+    Raises:
+        InputError: the file is none; an image, a category, a mask or a score of an entry is none,
+            or not of the data set.
+    """
+    by_name = {label_name(record): record for record in records}
+    data = load_json(path, LABEL_LISTS)
+    contiguous = category_indices(path, data, classes)
+    names = _names_by_id(path, data["images"], records)
+    if not any(name in by_name for name in names.values()):
+        raise InputError(f"instance labels {path}: none of the data set's images is in it")
+    labels = {name: InstanceLabels() for name in by_name}
+    for number, entry in enumerate(data["annotations"]):
+        _check_entry(f"instance labels {path}: annotations[{number}]", entry, names, contiguous)
+    for entry in sorted(data["annotations"], key=_score):
+        name = names[entry["image_id"]]
+        if name is None:
+            continue  # an image of another data set
+        _check_mask(path, entry, by_name[name])
+        labels[name].classes.append(contiguous[entry["category_id"]])
+        labels[name].rles.append(entry["segmentation"])
+    for name, found in labels.items():
+        if len(found.rles) > MAX_INSTANCES:
+            raise InputError(
+                f"instance labels {path}: {by_name[name]['file_name']} has {len(found.rles)} of "
+                f"them, at most {MAX_INSTANCES} in a picture can be told apart"
+            )
+    return [{**record, "instance_labels": labels[name]} for name, record in by_name.items()]
+
+
+def _names_by_id(
+    path: str, images: Sequence[Mapping], records: Sequence[Mapping]
+) -> dict[int | str, str | None]:
+    """The label name of each image of a file by its id; None for those of other data sets."""
+    files = [without_suffix(image["file_name"]) for image in images]
+    matched, twice = LabelNames.of_records(records).match(files)
+    if twice is not None:
+        raise InputError(f"instance labels {path}: two images are called {twice!r}")
+    return dict(zip((image["id"] for image in images), matched, strict=True))
+
+
+def _score(entry: Mapping) -> float:
+    return entry.get("score", 0.0)
+
+
+def _check_entry(where: str, entry: Mapping, images: Mapping, categories: Mapping) -> None:
+    score = _score(entry)
+    if not isinstance(score, Real) or not isfinite(score):
+        raise InputError(f"{where}: 'score' is {score!r}, expected a number")
+    if entry["image_id"] not in images:
+        raise InputError(f"{where}: image id {entry['image_id']!r} is not in 'images'")
+    if entry["category_id"] not in categories:
+        raise InputError(f"{where}: category id {entry['category_id']!r} is not in 'categories'")
+
+
+def _check_mask(path: str, entry: Mapping, record: Mapping) -> None:
+    mask, size = entry["segmentation"], (record["height"], record["width"])
+    if not isinstance(mask, dict) or not isinstance(mask.get("counts"), str):
+        raise InputError(
+            f"instance labels {path}: a mask of image {entry['image_id']} is no compressed "
+            "run-length encoding"
+        )
+    check_mask(f"instance labels {path}: {record['file_name']}", mask, size)

@@ -1,0 +1,170 @@
+"""Readers of image tags, and with them of a data set's images and classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from bestie_d2.data.labels.readers import (
+    BACKGROUND,
+    IMAGE_LISTS,
+    category_indices,
+    load_json,
+    passed_over_categories,
+)
+from bestie_d2.data.labels.regular_json import crowd_value
+from bestie_d2.data.labels.table_files import is_table
+from bestie_d2.data.labels.tag_tables import read_table
+from bestie_d2.errors import InputError
+
+
+@dataclass(frozen=True)
+class TaggedImages:
+    """The images of a data set with their tags.
+
+    Attributes:
+        records: a dict an image: ``file_name`` as the file has it, ``image_id``, ``image_classes``
+            (sorted contiguous class ids), and ``height``, ``width`` where the file states them.
+        classes: class names in contiguous order.
+        category_ids: the data set's own id of each class.
+        remarks: lines on what was passed over, or read in another way than is usual.
+    """
+
+    records: list[dict]
+    classes: list[str]
+    category_ids: list[int]
+    remarks: list[str] = field(default_factory=list)
+
+
+def read_tags(path: str, classes: Sequence[str] | None = None) -> TaggedImages:
+    """Read image tags from a COCO-style JSON or a table (CSV, TSV; ``file_name,tag;tag`` a line).
+
+    A JSON needs ``images``, ``categories`` and ``annotations`` or ``points`` with ``image_id`` and
+    ``category_id``; boxes and masks are not looked at, and crowd regions (``iscrowd``) give no tag.
+    A category without annotations that is the parent of others, or the background, is no class,
+    unless ``classes`` names it. What tables may look like:
+    :func:`bestie_d2.data.labels.tag_tables.read_table`; their images are numbered from 1.
+
+    Args:
+        classes: names in the contiguous order wanted; without it that is the order of category
+            ids (JSON) or of names (table).
+
+    Raises:
+        InputError: unreadable file, a table that can be read in two ways, or a tag that is no
+            category.
+    """
+    if is_table(path):
+        return _tags_of_table(path, classes)
+    return tags_from_coco(path, load_json(path, IMAGE_LISTS), classes)
+
+
+def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) -> TaggedImages:
+    """:func:`read_tags` of a COCO-style JSON already loaded from ``path``."""
+    name = "annotations" if "annotations" in data else "points"
+    entries = data.get(name)
+    if not isinstance(entries, list):
+        raise InputError(f"{path}: has neither 'annotations' nor 'points' to take tags from")
+    categories = _sorted_categories(path, data["categories"])
+    passed_over = [c for c in passed_over_categories(data) if c["name"] not in (classes or ())]
+    names = [category["name"] for category in categories if category not in passed_over]
+    if classes is not None and sorted(classes) != sorted(names):
+        raise InputError(
+            f"{path}: its categories ({', '.join(names)}) are not the classes asked for "
+            f"({', '.join(classes)})"
+        )
+    classes = list(classes or names)
+    contiguous = category_indices(path, data, classes)
+    tags: dict[int | str, set[int]] = {image["id"]: set() for image in data["images"]}
+    in_crowds: dict[int | str, set[int]] = {image_id: set() for image_id in tags}
+    crowds = 0
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise InputError(f"{path}: entry {number} of its tags is {entry!r}, expected an object")
+        image_id, category_id = entry.get("image_id"), entry.get("category_id")
+        if image_id not in tags:
+            raise InputError(f"{path}: image id {image_id!r} is not in 'images'")
+        if category_id not in contiguous:
+            raise InputError(
+                f"{path}: tag with category id {category_id!r}, which is not in 'categories'"
+            )
+        crowd = crowd_value(entry)
+        if crowd is None:
+            raise InputError(
+                f"{path}: {name}[{number}]: 'iscrowd' is {entry['iscrowd']!r}, expected 0 or 1"
+            )
+        crowds += crowd
+        (in_crowds if crowd else tags)[image_id].add(contiguous[category_id])
+    records = [
+        {"file_name": image["file_name"], "image_id": image["id"]}
+        | {key: image[key] for key in ("height", "width") if key in image}
+        | {"image_classes": sorted(tags[image["id"]])}
+        for image in data["images"]
+    ]
+    losing = sum(bool(in_crowds[image_id] - found) for image_id, found in tags.items())
+    remarks = [
+        *_on_passed_over(path, passed_over),
+        *_on_spelling(path, classes),
+        *_on_crowds(path, crowds, losing, len(tags)),
+    ]
+    ids = {index: category_id for category_id, index in contiguous.items()}
+    return TaggedImages(records, classes, [ids[index] for index in range(len(classes))], remarks)
+
+
+def _on_passed_over(path: str, categories: Sequence[dict]) -> list[str]:
+    return [
+        f"{path}: category {category['name']!r} is no class: "
+        + (
+            ""
+            if category["name"] in BACKGROUND
+            else "it is the parent (supercategory) of others, and "
+        )
+        + "no image has it"
+        for category in categories
+    ]
+
+
+def _on_spelling(path: str, classes: Sequence[str]) -> list[str]:
+    """Lines on classes that may be meant to be one; their ids say that they are two."""
+    first: dict[str, str] = {}
+    pairs = [(first.setdefault(" ".join(name.split()).casefold(), name), name) for name in classes]
+    return [
+        f"{path}: the categories {one!r} and {other!r} differ by letter case or blanks alone, and "
+        "are two classes"
+        for one, other in pairs
+        if one != other
+    ]
+
+
+def _on_crowds(path: str, crowds: int, losing: int, images: int) -> list[str]:
+    """A line where images lose a tag."""
+    if not losing:
+        return []
+    return [
+        f"{path}: {crowds} annotations are crowds (iscrowd) and give no tag; by that {losing} of "
+        f"{images} images lose one"
+    ]
+
+
+def _sorted_categories(path: str, categories: Sequence[dict]) -> list[dict]:
+    """By id; the ids are whole numbers or texts, and like the names all different."""
+    ids = [category["id"] for category in categories]
+    names = [str(category["name"]) for category in categories]
+    if {type(category_id) for category_id in ids} not in ({int}, {str}, set()):
+        raise InputError(f"{path}: the ids of its categories are {ids}, expected whole numbers")
+    for what, values in (("id", ids), ("name", names)):
+        if len(set(values)) < len(values):
+            shown = ", ".join(map(str, values))
+            raise InputError(f"{path}: two categories have the same {what} ({shown})")
+    return sorted(categories, key=lambda category: category["id"])
+
+
+def _tags_of_table(path: str, classes: Sequence[str] | None) -> TaggedImages:
+    table = read_table(path, classes)
+    contiguous = {name: index for index, name in enumerate(table.classes)}
+    records = [
+        {"file_name": name, "image_id": number}
+        | {"image_classes": sorted({contiguous[tag] for tag in tags})}
+        for number, (name, tags) in enumerate(table.tags.items(), start=1)
+    ]
+    ids = list(range(1, len(table.classes) + 1))
+    return TaggedImages(records, table.classes, ids, table.remarks)

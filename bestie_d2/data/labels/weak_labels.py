@@ -1,0 +1,207 @@
+"""Weak labels for the records of a data set: the semantic map and the cues of each image."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import struct
+from collections.abc import Mapping, Sequence
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from bestie_d2.data.images import PNG_SIGNATURE
+from bestie_d2.data.labels.cue_files import read_cues_of_records
+from bestie_d2.data.labels.map_classes import check_maps_hold_classes
+from bestie_d2.data.labels.readers import UNREADABLE, Size
+from bestie_d2.data.names import label_name, label_path, missing
+from bestie_d2.data.paths import expand_path
+from bestie_d2.errors import InputError
+from bestie_d2.structures import PointCues
+from bestie_d2.weights.class_names import classes_in, compare_classes
+
+WEAK_MAP_SUFFIX = ".png"
+MADE_WITH = "made_with.json"  # in a folder of maps of ours: the settings that they were made with
+CUE_SCORE_THRESHOLD = 0.7  # the released recipe's: cues above it are used in training
+PNG_SIZE = struct.Struct(">8x8xII")  # signature, length and name of the first chunk; width, height
+
+logger = logging.getLogger(__name__)
+
+
+def load_weak_records(
+    name: str,
+    *,
+    num_classes: int,
+    weak_maps: str = "",
+    cues: str = "",
+    score_threshold: float = CUE_SCORE_THRESHOLD,
+) -> list[dict]:
+    """The records of a registered data set with their weak labels attached.
+
+    Args:
+        name: a registered data set.
+        num_classes: C of the model.
+        weak_maps, cues: paths that replace the registered ones unless empty; ``~`` and ``$VAR``
+            are expanded.
+        score_threshold: only cues that score above it are kept.
+
+    Raises:
+        InputError: an unknown name, no path of weak maps or cues, or what
+            :func:`attach_weak_labels` raises.
+    """
+    if name not in DatasetCatalog:
+        raise InputError(f"data set {name!r} is not registered; see DATASETS.CUSTOM")
+    records = DatasetCatalog.get(name)
+    weak_maps, cues = weak_label_paths(name, weak_maps=weak_maps, cues=cues)
+    return attach_weak_labels(
+        records,
+        weak_maps=weak_maps,
+        cues=cues,
+        classes=MetadataCatalog.get(name).thing_classes,
+        num_classes=num_classes,
+        score_threshold=score_threshold,
+    )
+
+
+def weak_label_paths(name: str, *, weak_maps: str = "", cues: str = "") -> tuple[str, str]:
+    """The folder of weak maps and the cues of a registered data set.
+
+    Args:
+        weak_maps, cues: paths that replace the registered ones unless empty.
+
+    Raises:
+        InputError: the data set is registered without them, and no other path is given.
+    """
+    metadata = MetadataCatalog.get(name)
+    paths = {
+        "WEAK_MAPS": expand_path(weak_maps) or metadata.get("weak_maps"),
+        "CUES": expand_path(cues) or metadata.get("cues"),
+    }
+    for key, path in paths.items():
+        if not path:
+            raise InputError(f"data set {name!r} is registered without them: set DATASETS.{key}")
+    return paths["WEAK_MAPS"], paths["CUES"]
+
+
+def weak_map_path(folder: str, record: Mapping) -> str:
+    """Where the weak map of a record's image is, or would be."""
+    return label_path(folder, record, WEAK_MAP_SUFFIX)
+
+
+def attach_weak_labels(
+    records: list[dict],
+    *,
+    weak_maps: str,
+    cues: str,
+    classes: Sequence[str],
+    num_classes: int,
+    score_threshold: float = CUE_SCORE_THRESHOLD,
+) -> list[dict]:
+    """Copies of the records with ``sem_seg_file_name`` and ``cues`` (:class:`PointCues`).
+
+    Everything that needs no pixel to be read is checked here, before training starts.
+
+    Args:
+        weak_maps: folder of ``<label name>.png``.
+        cues: cue or point file, or the folder of text files; given points score 1.
+        classes: names of the data set's classes, in contiguous order.
+        num_classes: C of the model.
+        score_threshold: only cues that score above it are kept.
+
+    Raises:
+        InputError: no image, another number of classes, a missing image or map, a map of another
+            size than its image, maps of nothing but 0 and 255, or cues that can't be read or are of
+            none of the images.
+    """
+    if not records:
+        raise InputError("the data set has no images")
+    check_classes(classes, num_classes)
+    if not os.path.isdir(weak_maps):
+        raise InputError(f"weak maps {weak_maps}: no such folder")
+    check_map_classes(weak_maps, classes)
+    maps = [weak_map_path(weak_maps, record) for record in records]
+    check_present("image", [record["file_name"] for record in records])
+    check_readable(records)
+    check_present("weak map", maps)
+    check_maps_hold_classes(weak_maps, maps)
+    sizes = [(record["height"], record["width"]) for record in records]
+    for path, size in zip(maps, sizes, strict=True):
+        _check_map_size(path, size)
+    by_name = _read_cues_of(cues, classes, records)
+    labelled = []
+    for record, path in zip(records, maps, strict=True):
+        points = by_name.get(label_name(record), PointCues.empty())
+        points = points[points.scores > score_threshold]
+        labelled.append({**record, "sem_seg_file_name": path, "cues": points})
+    return labelled
+
+
+def check_classes(classes: Sequence[str], num_classes: int) -> None:
+    """Refuse a data set of another number of classes than the model's."""
+    if len(classes) != num_classes:
+        raise InputError(
+            f"the model has {num_classes} classes, the data set {len(classes)} "
+            f"({', '.join(classes)}): set the model's number of classes to {len(classes)}"
+        )
+
+
+def check_map_classes(weak_maps: str, classes: Sequence[str]) -> None:
+    """Refuse a folder of weak maps that says it was made with other classes.
+
+    Maps by other programs say nothing and are taken as they are.
+    """
+    path = os.path.join(weak_maps, MADE_WITH)
+    try:
+        with open(path, encoding="utf-8") as file:
+            settings = json.load(file)
+    except (OSError, ValueError):
+        return
+    made = classes_in(settings, path) if isinstance(settings, dict) else None
+    if made is not None:
+        compare_classes(f"of the weak maps in {weak_maps}", made, "the data set", classes)
+
+
+def check_readable(records: Sequence[dict]) -> None:
+    """Refuse records of which any has an image that could not be opened for its size."""
+    for record in records:
+        if UNREADABLE in record:
+            raise InputError(record[UNREADABLE])
+
+
+def check_present(what: str, paths: list[str]) -> None:
+    """Refuse paths of which any is no file."""
+    absent = [path for path in paths if not os.path.isfile(path)]
+    if absent:
+        others = f" ({len(absent)} of {len(paths)} are missing)" if len(paths) > 1 else ""
+        raise InputError(f"{missing(what, absent[0])}{others}")
+
+
+def _check_map_size(path: str, size: Size) -> None:
+    with open(path, "rb") as file:
+        header = file.read(PNG_SIZE.size)
+    if len(header) < PNG_SIZE.size or not header.startswith(PNG_SIGNATURE):
+        raise InputError(f"weak map {path}: not a PNG file")
+    width, height = PNG_SIZE.unpack(header)
+    if (height, width) != size:
+        raise InputError(
+            f"weak map {path}: {height}x{width} pixels (height x width), but its image has "
+            f"{size[0]}x{size[1]}"
+        )
+
+
+def _read_cues_of(
+    path: str, classes: Sequence[str], records: Sequence[dict]
+) -> dict[str, PointCues]:
+    by_name = read_cues_of_records(path, records, classes=classes)
+    without = [name for name in map(label_name, records) if name not in by_name]
+    if len(without) == len(records):
+        raise InputError(
+            f"cues {path}: none of the data set's {len(records)} images is in it; the first is "
+            f"{without[0]}"
+        )
+    if without:
+        logger.warning(
+            "cues %s: %d of %d images are not in it and give no pseudo label, first %s",
+            path, len(without), len(records), without[0],
+        )  # fmt: skip
+    return by_name

@@ -1,1 +1,0 @@
-"""Everything that a training would read, read beforehand and told of in one report."""

@@ -1,5 +1,0 @@
-"""The report of a pipeline's run: one self-contained page."""
-
-from bestie_d2.engine.report.assembly import report_path, write_report
-
-__all__ = ["report_path", "write_report"]

@@ -1,0 +1,1 @@
+"""Pictures of data, labels, maps and instances."""

@@ -1,0 +1,118 @@
+"""Weak semantic maps by a trained network: the single-stage WSSS model, or a classifier's CAMs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.evaluation import DatasetEvaluator
+
+from bestie_d2.checks.class_names import check_trained_classes, classes_of
+from bestie_d2.data.labels.readers import check_class_limit
+from bestie_d2.data.names import label_name
+from bestie_d2.errors import InputError
+from bestie_d2.labeling.weak_maps import cams_to_index_map, to_index_map
+from bestie_d2.model_keys import num_classes, num_classes_key
+from bestie_d2.runs.fingerprint import fingerprint
+from bestie_d2.runs.labeling_run import LabelingRun, records_to_label
+from bestie_d2.runs.staged_maps import StagedMaps
+from bestie_d2.storage.locks import only_run_for
+from bestie_d2.weights.class_names import CLASSES
+
+SINGLE_STAGE, CAM = "single-stage", "cam"
+ARCHITECTURES = {SINGLE_STAGE: "SingleStageWSSS", CAM: "PAMClassifier"}  # by method
+METHODS = tuple(ARCHITECTURES)
+
+
+@dataclass(frozen=True)
+class MapRecipe:
+    """How a network's output becomes a weak map.
+
+    Attributes:
+        method: one of ``METHODS``.
+        cam_threshold: smallest activation of the foreground, a share of the class's peak (``cam``).
+        min_margin: pixels whose two most probable classes are closer become 255 (``single-stage``).
+    """
+
+    method: str
+    cam_threshold: float = 0.3
+    min_margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("cam_threshold", "min_margin"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise InputError(f"--{name.replace('_', '-')} {value:g}: expected 0 to 1")
+
+
+class WeakMapWriter(DatasetEvaluator):
+    """Turns a network's outputs into index PNGs."""
+
+    def __init__(self, maps: StagedMaps, recipe: MapRecipe) -> None:
+        self._maps = maps
+        self._recipe = recipe
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        """Write a map for each image; untagged classes are out."""
+        for item, output in zip(inputs, outputs, strict=True):
+            self._maps.save(label_name(item), self._index_map(item, output))
+
+    def _index_map(self, item: dict, output: dict) -> np.ndarray:
+        if self._recipe.method == SINGLE_STAGE:
+            return to_index_map(output["sem_seg"], self._recipe.min_margin).cpu().numpy()
+        size = (item["height"], item["width"])
+        tags = item["image_classes"]
+        return cams_to_index_map(output["cams"], tags, size, self._recipe.cam_threshold)
+
+
+def build_map_writer(worker: int, *, output: str, recipe: MapRecipe) -> WeakMapWriter:
+    """What takes one process's outputs; every image has a file of its own, whoever makes it."""
+    return WeakMapWriter(StagedMaps(output), recipe)
+
+
+def make_network_maps(
+    cfg: CfgNode,
+    dataset_name: str,
+    output: str,
+    recipe: MapRecipe,
+    *,
+    jobs: int = 1,
+    skip_bad: bool = False,
+    overwrite: bool = False,
+) -> int:
+    """Make the weak map of every image of a registered data set; goes on where a run was stopped.
+
+    Args:
+        output: folder of the maps, which get there when all have been made.
+        jobs, skip_bad: as in ``LabelingRun``.
+        overwrite: make maps anew that are there already.
+
+    Returns:
+        How many were made.
+
+    Raises:
+        InputError: the model does not suit the method, no weights, other maps in the folder, or an
+            unreadable image.
+    """
+    wanted = ARCHITECTURES[recipe.method]
+    if wanted != cfg.MODEL.META_ARCHITECTURE:
+        raise InputError(
+            f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE!r}, but --method "
+            f"{recipe.method} needs {wanted!r}"
+        )
+    check_class_limit(num_classes_key(cfg), num_classes(cfg))
+    records = records_to_label(dataset_name, num_classes(cfg), skip_bad=skip_bad)
+    check_trained_classes(cfg, dataset_name)
+    settings = fingerprint(cfg, records, dataset_name)
+    settings |= {"recipe": str(recipe), CLASSES: classes_of(dataset_name)}
+    with only_run_for(output):
+        maps = StagedMaps(output)
+        maps.begin(settings, overwrite=overwrite)
+        left = [record for record in records if not maps.has(label_name(record))]
+        if len(left) < len(records):
+            print(f"{len(records) - len(left)} maps are there already, {len(left)} to go")
+        build = partial(build_map_writer, output=output, recipe=recipe)
+        LabelingRun(cfg, left, build, jobs, skip_bad, "maps").execute()
+        return maps.finish(map(label_name, records))

@@ -1,0 +1,237 @@
+"""Weak foreground maps of one class by thresholds, and how good they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from PIL import Image
+from pycocotools import mask as mask_api
+from tqdm import tqdm
+
+from bestie_d2.data.datasets.weak import WeakDataset, load_weak_dataset
+from bestie_d2.data.images import ImageReader
+from bestie_d2.data.labels.cue_files import read_cues
+from bestie_d2.data.labels.readers import read_weak_sem_seg
+from bestie_d2.data.labels.tags import read_tags
+from bestie_d2.data.labels.weak_labels import WEAK_MAP_SUFFIX
+from bestie_d2.data.names import IMAGE_SUFFIXES, LabelNames, label_names, path_name
+from bestie_d2.errors import InputError
+from bestie_d2.evaluation.truth import to_rle
+from bestie_d2.labeling.thresholds import ForegroundRecipe, weak_foreground
+from bestie_d2.pictures.drawing import brighten, draw_image, draw_weak_map
+from bestie_d2.pictures.sheets import contact_sheet
+from bestie_d2.runs.staged_maps import MADE_WITH, StagedMaps
+from bestie_d2.runs.weak_map_quality import (
+    WeakMapCounts,
+    count_against_points,
+    count_against_truth,
+)
+from bestie_d2.storage.locks import only_run_for
+from bestie_d2.storage.processes import mapping
+from bestie_d2.storage.results import FOLDER_SUFFIX
+from bestie_d2.structures import PointCues
+from bestie_d2.weights.class_names import CLASSES
+
+
+def find_images(folder: Path, output: Path) -> list[Path]:
+    """The images of a folder and of those below it, by name; hidden folders, the output and other
+    folders of maps that were made here are passed over.
+
+    Raises:
+        InputError: no such folder, no image in it, or two in one folder that differ by suffix.
+    """
+    if not folder.is_dir():
+        raise InputError(f"--images {folder}: no such folder")
+    if output.resolve() == folder.resolve():
+        raise InputError(f"--output {output}: is the image folder; give another one")
+    images = sorted(_images_below(folder, output.resolve()))
+    if not images:
+        raise InputError(f"--images {folder}: no image in it ({' '.join(IMAGE_SUFFIXES)})")
+    names: dict[Path, Path] = {}
+    for image in images:
+        first = names.setdefault(image.with_suffix(""), image)
+        if first != image:
+            raise InputError(
+                f"{image}: has the same name as {first.name}, by which maps are found; rename one"
+            )
+    return images
+
+
+def _images_below(folder: Path, output: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.name.startswith("."):
+            made_here = path.name.endswith(FOLDER_SUFFIX) or (path / MADE_WITH).exists()
+            if path.resolve() != output and not made_here:
+                yield from _images_below(path, output)
+        elif path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+            yield path
+
+
+@dataclass(frozen=True)
+class ThresholdMaps:
+    """The maps of a folder of images.
+
+    Attributes:
+        folder: of the images, sub-folders too.
+        images: as ``find_images`` gives them.
+        output: folder of the maps.
+        recipe: how an image becomes a foreground mask.
+        class_index: WSSS index of the foreground.
+        classes: names in contiguous order, if they are known.
+        reader: of the images.
+    """
+
+    folder: Path
+    images: Sequence[Path]
+    output: Path
+    recipe: ForegroundRecipe = field(default_factory=ForegroundRecipe)
+    class_index: int = 1
+    classes: Sequence[str] = ()
+    reader: ImageReader = field(default_factory=ImageReader)
+
+    def make(self, *, jobs: int = 1, skip_bad: bool = False, overwrite: bool = False) -> int:
+        """Make the maps that are missing (or all) and say how many; none gets to its place before
+        all are made, so a run that was stopped goes on.
+
+        Raises:
+            InputError: other maps in the folder, or an unreadable image unless they are skipped.
+        """
+        with only_run_for(self.output):
+            return self._make(jobs, skip_bad, overwrite)
+
+    def _make(self, jobs: int, skip_bad: bool, overwrite: bool) -> int:
+        maps = StagedMaps(self.output)
+        settings = {
+            "images": str(self.folder.resolve()),
+            "class index": self.class_index,
+            **asdict(self.recipe),
+        }
+        settings |= {CLASSES: list(self.classes)} if self.classes else {}
+        if self.reader != ImageReader():
+            settings["intensity"] = self.reader.intensity.describe()
+        maps.begin(settings, overwrite=overwrite)
+        names = self.names
+        pending = [(path, name) for path, name in names.items() if not maps.has(name)]
+        if len(pending) < len(self.images):
+            there = len(self.images) - len(pending)
+            print(f"{there} maps are there already (--overwrite makes them anew)")
+        with mapping(jobs) as run:
+            work = partial(
+                _make_map,
+                maps=maps,
+                class_index=self.class_index,
+                recipe=self.recipe,
+                reader=self.reader,
+            )
+            errors = run(work, pending)
+            for error in tqdm(errors, total=len(pending), desc="maps", unit="image"):
+                if error and not skip_bad:
+                    raise InputError(f"{error}; --skip-bad leaves such images out")
+                if error:
+                    tqdm.write(f"left out: {error}")
+        return maps.finish(names.values())
+
+    @cached_property
+    def names(self) -> dict[Path, str]:
+        """The label name of each image, by which its map is called."""
+        files = [path.relative_to(self.folder).as_posix() for path in self.images]
+        return dict(zip(self.images, label_names(files), strict=True))
+
+    def of(self, image: Path) -> Path:
+        """Where the map of an image is."""
+        return self.output / f"{self.names[image]}{WEAK_MAP_SUFFIX}"
+
+    def draw(self, count: int) -> Path:
+        """A sheet of the first images beside their maps."""
+        rows = []
+        for path in self.images[:count]:
+            if self.of(path).exists():
+                image = brighten(draw_image(self.reader.read_grey(str(path))))
+                found = read_weak_sem_seg(str(self.of(path)), self.class_index)
+                rows.append([image, draw_weak_map(image, found)])
+        preview = self.output.with_name(f"{self.output.name}-preview.png")
+        Image.fromarray(contact_sheet(rows, ["image", "weak map"])).save(preview)
+        return preview
+
+
+def _make_map(
+    image: tuple[Path, str],
+    maps: StagedMaps,
+    class_index: int,
+    recipe: ForegroundRecipe,
+    reader: ImageReader,
+) -> str | None:
+    """Make the map of one image, a path and a label name; what is wrong with the image if it can't
+    be done."""
+    path, name = image
+    try:
+        mask = weak_foreground(reader.read_grey(str(path)), recipe)
+    except InputError as error:
+        return str(error)
+    maps.save(name, mask.astype(np.uint8) * np.uint8(class_index))
+    return None
+
+
+@dataclass(frozen=True)
+class References:
+    """What maps of one class are measured with: records with true masks, points by label name, and
+    the names of the classes that these know."""
+
+    records: list[dict] = field(default_factory=list)
+    cues: dict[str, PointCues] = field(default_factory=dict)
+    classes: Sequence[str] = ()
+
+    @staticmethod
+    def read(
+        images: Path, files: Sequence[Path], *, truth: str | None, points: str | None
+    ) -> References:
+        """Read COCO instances and a point file, if they are given.
+
+        Args:
+            images: the folder.
+            files: the images in it and below.
+        """
+        records, cues, classes = [], {}, []
+        if truth:
+            records = load_weak_dataset(WeakDataset("truth", str(images), annotations=truth))
+            classes = MetadataCatalog.get("truth").thing_classes
+        if points:
+            names = LabelNames.of_files([p.relative_to(images).as_posix() for p in files])
+            classes = read_tags(points).classes
+            cues = read_cues(points, classes=classes, names=names)
+        return References(records, cues, classes)
+
+    def measure(self, maps: ThresholdMaps) -> WeakMapCounts:
+        """Counts of all maps against what is known of their images."""
+        class_id = maps.class_index - 1
+        made = [path for path in maps.images if maps.of(path).exists()]
+        paths = {maps.names[path]: str(maps.of(path)) for path in made}
+        files = [path.relative_to(maps.folder).as_posix() for path in maps.images]
+        names, _ = LabelNames.of_files(files).match([path_name(record) for record in self.records])
+        counts = WeakMapCounts()
+        for record, name in zip(self.records, names, strict=True):
+            size = (record["height"], record["width"])
+            if name in paths:
+                index_map = read_weak_sem_seg(paths[name], maps.class_index, size)
+                truth = true_foreground(record, class_id)
+                counts += count_against_truth(index_map, truth, class_id)
+        for name in self.cues.keys() & paths.keys():
+            index_map = read_weak_sem_seg(paths[name], maps.class_index)
+            counts += count_against_points(index_map, self.cues[name], class_id)
+        return counts
+
+
+def true_foreground(record: dict, class_id: int) -> np.ndarray:
+    """(H, W) bool union of a record's true masks of one class."""
+    size = (record["height"], record["width"])
+    masks = [
+        to_rle(annotation["segmentation"], *size)
+        for annotation in record["annotations"]
+        if annotation["category_id"] == class_id
+    ]
+    return mask_api.decode(mask_api.merge(masks)).astype(bool) if masks else np.zeros(size, bool)

@@ -1,0 +1,1 @@
+"""Weights: this project's checkpoints and those from elsewhere."""

@@ -1,0 +1,188 @@
+"""Which keys and which data a stage's product depends on; and what a change of one is told as."""
+
+from __future__ import annotations
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from bestie_d2.pipeline.data_hash import states_of_data
+from bestie_d2.pipeline.definition import KINDS
+from bestie_d2.pipeline.dependencies import DEPENDENCIES, IMAGES, TAGS, WEAK_MAPS
+from bestie_d2.pipeline.sources import Found, Sources, described
+
+TRAININGS = ["pam", "wsss", "bestie", "mrcnn", "mrcnn_truth"]
+USES = ["cues", "maps", "export", "evaluate"]
+NODES = {"pam": "PAM", "cues": "PAM", "wsss": "WSSS", "maps": "WSSS", "mrcnn": "ROI_HEADS"}
+NODES |= {"mrcnn_truth": "ROI_HEADS"}
+
+COUNTED = {  # key: the kinds of stages that it counts for
+    "MODEL.DEVICE": [],
+    "DATALOADER.NUM_WORKERS": [],
+    "TEST.EVAL_PERIOD": [],
+    "TEST.LABEL_PROGRESS.DATASET": [],
+    "TEST.LABEL_PROGRESS.IMAGES": [],
+    "SOLVER.CHECKPOINT_PERIOD": [],
+    "OUTPUT_DIR": [],
+    "VIS_PERIOD": [],
+    "VERSION": [],
+    "MODEL.WEIGHTS": [],  # by content
+    "DATASETS.CUSTOM": [],
+    "DATASETS.TRAIN": [],
+    "SOLVER.BASE_LR": TRAININGS,
+    "SOLVER.AMP.ENABLED": TRAININGS,
+    "SEED": TRAININGS,
+    "DATALOADER.SAMPLER_TRAIN": TRAININGS,
+    "TEST.PRECISE_BN.ENABLED": [*TRAININGS, "evaluate"],
+    "INPUT.MIN_SIZE_TRAIN": TRAININGS,
+    "MODEL.RPN.PRE_NMS_TOPK_TRAIN": TRAININGS,
+    "INPUT.BESTIE.CROP_SIZE": TRAININGS,
+    "INPUT.FORMAT": TRAININGS + USES,
+    "MODEL.BACKBONE.NAME": TRAININGS + USES,
+    "INPUT.MIN_SIZE_TEST": USES,
+    "INPUT.MAX_SIZE_TEST": USES,
+    "INPUT.TEST_SIDE": USES,
+    "MODEL.ROI_HEADS.SCORE_THRESH_TEST": USES,
+    "MODEL.RPN.PRE_NMS_TOPK_TEST": USES,
+    "MODEL.PAM.ALPHA": ["pam", "cues"],
+    "MODEL.PAM.CUES.KERNEL": ["cues"],
+    "MODEL.PAM.TEST.FLIP": ["cues"],
+    "MODEL.WSSS.DROPOUT": ["wsss"],
+    "MODEL.WSSS.TEST.SCALES": ["maps"],
+    "MODEL.WSSS.PAMR.ITERATIONS": ["wsss", "maps"],
+    "MODEL.BESTIE.SIGMA": ["bestie"],
+    "MODEL.BESTIE.CLUSTERING.AREA": ["bestie", "export", "evaluate"],
+    "MODEL.BESTIE.TEST.KERNEL": ["export", "evaluate"],
+    "DATASETS.CUE_THRESHOLD": ["bestie"],
+    "TEST.DETECTIONS_PER_IMAGE": ["export", "evaluate"],
+    "TEST.MAX_DETECTIONS_PER_IMAGE": ["evaluate"],
+}
+
+
+@pytest.mark.parametrize("key", COUNTED)
+def test_which_stages_a_key_counts_for(key):
+    assert set(DEPENDENCIES) == set(KINDS)
+    found = [kind for kind, of in DEPENDENCIES.items() if of.count(key, NODES.get(kind, "BESTIE"))]
+    assert sorted(found) == sorted(COUNTED[key])
+
+
+CONFIG = {"SOLVER.BASE_LR": 0.02, "MODEL.DEVICE": "cpu", "SEED": 1}
+DATA = {"cues": "abc", "weak maps": "none"}
+NOW = Sources(CONFIG, DATA, {"pam": "12"}, counted=("SOLVER.BASE_LR", "SEED"), defaults={"SEED": 1})
+
+
+def told(**before: object) -> list[str]:
+    found = {"config": CONFIG, "data": DATA, "inputs": {"pam": "12"}, "finished": True, **before}
+    return described(NOW.changes(Found(**found)))
+
+
+def test_nothing_changed():
+    assert told() == []
+    assert told(config={**CONFIG, "MODEL.DEVICE": "cuda"}) == []
+
+
+def test_a_key_that_the_record_lacks_was_at_its_default():
+    assert told(config={"SOLVER.BASE_LR": 0.02}) == []
+    assert told(config={"SEED": 1}) == ["SOLVER.BASE_LR was null, is 0.02"]
+    assert told(config={**CONFIG, "SOLVER.GONE": 3}) == []
+
+
+def test_what_changed_is_told_with_both_values():
+    assert told(config={**CONFIG, "SOLVER.BASE_LR": 0.1}) == ["SOLVER.BASE_LR was 0.1, is 0.02"]
+    assert told(data={"cues": "xyz"}) == ["cues was xyz, is abc"]
+    assert told(inputs={"pam": "13"}) == ["product of pam was 13, is 12"]
+    assert told(inputs={"pam": "12", "export": "7"}) == ["product of export was 7, is not read"]
+    assert told(inputs={}) == ["product of pam was not read, is 12"]
+
+
+def test_a_product_that_is_not_made_yet_changes_what_is_read():
+    found = Found(CONFIG, DATA, {"pam": "12"}, finished=True)
+    now = Sources(CONFIG, DATA, {})
+    assert now.changes(found, pending=["pam"]) == []
+    assert described(now.changes(found, pending=["pam", "new"])) == [
+        "product of new was not read, is not made yet"
+    ]
+
+
+def test_a_record_of_an_older_version_is_compared_as_far_as_it_goes():
+    assert told(config=None, data=None) == []
+    assert told(config=None, data=None, inputs={"pam": "13"}) == ["product of pam was 13, is 12"]
+    found = Found(None, None, {}, finished=True)
+    assert found.not_compared == "written by an older version, configuration and data not compared"
+
+
+def test_only_the_first_changes_are_printed():
+    keys = {f"K{number}": number for number in range(11)}
+    now = Sources(dict.fromkeys(keys, -1), {}, {}, counted=tuple(keys))
+    lines = described(now.changes(Found(keys, {}, {}, finished=True)))
+    assert lines[0] == "K0 was 0, is -1"
+    assert lines[8:] == ["and 3 more"]
+
+
+def test_a_model_that_was_not_there_is_no_change_of_keys():
+    now = Sources({"a.K": 1, "b.K": 1}, {}, {}, counted=("a.K", "b.K"), models=("a", "b"))
+    assert described(now.changes(Found({"a.K": 2}, {}, {}, finished=True))) == ["a.K was 2, is 1"]
+
+
+@pytest.fixture
+def states(tmp_path):
+    """The state of the data of images in a folder; ``others`` go into the records."""
+
+    def call(folder: str, content: bytes = b"image", **others: object) -> dict[str, str]:
+        path = tmp_path / folder / "sub" / "1.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        name = f"states_{len(names)}"
+        names.append(name)
+        record = {"file_name": str(path), "image_id": 1, "height": 3, "width": 4, **others}
+        DatasetCatalog.register(name, lambda: [record])
+        MetadataCatalog.get(name).set(image_root=str(tmp_path / folder), thing_classes=["cat"])
+        return states_of_data([TAGS, IMAGES], CFG, name, name)
+
+    names: list[str] = []
+    yield call
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+class _Node:
+    CUES = WEAK_MAPS = INSTANCE_LABELS = WEIGHTS = ""
+
+
+class CFG:
+    DATASETS = MODEL = _Node
+
+
+def test_data_that_was_moved_is_the_same(states):
+    before = states("here", image_classes=[0])
+    assert before[TAGS].startswith("1 images, ")
+    assert states("there", image_classes=[0]) == before
+    assert states("there", image_classes=[0], label_name="sub/1", annotations=[1]) == before
+
+
+def test_data_that_differs(states):
+    before = states("here", image_classes=[0])
+    assert states("here", image_classes=[1])[TAGS] != before[TAGS]
+    assert states("here", image_classes=[0], height=5)[TAGS] != before[TAGS]
+    longer = states("here", b"longer image", image_classes=[0])
+    assert (longer[TAGS] == before[TAGS], longer[IMAGES] == before[IMAGES]) == (True, False)
+
+
+def test_a_weak_map_that_was_edited_differs_though_its_size_is_the_same(tmp_path):
+    (tmp_path / "1.png").write_bytes(b"class 1")
+    node = type("Node", (), {"WEAK_MAPS": str(tmp_path)})
+    cfg = type("Cfg", (), {"DATASETS": node})
+    before = states_of_data([WEAK_MAPS], cfg, "", "")
+    (tmp_path / ".DS_Store").touch()
+    (tmp_path / "Thumbs.db").touch()
+    assert states_of_data([WEAK_MAPS], cfg, "", "") == before
+    (tmp_path / "1.png").write_bytes(b"class 2")
+    assert states_of_data([WEAK_MAPS], cfg, "", "") != before
+
+
+def test_a_product_that_is_read_for_the_first_time_is_a_change_before_it_is_made():
+    now = Sources({}, {}, {"bestie": "a"})
+    found = Found({}, {}, {"bestie": "a", "mrcnn": "b"}, True)
+    assert [str(change) for change in now.changes(found, pending=["mrcnn", "bestie_round1"])] == [
+        "product of bestie_round1 was not read, is not made yet"
+    ]
