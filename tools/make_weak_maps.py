@@ -47,10 +47,7 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     """An option for each field of ``ForegroundRecipe``, of the same name."""
     defaults = ForegroundRecipe()
     options: dict[str, dict] = {
-        "method": {
-            "choices": (*network_maps.METHODS, *METHODS),
-            "help": "network or threshold",
-        },
+        "method": {"choices": (*network_maps.METHODS, *METHODS), "help": "network or threshold"},
         "polarity": {"choices": POLARITIES, "help": "objects are brighter or darker"},
         "smooth": {"type": float, "metavar": "SIGMA", "help": "blur first, in pixels"},
         "block_size": {"type": int, "metavar": "PX", "help": "window, about two objects wide, odd"},

@@ -10,12 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from tqdm import tqdm
 
-from bestie_d2.checks.checked_records import (
-    LISTS,
-    paths_of,
-    read_records,
-    with_weak_labels,
-)
+from bestie_d2.checks.checked_records import LISTS, paths_of, read_records, with_weak_labels
 from bestie_d2.checks.config import check_test_sets
 from bestie_d2.checks.findings import Findings
 from bestie_d2.checks.image_check import ImageCheck, ImageResult, packed

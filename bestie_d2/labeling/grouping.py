@@ -14,12 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bestie_d2.labeling.centers import (
-    CenterClustering,
-    Centers,
-    find_centers,
-    resolve_clustering,
-)
+from bestie_d2.labeling.centers import CenterClustering, Centers, find_centers, resolve_clustering
 from bestie_d2.labeling.evidence import Evidence, classes_wanted, on_host, reader_of
 from bestie_d2.ops.devices import fetch, in_host_memory, to_device
 from bestie_d2.ops.offsets import nearest_center

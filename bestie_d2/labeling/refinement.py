@@ -16,22 +16,11 @@ from torch import Tensor
 
 from bestie_d2.labeling.centers import CenterClustering, find_centers, resolve_clustering
 from bestie_d2.labeling.drawing import draw_offsets, draw_targets
-from bestie_d2.labeling.evidence import (
-    Evidence,
-    labels_on_host,
-    on_host,
-    reader_of,
-    tagged_indices,
-)
+from bestie_d2.labeling.evidence import Evidence, labels_on_host, on_host, reader_of, tagged_indices
 from bestie_d2.labeling.grouping import group_regions, votes_of
 from bestie_d2.ops.offsets import nearest_center
 from bestie_d2.ops.regions import NOWHERE, Regions, find_regions, regions_of_values
-from bestie_d2.structures import (
-    InstanceTargets,
-    PointCues,
-    PseudoLabels,
-    wsss_index,
-)
+from bestie_d2.structures import InstanceTargets, PointCues, PseudoLabels, wsss_index
 
 RefinedWeight = Literal["center_times_class", "center"]
 
@@ -154,10 +143,7 @@ def refine_labels(
 
 @torch.no_grad()
 def refine_labels_from_points(
-    offset: Tensor,
-    weak_sem_seg: Tensor,
-    cues: list[PointCues],
-    image_classes: Tensor,
+    offset: Tensor, weak_sem_seg: Tensor, cues: list[PointCues], image_classes: Tensor
 ) -> InstanceTargets:
     """Refined offsets of a batch whose objects are all given as points (paper: Section 4.3).
 

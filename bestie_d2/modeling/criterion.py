@@ -15,11 +15,7 @@ from torch import Tensor, nn
 
 from bestie_d2.errors import InputError
 from bestie_d2.labeling.grouping import CenterClustering
-from bestie_d2.labeling.refinement import (
-    RefinedWeight,
-    refine_labels,
-    refine_labels_from_points,
-)
+from bestie_d2.labeling.refinement import RefinedWeight, refine_labels, refine_labels_from_points
 from bestie_d2.modeling.heads import InstanceMaps
 from bestie_d2.modeling.losses import guided_errors, top_k_cross_entropy
 from bestie_d2.structures import InstanceTargets, PointCues

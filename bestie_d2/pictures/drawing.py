@@ -131,11 +131,7 @@ def offset_colors(dy: np.ndarray, dx: np.ndarray, longest: float) -> np.ndarray:
 
 
 def draw_offsets(
-    offset: Array,
-    shown: Array | None = None,
-    *,
-    longest: float | None = None,
-    legend: bool = True,
+    offset: Array, shown: Array | None = None, *, longest: float | None = None, legend: bool = True
 ) -> np.ndarray:
     """An offset map as a color wheel.
 

@@ -10,15 +10,7 @@ from tabulate import tabulate
 
 from bestie_d2.engine.command_line import reason_of
 from bestie_d2.errors import InputError
-from bestie_d2.pipeline.decision import (
-    CHANGED,
-    RESUME,
-    UNTOUCHED,
-    Decision,
-    decide,
-    keep,
-    refusal,
-)
+from bestie_d2.pipeline.decision import CHANGED, RESUME, UNTOUCHED, Decision, decide, keep, refusal
 from bestie_d2.pipeline.definition import Pipeline
 from bestie_d2.pipeline.log import logging_to
 from bestie_d2.pipeline.record import StageRecord

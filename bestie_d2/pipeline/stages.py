@@ -140,10 +140,7 @@ def _export(job: StageJob) -> Figures:
     if report.quality is None:
         return Figures({"labels": labels}, f"{labels} labels")
     of = report.quality.figures()
-    shares = {
-        "precision": finite(PERCENT * of.precision),
-        "recall": finite(PERCENT * of.recall),
-    }
+    shares = {"precision": finite(PERCENT * of.precision), "recall": finite(PERCENT * of.recall)}
     text = ", ".join(f"{name} {shown(share)} %" for name, share in shares.items())
     return Figures({"labels": labels, **shares}, f"{labels} labels, {text}")
 

@@ -15,12 +15,7 @@ from bestie_d2.engine.command_line import make_folder
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import num_classes
 from bestie_d2.runs.fingerprint import fingerprint
-from bestie_d2.runs.labeling_run import (
-    BuildConsumer,
-    LabelingRun,
-    pending,
-    records_to_label,
-)
+from bestie_d2.runs.labeling_run import BuildConsumer, LabelingRun, pending, records_to_label
 from bestie_d2.storage.results import ResultShards
 
 

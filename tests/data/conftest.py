@@ -157,11 +157,7 @@ def _write_sbd_image(dataset: Path, stem: str, rows: list[str], names: list[str]
     for index in range(len(names)):
         boundaries[index, 0] = csc_matrix((4, 6))
     categories = np.array([[VOC_CLASSES.index(name) + 1] for name in names], np.uint8)
-    struct = {
-        "Segmentation": _numbers(rows),
-        "Boundaries": boundaries,
-        "Categories": categories,
-    }
+    struct = {"Segmentation": _numbers(rows), "Boundaries": boundaries, "Categories": categories}
     savemat(dataset / "inst" / f"{stem}.mat", {"GTinst": struct}, do_compression=True)
 
 

@@ -62,8 +62,7 @@ def test_the_instances_keep_void_and_come_from_voc_where_it_has_them(voc_tree, p
 
 
 @pytest.mark.parametrize(
-    ("split", "images", "classes"),
-    [("train", [2007000032], [15, 8]), ("val", [2007000033], [3])],
+    ("split", "images", "classes"), [("train", [2007000032], [15, 8]), ("val", [2007000033], [3])]
 )
 def test_the_instances_of_train_and_val(voc_tree, prepare, split, images, classes):
     prepare()

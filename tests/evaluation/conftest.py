@@ -17,15 +17,9 @@ CATEGORY_IDS = {"0": 3, "1": 7}  # of the digits drawn below: the file's ids hav
 NAMES = ["cat", "dog"]
 
 # Digits are an object's class; letters x and y two more objects of class 0.
-TRUTH = {
-    "a": ["00..xx", "00..xx", "......", "1111.."],
-    "b": ["..yy", "..yy", "....", "1..."],
-}
+TRUTH = {"a": ["00..xx", "00..xx", "......", "1111.."], "b": ["..yy", "..yy", "....", "1..."]}
 # WSSS indices (class + 1): in a both cats are found, a dog is cut in two, b has a bridge.
-WEAK = {
-    "a": ["11..11", "11..11", "......", "22.2.."],
-    "b": ["..11", "..11", "....", "...."],
-}
+WEAK = {"a": ["11..11", "11..11", "......", "22.2.."], "b": ["..11", "..11", "....", "...."]}
 
 
 def picture(rows: list[str], letters: str) -> np.ndarray:

@@ -22,11 +22,7 @@ from bestie_d2.evaluation.semantic_iou import (
 
 def annotation(rows, category_id, iscrowd=0):
     mask = np.array(rows, dtype=np.uint8, order="F")
-    return {
-        "category_id": category_id,
-        "segmentation": mask_api.encode(mask),
-        "iscrowd": iscrowd,
-    }
+    return {"category_id": category_id, "segmentation": mask_api.encode(mask), "iscrowd": iscrowd}
 
 
 FIRST = annotation([[1, 1, 0, 0], [1, 1, 0, 0]], 0)

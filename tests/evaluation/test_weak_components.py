@@ -33,15 +33,7 @@ def coco_evaluator(name: str, output_dir) -> COCOEvaluator:
 
 
 def test_components_become_instances():
-    index_map = np.array(
-        [
-            [1, 0, 0, 2],
-            [0, 1, 0, 2],
-            [0, 0, 0, 255],
-            [1, 0, 2, 2],
-        ],
-        dtype=np.uint8,
-    )
+    index_map = np.array([[1, 0, 0, 2], [0, 1, 0, 2], [0, 0, 0, 255], [1, 0, 2, 2]], dtype=np.uint8)
     found = weak_component_instances(index_map, num_classes=2, min_area=2)
     assert found.image_size == (4, 4)
     assert found.pred_classes.tolist() == [0, 1, 1]  # the lone pixel of class 0 is too small

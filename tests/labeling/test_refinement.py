@@ -95,9 +95,7 @@ def test_no_gradient_flows_through_refined_targets():
 def test_given_points_gather_the_weak_foreground_of_their_class():
     _, _, offset, weak = batch()
     points = PointCues(
-        torch.tensor([[5.0, 6.0], [4.0, 15.0], [0.0, 0.0]]),
-        torch.tensor([0, 0, 1]),
-        torch.ones(3),
+        torch.tensor([[5.0, 6.0], [4.0, 15.0], [0.0, 0.0]]), torch.tensor([0, 0, 1]), torch.ones(3)
     )
     targets = refine_labels_from_points(offset, weak, [points], TAGS)
     assert targets.center is None

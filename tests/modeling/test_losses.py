@@ -2,12 +2,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bestie_d2.modeling.losses import (
-    guided_errors,
-    top_k_cross_entropy,
-    weighted_l1,
-    weighted_mse,
-)
+from bestie_d2.modeling.losses import guided_errors, top_k_cross_entropy, weighted_l1, weighted_mse
 
 
 def test_weighted_mse_counts_every_class_channel_of_guided_pixels():

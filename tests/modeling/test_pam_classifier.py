@@ -92,8 +92,7 @@ def test_a_layer_of_the_backbone_hands_on_peaks_alone():
 
 
 @pytest.mark.parametrize(
-    ("name", "blocks"),
-    [("build_torchvision_resnet_backbone", 6), ("build_resnet_backbone", 6)],
+    ("name", "blocks"), [("build_torchvision_resnet_backbone", 6), ("build_resnet_backbone", 6)]
 )
 def test_resnets_carry_pam_after_their_residual_blocks(name, blocks):
     model = build(

@@ -1,20 +1,10 @@
 import numpy as np
 import pytest
 
-from bestie_d2.ops.components import (
-    class_components,
-    connected_components,
-    touching_pixels,
-)
+from bestie_d2.ops.components import class_components, connected_components, touching_pixels
 
 SCENE = np.array(
-    [
-        [2, 2, 0, 0, 1, 1],
-        [0, 0, 2, 0, 1, 1],
-        [0, 0, 0, 0, 0, 0],
-        [2, 255, 0, 0, 3, 0],
-    ],
-    np.uint8,
+    [[2, 2, 0, 0, 1, 1], [0, 0, 2, 0, 1, 1], [0, 0, 0, 0, 0, 0], [2, 255, 0, 0, 3, 0]], np.uint8
 )
 
 

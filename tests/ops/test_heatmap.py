@@ -49,11 +49,7 @@ def test_gaussian_at_or_beyond_the_border_equals_a_crop_of_a_larger_map(center):
 
 def test_local_maxima_of_a_hand_drawn_map():
     heatmap = np.array(
-        [
-            [0.0, 0.0, 0.0, 0.0, 0.0],
-            [0.9, 0.2, 0.0, 0.5, 0.5],
-            [0.0, 0.8, 0.0, 0.0, 0.0],
-        ],
+        [[0.0, 0.0, 0.0, 0.0, 0.0], [0.9, 0.2, 0.0, 0.5, 0.5], [0.0, 0.8, 0.0, 0.0, 0.0]],
         np.float32,
     )
     assert local_maxima(heatmap, 3).tolist() == [[1, 0], [1, 3]]  # of a plateau the first

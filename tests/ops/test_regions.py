@@ -5,13 +5,7 @@ from scipy import ndimage
 from bestie_d2.ops.regions import NOWHERE, find_regions, regions_of_values
 
 SCENE = np.array(
-    [
-        [2, 2, 0, 0, 1, 1],
-        [0, 0, 2, 0, 1, 1],
-        [2, 0, 0, 0, 0, 2],
-        [0, 255, 0, 0, 3, 0],
-    ],
-    np.uint8,
+    [[2, 2, 0, 0, 1, 1], [0, 0, 2, 0, 1, 1], [2, 0, 0, 0, 0, 2], [0, 255, 0, 0, 3, 0]], np.uint8
 )
 CLASSES = np.arange(256) % 255 > 0
 

@@ -5,13 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-from bestie_d2.report.metrics import (
-    MAX_POINTS,
-    last_values,
-    read_curves,
-    read_lines,
-    thinned,
-)
+from bestie_d2.report.metrics import MAX_POINTS, last_values, read_curves, read_lines, thinned
 
 
 def test_curves_of_a_training_that_was_killed_and_resumed(tmp_path):

@@ -97,8 +97,4 @@ def test_names_of_images_in_sub_folders(shards, tmp_path):
     writer.process(records, [maps(cat=(0, 0))] * 3)
     writer.evaluate()
     images = json.loads((tmp_path / "cues.json").read_text())["images"]
-    assert [image["file_name"] for image in images] == [
-        "day 1/a.png",
-        "day 2/a.png",
-        "day 2/b.png",
-    ]
+    assert [image["file_name"] for image in images] == ["day 1/a.png", "day 2/a.png", "day 2/b.png"]

@@ -40,11 +40,7 @@ COMMON = {
 SMALL_VGG = {"MODEL.VGG.ARCHITECTURE": "vgg_small", "INPUT.TAGS.CROP_SIZE": 64}
 OWN = {
     "pam": SMALL_VGG
-    | {
-        "MODEL.PAM.HEAD_CHANNELS": 16,
-        "INPUT.TAGS.RESIZE": 72,
-        "INPUT.TEST_SIDE": 64,
-    },
+    | {"MODEL.PAM.HEAD_CHANNELS": 16, "INPUT.TAGS.RESIZE": 72, "INPUT.TEST_SIDE": 64},
     "wsss": SMALL_VGG
     | {
         "MODEL.BACKBONE.NAME": "build_vgg_backbone",

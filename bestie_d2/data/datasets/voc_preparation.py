@@ -146,11 +146,7 @@ def _check_counts(
 
 
 def _write_image_files(
-    sources: VocSources,
-    scratch: Path,
-    folders: Collection[str],
-    tag_source: str,
-    report: VocReport,
+    sources: VocSources, scratch: Path, folders: Collection[str], tag_source: str, report: VocReport
 ) -> dict[str, CocoFile]:
     """Go through all images once: fill the JSON files, by name, and write the folders."""
     instances = {

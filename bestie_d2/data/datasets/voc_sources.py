@@ -7,13 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bestie_d2.data.datasets.sbd import sbd_instances, sbd_list
-from bestie_d2.data.datasets.voc import (
-    TRAIN_AUG,
-    list_hint,
-    read_list,
-    voc_file,
-    voc_list,
-)
+from bestie_d2.data.datasets.voc import TRAIN_AUG, list_hint, read_list, voc_file, voc_list
 from bestie_d2.data.labels.weak_labels import check_present
 from bestie_d2.errors import InputError
 

@@ -23,11 +23,7 @@ STAGES = {
     "res5": ("layer4", 32),
 }
 # MODEL.RESNETS.RES5_DILATION -> which of the last three stages dilate in place of their stride
-DILATED_STAGES = {
-    1: (False, False, False),
-    2: (False, False, True),
-    4: (False, True, True),
-}
+DILATED_STAGES = {1: (False, False, False), 2: (False, False, True), 4: (False, True, True)}
 STAGE_2_CHANNELS = 256  # each later stage doubles them
 
 

@@ -118,10 +118,7 @@ class SingleStageWSSS(NormalizedInput):
             "mask_loss_start": node.MASK_LOSS_START,
             "mask_loss_weight": node.MASK_LOSS_WEIGHT,
             "focal": {"focal_power": node.FOCAL.POWER, "focal_offset": node.FOCAL.OFFSET},
-            "refinement": {
-                "dilations": node.PAMR.DILATIONS,
-                "iterations": node.PAMR.ITERATIONS,
-            },
+            "refinement": {"dilations": node.PAMR.DILATIONS, "iterations": node.PAMR.ITERATIONS},
             "pseudo_background_power": node.PSEUDO.BACKGROUND_POWER,
             "pseudo": {
                 "foreground_share": node.PSEUDO.FOREGROUND_SHARE,

@@ -203,11 +203,7 @@ def test_a_round_learns_from_what_the_one_before_exported(finished, run, project
     after = {"mrcnn": "changed", "evaluate": "changed"}  # they read other stages then
     assert states == dict.fromkeys(STAGES, "skip") | new | after
     run("--rounds", "1", "--until", "export_round1", "bestie_round1.SOLVER.MAX_ITER", "10")
-    assert sorted(_manifest(project, "bestie_round1")["inputs"]) == [
-        "cues",
-        "export",
-        "maps",
-    ]
+    assert sorted(_manifest(project, "bestie_round1")["inputs"]) == ["cues", "export", "maps"]
     assert sorted(_manifest(project, "export_round1")["inputs"]) == ["bestie_round1"]
     config = (project / "out" / "bestie_round1" / "config.yaml").read_text()
     assert "INSTANCE_LABELS: out/export/pseudo_labels.json" in config
