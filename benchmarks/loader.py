@@ -21,7 +21,7 @@ from PIL import Image
 from scenes import make_scene
 
 from bestie_d2.data import WeakInstanceMapper
-from bestie_d2.data.labels.readers import read_weak_sem_seg
+from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.data.mappers.image_tags import tags_as_mask
 from bestie_d2.engine.training_data import loader_of
 from bestie_d2.labeling.pseudo_labels import find_pseudo_labels

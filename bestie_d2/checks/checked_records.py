@@ -9,17 +9,17 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from bestie_d2.checks.findings import Findings
 from bestie_d2.data import expand_path
-from bestie_d2.data.labels.cue_files import read_cues_of_records
-from bestie_d2.data.labels.instance_labels import attach_instance_labels
-from bestie_d2.data.labels.map_classes import check_maps_hold_classes
-from bestie_d2.data.labels.readers import UNREADABLE
-from bestie_d2.data.labels.remarks import remarks_of
-from bestie_d2.data.labels.weak_labels import (
+from bestie_d2.data.images import UNREADABLE
+from bestie_d2.data.labels.attach import (
     check_classes,
     check_map_classes,
     weak_label_paths,
     weak_map_path,
 )
+from bestie_d2.data.labels.cue_files import read_cues_of_records
+from bestie_d2.data.labels.index_png import check_maps_hold_classes
+from bestie_d2.data.labels.instance_files import attach_instance_labels
+from bestie_d2.data.labels.remarks import remarks_of
 from bestie_d2.data.names import label_name
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import num_classes

@@ -11,7 +11,7 @@ from detectron2.utils.registry import Registry
 
 from bestie_d2.data import MAPPER_REGISTRY
 from bestie_d2.data.deep_images import Intensity
-from bestie_d2.data.labels.readers import check_class_limit
+from bestie_d2.data.labels.index_png import check_class_limit
 from bestie_d2.engine.tasks import task_of
 from bestie_d2.engine.training_step import PRECISIONS, on_cpu
 from bestie_d2.errors import InputError

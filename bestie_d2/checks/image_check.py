@@ -12,9 +12,9 @@ import torch
 
 from bestie_d2.checks.weak_maps import pixels_of_indices
 from bestie_d2.data.datasets.object_masks import problem_of_mask
-from bestie_d2.data.images import ImageReader
-from bestie_d2.data.labels.point_places import PointPlaces, places_of
-from bestie_d2.data.labels.readers import UNREADABLE, read_weak_sem_seg
+from bestie_d2.data.images import UNREADABLE, ImageReader
+from bestie_d2.data.labels.cue_positions import CuePositions, positions_of
+from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.cue_summary import count_cues
 from bestie_d2.structures import IGNORE_INDEX, PointCues
@@ -48,7 +48,7 @@ class ImageResult:
     traits: tuple[str, ...] = ()
     pixels: np.ndarray | None = None
     cues: dict | None = None
-    places: PointPlaces = field(default_factory=PointPlaces)
+    places: CuePositions = field(default_factory=CuePositions)
     instances: int = 0
 
 
@@ -112,7 +112,7 @@ class ImageCheck:
             result.problems.append((_kind_of_map(path, size), str(error)))
         cues = unpacked(record["cues"])
         if index_map is not None:
-            result.places = places_of(cues[cues.scores > self.threshold], index_map)
+            result.places = positions_of(cues[cues.scores > self.threshold], index_map)
         result.cues = count_cues(
             cues,
             record["image_classes"],

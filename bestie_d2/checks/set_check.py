@@ -17,7 +17,7 @@ from bestie_d2.checks.image_check import ImageCheck, ImageResult, packed
 from bestie_d2.checks.mask_sets import check_train_sets
 from bestie_d2.checks.tally import Tally
 from bestie_d2.data import MAPPER_REGISTRY, ImageReader
-from bestie_d2.data.image_traits import describe_traits
+from bestie_d2.data.images import describe_traits
 from bestie_d2.evaluation.truth import has_truth, read_truth
 from bestie_d2.model_keys import num_classes
 from bestie_d2.storage.processes import mapping

@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from bestie_d2.checks.image_check import ImageResult
 from bestie_d2.checks.weak_maps import WeakMapReport
-from bestie_d2.data.labels.point_places import PointPlaces
+from bestie_d2.data.labels.cue_positions import CuePositions
 from bestie_d2.data.names import label_name
 from bestie_d2.evaluation.cue_summary import CueSummary
 
@@ -38,7 +38,7 @@ class Tally:
         self._images = np.zeros(len(class_names), np.int64)
         self._objects = np.zeros(len(class_names), np.int64)
         self._without_class = 0
-        self.places = PointPlaces()  # of all cues that are used
+        self.places = CuePositions()  # of all cues that are used
         self._instances: list[int] = []  # pseudo instances of each image
         self._has_masks = False
 

@@ -11,9 +11,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from tabulate import tabulate
 from tqdm import tqdm
 
-from bestie_d2.data.labels.map_classes import check_maps_hold_classes
-from bestie_d2.data.labels.readers import read_weak_sem_seg
-from bestie_d2.data.labels.weak_labels import check_map_classes, weak_map_path
+from bestie_d2.data.labels.attach import check_map_classes, weak_map_path
+from bestie_d2.data.labels.index_png import check_maps_hold_classes, read_weak_sem_seg
 from bestie_d2.data.names import label_name
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.semantic_iou import (

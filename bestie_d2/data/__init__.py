@@ -2,11 +2,10 @@
 
 from bestie_d2.data.datasets import register_custom_datasets, register_weak_dataset
 from bestie_d2.data.images import ImageReader
+from bestie_d2.data.labels.attach import attach_weak_labels, load_tagged_records, load_weak_records
 from bestie_d2.data.labels.cue_files import read_cues
-from bestie_d2.data.labels.readers import read_weak_sem_seg
-from bestie_d2.data.labels.tagged_records import load_tagged_records
+from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.data.labels.tags import read_tags
-from bestie_d2.data.labels.weak_labels import attach_weak_labels, load_weak_records
 from bestie_d2.data.mappers import (
     MAPPER_REGISTRY,
     DetectionMapper,

@@ -20,19 +20,33 @@ from PIL import Image, UnidentifiedImageError
 from skimage.color import rgb2gray
 
 from bestie_d2.data.deep_images import (
+    EXIF_ORIENTATION,
+    MIRRORED,
+    ORIENTATIONS,
+    OVERTURNED,
+    SIDEWAYS,
+    SIGNATURES,
+    UNTURNED,
     WHITE,
     DeepValues,
     Intensity,
     nearly_black,
     read_deep_png,
     read_deep_tiff,
+    read_tiff_head,
+    refuse_pages,
 )
-from bestie_d2.data.image_traits import BLACK, DEPTH, FIRST_OF_SEVERAL, ON_WHITE, TURNED
-from bestie_d2.data.labels.readers import Size
 from bestie_d2.data.names import missing
-from bestie_d2.data.orientation import SIDEWAYS, UNTURNED, orientation_of, turned
-from bestie_d2.data.tiff_head import SIGNATURES, read_tiff_head, refuse_pages
 from bestie_d2.errors import InputError
+
+Size = tuple[int, int]  # (height, width)
+UNREADABLE = "unreadable"  # of a record: why its image cannot be opened
+
+TURNED = "turned"
+ON_WHITE = "transparency"
+FIRST_OF_SEVERAL = "first picture"
+BLACK = "nearly black"
+DEPTH = "depth "  # and which
 
 MANY_PICTURES = "MPO"  # Pillow's name of a phone's JPEG that carries further pictures
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -257,3 +271,48 @@ def _check_pixels(size: Size) -> None:
 
 def _size_of(image: Image.Image, orientation: int) -> Size:
     return image.size if orientation in SIDEWAYS else image.size[::-1]
+
+
+def describe_traits(counts: Mapping[str, int], images: int, intensity: Intensity) -> list[str]:
+    """A line for each way in which pictures are not taken as they are stored.
+
+    Args:
+        counts: pictures that have each of the traits.
+        images: how many were read.
+    """
+    said: dict[str, str] = {
+        TURNED: "turned by their EXIF entry: weak maps and points have to be in the frame of the "
+        "turned picture",
+        ON_WHITE: "transparent in places: they are put on white",
+        FIRST_OF_SEVERAL: "the first of several in one file (MPO): the others are passed over",
+        BLACK: "nearly black when scaled, as where a few bright pixels take the whole range: set "
+        "INPUT.INTENSITY.PERCENTILES, such as (1.0, 99.8)",
+    }
+    lines = []
+    for trait, count in counts.items():
+        depth = trait.removeprefix(DEPTH)
+        what = said.get(trait) or f"{depth}: they are scaled to 8 bits {intensity.describe()}"
+        lines.append(f"{count} of {images} pictures are {what}")
+    return lines
+
+
+def orientation_of(image: Image.Image) -> int:
+    """What is still to be done to an image that Pillow has opened, or loaded."""
+    try:
+        orientation = image.getexif().get(EXIF_ORIENTATION, UNTURNED)
+    except Exception:  # an EXIF block that is none is passed over, as Detectron2 does
+        return UNTURNED
+    return orientation if orientation in ORIENTATIONS else UNTURNED
+
+
+def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """(H, W, ...) pixels the way that an EXIF orientation says they are shown."""
+    if orientation == UNTURNED:
+        return pixels
+    if orientation in SIDEWAYS:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in MIRRORED:
+        pixels = pixels[:, ::-1]
+    if orientation in OVERTURNED:
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)

@@ -11,7 +11,7 @@ from detectron2.data import build_detection_train_loader, get_detection_dataset_
 from detectron2.utils import comm
 
 from bestie_d2.data import MAPPER_REGISTRY, DetectionMapper, ImageReader
-from bestie_d2.data.image_traits import describe_traits
+from bestie_d2.data.images import describe_traits
 from bestie_d2.data.training_stream import TrainingStream
 from bestie_d2.errors import InputError
 from bestie_d2.pictures.predictions import spread_over

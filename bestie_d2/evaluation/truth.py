@@ -15,9 +15,10 @@ from torch import Tensor
 from bestie_d2.data.datasets.object_masks import is_box, is_number
 from bestie_d2.data.datasets.true_objects import TrueObjects, objects_of_file, objects_of_records
 from bestie_d2.data.datasets.weak import EVALUATOR_TYPE
-from bestie_d2.data.labels.readers import IMAGE_LISTS, Size, load_json
+from bestie_d2.data.images import Size
+from bestie_d2.data.labels.attach import check_readable
+from bestie_d2.data.labels.coco_json import IMAGE_LISTS, load_json
 from bestie_d2.data.labels.remarks import log_once
-from bestie_d2.data.labels.weak_labels import check_readable
 from bestie_d2.errors import InputError
 
 # image id -> its objects: {"category_id": int, "segmentation": RLE} and, if predicted, "score"

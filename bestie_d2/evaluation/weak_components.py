@@ -15,8 +15,8 @@ from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.structures import BitMasks, Instances
 from detectron2.utils import comm
 
-from bestie_d2.data.labels.readers import read_weak_sem_seg
-from bestie_d2.data.labels.weak_labels import check_map_classes, weak_map_path
+from bestie_d2.data.labels.attach import check_map_classes, weak_map_path
+from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
 from bestie_d2.ops.components import class_components

@@ -16,8 +16,8 @@ from torch import nn
 from tqdm import tqdm
 
 from bestie_d2.data import EvaluationMapper, ImageReader, expand_path, read_weak_sem_seg
+from bestie_d2.data.labels.attach import weak_map_path
 from bestie_d2.data.labels.cue_files import read_cues_of_records
-from bestie_d2.data.labels.weak_labels import weak_map_path
 from bestie_d2.data.names import label_name
 from bestie_d2.evaluation import has_truth, load_truth
 from bestie_d2.modeling.meta_arch import BESTIE

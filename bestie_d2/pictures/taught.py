@@ -14,7 +14,7 @@ from PIL import Image
 from bestie_d2.checks.set_check import image_check_of
 from bestie_d2.checks.tally import classes_of_image
 from bestie_d2.data import ImageReader, read_weak_sem_seg
-from bestie_d2.data.labels.readers import Size
+from bestie_d2.data.images import Size
 from bestie_d2.data.mappers.image_tags import tags_as_mask
 from bestie_d2.engine.command_line import make_folder
 from bestie_d2.evaluation.target_instances import instances_of_targets

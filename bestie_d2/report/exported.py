@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from bestie_d2.data.labels.readers import IMAGE_LISTS, category_indices, load_json
+from bestie_d2.data.labels.coco_json import IMAGE_LISTS, category_indices, load_json
 from bestie_d2.pictures.predictions import mask_set, size_of
 from bestie_d2.pictures.sheets import MaskSet
 

@@ -10,8 +10,8 @@ import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from torch import Tensor
 
-from bestie_d2.data.labels.readers import read_weak_sem_seg
-from bestie_d2.data.labels.weak_labels import CUE_SCORE_THRESHOLD, weak_map_path
+from bestie_d2.data.labels.attach import CUE_SCORE_THRESHOLD, weak_map_path
+from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.data.names import relative_name
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.cue_summary import CueSummary, count_cues

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 import bestie_d2.modeling  # noqa: F401 (registers the architectures, in spawned processes too)
 from bestie_d2.data import EvaluationMapper
-from bestie_d2.data.labels.weak_labels import check_classes, check_present, check_readable
+from bestie_d2.data.labels.attach import check_classes, check_present, check_readable
 from bestie_d2.engine.quiet import quiet_third_party_warnings
 from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.errors import InputError

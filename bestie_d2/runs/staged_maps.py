@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bestie_d2.data.labels.weak_labels import MADE_WITH, WEAK_MAP_SUFFIX
+from bestie_d2.data.labels.attach import MADE_WITH, WEAK_MAP_SUFFIX
 from bestie_d2.engine.command_line import make_folder
 from bestie_d2.errors import InputError
 from bestie_d2.pictures.colors import index_palette

@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from bestie_d2.data.datasets.weak import WeakDataset, load_weak_dataset
 from bestie_d2.data.images import ImageReader
+from bestie_d2.data.labels.attach import WEAK_MAP_SUFFIX
 from bestie_d2.data.labels.cue_files import read_cues
-from bestie_d2.data.labels.readers import read_weak_sem_seg
+from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.data.labels.tags import read_tags
-from bestie_d2.data.labels.weak_labels import WEAK_MAP_SUFFIX
 from bestie_d2.data.names import IMAGE_SUFFIXES, LabelNames, label_names, path_name
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.truth import to_rle

@@ -13,8 +13,15 @@ from detectron2.data.detection_utils import read_image
 from PIL import Image
 
 from bestie_d2.data.deep_images import Intensity
-from bestie_d2.data.image_traits import BLACK, DEPTH, FIRST_OF_SEVERAL, ON_WHITE, TURNED
-from bestie_d2.data.images import ImageReader, image_size
+from bestie_d2.data.images import (
+    BLACK,
+    DEPTH,
+    FIRST_OF_SEVERAL,
+    ON_WHITE,
+    TURNED,
+    ImageReader,
+    image_size,
+)
 from bestie_d2.errors import InputError
 
 RAMP = np.array([[0, 1, 2], [3, 4, 5]])

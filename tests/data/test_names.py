@@ -9,7 +9,7 @@ import pytest
 from detectron2.data import DatasetCatalog
 
 from bestie_d2.data import attach_weak_labels, read_cues, register_weak_dataset
-from bestie_d2.data.labels.weak_labels import weak_map_path
+from bestie_d2.data.labels.attach import weak_map_path
 from bestie_d2.data.names import LabelNames, label_name, label_names, located, missing
 from bestie_d2.errors import InputError
 

@@ -17,7 +17,7 @@ from bestie_d2.data.augmentation import (
     ResizeLongSide,
     build_training_augmentations,
 )
-from bestie_d2.data.labels.instance_labels import InstanceLabels
+from bestie_d2.data.labels.instance_files import InstanceLabels
 from bestie_d2.data.mappers.weak_instance import transform_cues
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError

@@ -13,7 +13,7 @@ from reprlib import repr as shortened
 
 import numpy as np
 
-from bestie_d2.data.labels.readers import Size
+from bestie_d2.data.images import Size
 from bestie_d2.errors import InputError
 
 SHORTEST_POLYGON = 6  # numbers: three corners

@@ -15,7 +15,7 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from bestie_d2.data.datasets.object_map import ObjectMap
-from bestie_d2.data.labels.readers import Size
+from bestie_d2.data.images import Size
 from bestie_d2.errors import InputError
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
 

@@ -12,8 +12,8 @@ from reprlib import repr as shortened
 
 from bestie_d2.data.datasets.name_matching import counted, id_key, match_categories, match_images
 from bestie_d2.data.datasets.object_masks import problem_of_mask
-from bestie_d2.data.labels.readers import UNREADABLE
-from bestie_d2.data.labels.regular_json import crowd_value
+from bestie_d2.data.images import UNREADABLE
+from bestie_d2.data.labels.coco_json import crowd_value
 from bestie_d2.errors import InputError
 
 MOST_BAD = 0.1  # of the objects; with more of them that cannot be used, a set is refused
@@ -94,7 +94,8 @@ def objects_of_file(
     """The objects that a COCO file has of a data set.
 
     Args:
-        path, data: the file and what :func:`bestie_d2.data.labels.readers.load_json` read from it.
+        path, data: the file and what
+            :func:`bestie_d2.data.labels.coco_json.load_json` read from it.
         records: of the data set, with ``file_name``, ``image_id``, ``height`` and ``width``.
         classes: names of its classes in contiguous order.
         root: its image folder, from which the file's names go out.

@@ -11,7 +11,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from bestie_d2.data.datasets.object_map import ObjectMap, object_numbers
 from bestie_d2.data.datasets.weak import EVALUATOR_TYPE
-from bestie_d2.data.labels.readers import Size, read_weak_sem_seg
+from bestie_d2.data.images import Size
+from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.data.labels.tags import read_tags
 from bestie_d2.errors import InputError
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bestie_d2.data.datasets.sbd import sbd_instances, sbd_list
 from bestie_d2.data.datasets.voc import TRAIN_AUG, list_hint, read_list, voc_file, voc_list
-from bestie_d2.data.labels.weak_labels import check_present
+from bestie_d2.data.labels.attach import check_present
 from bestie_d2.errors import InputError
 
 TRAIN_OBJECTS = "objects in train"

@@ -12,8 +12,8 @@ from detectron2.structures import BoxMode
 from pycocotools import mask as mask_api
 
 from bestie_d2.data.datasets.true_objects import known_annotations, objects_of_file
-from bestie_d2.data.images import image_size
-from bestie_d2.data.labels.readers import IMAGE_LISTS, UNREADABLE, load_json
+from bestie_d2.data.images import UNREADABLE, image_size
+from bestie_d2.data.labels.coco_json import IMAGE_LISTS, load_json
 from bestie_d2.data.labels.remarks import keep_remarks, log_once
 from bestie_d2.data.labels.tags import TaggedImages, read_tags, tags_from_coco
 from bestie_d2.data.names import located, name_records, without_suffix
@@ -144,7 +144,7 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
         (sorted contiguous class ids) and, where the truth is all that is given, ``annotations``;
         what weak labels go by, where that is not the stem (:mod:`bestie_d2.data.names`).
         An image whose size the lists do not say and that cannot be opened has ``unreadable``, the
-        reason, in place of its size; see :func:`bestie_d2.data.labels.weak_labels.check_readable`.
+        reason, in place of its size; see :func:`bestie_d2.data.labels.attach.check_readable`.
 
     Raises:
         InputError: unreadable lists, two images of one name, an unknown category, or too many

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bestie_d2.data.labels.readers import (
+from bestie_d2.data.labels.coco_json import (
     BACKGROUND,
     IMAGE_LISTS,
     category_indices,
+    crowd_value,
     load_json,
     passed_over_categories,
 )
-from bestie_d2.data.labels.regular_json import crowd_value
 from bestie_d2.data.labels.table_files import is_table
 from bestie_d2.data.labels.tag_tables import read_table
 from bestie_d2.errors import InputError

@@ -1,7 +1,6 @@
 """Mappers: from a data set's record to a network's input."""
 
-from .detection import DetectionMapper
-from .evaluation import EvaluationMapper
+from .detection import DetectionMapper, EvaluationMapper
 from .image_tags import ImageTagMapper
 from .registry import MAPPER_REGISTRY
 from .weak_instance import WeakInstanceMapper

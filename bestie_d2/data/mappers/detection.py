@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from bestie_d2.data.images import ImageReader
 
 class DetectionMapper(DatasetMapper):
     """A record -> the input of one of Detectron2's own models, with all that its mapper takes."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"masks"})
 
     @configurable
     def __init__(self, is_train: bool, *, reader: ImageReader, **arguments: object) -> None:
@@ -63,3 +66,17 @@ class DetectionMapper(DatasetMapper):
         elif "annotations" in record:
             self._transform_annotations(record, transforms, size)
         return record
+
+
+class EvaluationMapper(DetectionMapper):
+    """A record -> ``image`` as the network takes it, with the record's other entries."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = False) -> dict:
+        arguments = super().from_config(cfg, is_train)
+        side = cfg.INPUT.TEST_SIDE
+        if side:
+            arguments["augmentations"] = [T.Resize((side, side))]
+        return arguments

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from bestie_d2.data.augmentation import build_tag_augmentations
 from bestie_d2.data.deep_images import Intensity
 from bestie_d2.data.images import ImageReader
-from bestie_d2.data.labels.tagged_records import load_tagged_records
+from bestie_d2.data.labels.attach import load_tagged_records
 from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
 from bestie_d2.model_keys import num_classes
 
@@ -29,6 +30,8 @@ def tags_as_mask(image_classes: Sequence[int], num_classes: int) -> Tensor:
 @MAPPER_REGISTRY.register()
 class ImageTagMapper:
     """Reads and augments an image; its tags are all that is known of it."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"tags"})
 
     @configurable
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,10 +14,10 @@ from detectron2.data import transforms as T
 from bestie_d2.data.augmentation import build_training_augmentations
 from bestie_d2.data.deep_images import Intensity
 from bestie_d2.data.images import ImageReader
-from bestie_d2.data.labels.instance_labels import attach_instance_labels, move_instance_map
-from bestie_d2.data.labels.point_places import check_given_points
-from bestie_d2.data.labels.readers import read_weak_sem_seg
-from bestie_d2.data.labels.weak_labels import load_weak_records
+from bestie_d2.data.labels.attach import load_weak_records
+from bestie_d2.data.labels.cue_positions import check_given_points
+from bestie_d2.data.labels.index_png import read_weak_sem_seg
+from bestie_d2.data.labels.instance_files import attach_instance_labels, move_instance_map
 from bestie_d2.data.mappers.image_tags import tags_as_mask
 from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
 from bestie_d2.data.paths import expand_path
@@ -45,6 +46,8 @@ class WeakInstanceMapper:
 
     The labels are made after augmentation, so that components and centers are those of the crop.
     """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"tags", "weak_maps", "cues"})
 
     @configurable
     def __init__(

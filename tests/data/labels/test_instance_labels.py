@@ -8,8 +8,8 @@ from detectron2.data import transforms as T
 from pycocotools import mask as mask_api
 
 from bestie_d2.data.augmentation import PadCropTransform
-from bestie_d2.data.labels import instance_labels
-from bestie_d2.data.labels.instance_labels import (
+from bestie_d2.data.labels import instance_files
+from bestie_d2.data.labels.instance_files import (
     InstanceLabels,
     attach_instance_labels,
     move_instance_map,
@@ -75,7 +75,7 @@ def test_more_instances_than_a_byte_can_tell_apart(tmp_path):
 
 
 def test_more_instances_than_two_bytes_can_tell_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr(instance_labels, "MAX_INSTANCES", 2)
+    monkeypatch.setattr(instance_files, "MAX_INSTANCES", 2)
     path = write(tmp_path, *[entry(rle(0))] * 3)
     with pytest.raises(InputError, match=r"a\.jpg has 3 of them, at most 2 in a picture"):
         attach_instance_labels(RECORDS, path, ["cat", "dog"])

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bestie_d2.data.labels.map_classes import check_maps_hold_classes
-from bestie_d2.data.labels.readers import read_weak_sem_seg
+from bestie_d2.data.labels.index_png import check_maps_hold_classes, read_weak_sem_seg
 from bestie_d2.errors import InputError
 
 

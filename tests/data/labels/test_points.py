@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bestie_d2.data import read_cues
-from bestie_d2.data.labels.point_places import PointPlaces, check_given_points, places_of
+from bestie_d2.data.labels.cue_positions import CuePositions, check_given_points, positions_of
 from bestie_d2.errors import InputError
 from bestie_d2.structures import PointCues
 
@@ -78,7 +78,7 @@ def wide_map() -> np.ndarray:
 
 
 def test_places_are_counted_by_what_the_map_holds():
-    places = places_of(cues_at((105, 15), (0, 0), (55, 55), (85, 85)), wide_map())
+    places = positions_of(cues_at((105, 15), (0, 0), (55, 55), (85, 85)), wide_map())
     expected = {"points": 4, "on_class": 1, "on_background": 1, "on_other": 1, "on_unknown": 1}
     assert {key: getattr(places, key) for key in expected} == expected
 
@@ -93,8 +93,8 @@ def test_places_are_counted_by_what_the_map_holds():
     ],
 )
 def test_another_reading_that_fits_better_is_told(points, question):
-    assert places_of(cues_at(*points), wide_map()).hint.endswith(question)
-    assert bool(places_of(cues_at(*points), wide_map()).hint) == bool(question)
+    assert positions_of(cues_at(*points), wide_map()).hint.endswith(question)
+    assert bool(positions_of(cues_at(*points), wide_map()).hint) == bool(question)
 
 
 def test_points_that_label_nearly_nothing_are_refused(tmp_path, write_png):
@@ -114,5 +114,5 @@ def test_points_that_label_nearly_nothing_are_refused(tmp_path, write_png):
     with pytest.raises(InputError, match="none of its 1 images has a point"):
         check_given_points("mine", [{**record, "cues": PointCues.empty()}], 2)
     check_given_points("mine", [{**record, "cues": cues_at((105, 15))}], 2)
-    assert PointPlaces(points=20, on_class=1).nearly_none is False
-    assert PointPlaces(points=21, on_class=1).nearly_none is True
+    assert CuePositions(points=20, on_class=1).nearly_none is False
+    assert CuePositions(points=21, on_class=1).nearly_none is True

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from bestie_d2.data.labels.cue_files import read_cues
-from bestie_d2.data.labels.readers import read_weak_sem_seg
+from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.data.labels.tags import read_tags
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from bestie_d2.data import read_cues, read_tags
-from bestie_d2.data.labels.readers import IMAGE_LISTS, load_json
+from bestie_d2.data.labels.coco_json import IMAGE_LISTS, load_json
 from bestie_d2.errors import InputError
 
 
@@ -53,7 +53,7 @@ def test_ids_are_matched_as_text_and_as_numbers(tmp_path, write_json, image_id, 
 
 def test_one_id_as_text_and_as_number_is_refused(tmp_path, write_json):
     images = [{"id": "1", "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}]
-    with pytest.raises(InputError, match=r"images\[1\]: another image has the id '1', its own is "):
+    with pytest.raises(InputError, match=r"images\[1\]: another image has the id '1'"):
         read_tags(write_json(tmp_path / "tags.json", lists(images=images)))
     images[1]["id"] = "01"  # a name, not the number
     assert len(read_tags(write_json(tmp_path / "tags.json", lists(images=images))).records) == 2

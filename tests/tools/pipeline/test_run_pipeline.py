@@ -15,7 +15,7 @@ import pytest
 import torch
 from tiny_pipeline import KILLED, PIPELINE, STAGES, TOOL, states_of
 
-from bestie_d2.data.labels.weak_labels import MADE_WITH
+from bestie_d2.data.labels.attach import MADE_WITH
 
 
 def _manifest(project: Path, stage: str) -> dict:

@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 
-from bestie_d2.data.labels.readers import read_weak_sem_seg
+from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.errors import InputError
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, PointCues, wsss_index
 
@@ -25,7 +25,7 @@ PERCENT = 100.0
 
 
 @dataclass(frozen=True)
-class PointPlaces:
+class CuePositions:
     """Counts over any number of images; they add up.
 
     Attributes:
@@ -46,8 +46,8 @@ class PointPlaces:
     percent: int = 0
     above_100: int = 0
 
-    def __add__(self, other: PointPlaces) -> PointPlaces:
-        return PointPlaces(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+    def __add__(self, other: CuePositions) -> CuePositions:
+        return CuePositions(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def describe(self) -> str:
         return (
@@ -81,7 +81,7 @@ class PointPlaces:
         return f"{self.describe()}; {self.hint}" if self.hint else self.describe()
 
 
-def places_of(cues: PointCues, index_map: np.ndarray) -> PointPlaces:
+def positions_of(cues: PointCues, index_map: np.ndarray) -> CuePositions:
     """Where the cues of an image lie on its weak map.
 
     Args:
@@ -89,7 +89,7 @@ def places_of(cues: PointCues, index_map: np.ndarray) -> PointPlaces:
         index_map: (H, W) WSSS indices.
     """
     if not len(cues):
-        return PointPlaces()
+        return CuePositions()
     yx = cues.yx.numpy().astype(np.float64)
     wanted = wsss_index(cues.classes).numpy()
     height, width = index_map.shape
@@ -99,7 +99,7 @@ def places_of(cues: PointCues, index_map: np.ndarray) -> PointPlaces:
     def fitting(moved: np.ndarray) -> int:
         return int((_values_at(index_map, moved) == wanted).sum())
 
-    return PointPlaces(
+    return CuePositions(
         points=len(cues),
         on_class=int(on_class.sum()),
         on_background=int((found == BACKGROUND_INDEX).sum()),
@@ -137,11 +137,11 @@ def check_given_points(name: str, records: Sequence[Mapping], num_classes: int) 
     if not with_points:
         raise InputError(f"data set {name!r}: none of its {len(records)} images has a point")
     chosen = np.unique(np.linspace(0, len(with_points) - 1, MAPS_READ).round().astype(int))
-    places, useless = PointPlaces(), []
+    places, useless = CuePositions(), []
     for record in (with_points[index] for index in chosen):
         size = (record["height"], record["width"])
         index_map = read_weak_sem_seg(record["sem_seg_file_name"], num_classes, size)
-        found = places_of(record["cues"], index_map)
+        found = positions_of(record["cues"], index_map)
         places += found
         useless += [record["file_name"]] * found.nearly_none
     if places.nearly_none:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-import struct
 from collections.abc import Mapping, Sequence
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from bestie_d2.data.images import PNG_SIGNATURE
+from bestie_d2.data.images import UNREADABLE
 from bestie_d2.data.labels.cue_files import read_cues_of_records
-from bestie_d2.data.labels.map_classes import check_maps_hold_classes
-from bestie_d2.data.labels.readers import UNREADABLE, Size
+from bestie_d2.data.labels.index_png import check_map_size, check_maps_hold_classes
 from bestie_d2.data.names import label_name, label_path, missing
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
@@ -23,7 +21,6 @@ from bestie_d2.weights.class_names import classes_in, compare_classes
 WEAK_MAP_SUFFIX = ".png"
 MADE_WITH = "made_with.json"  # in a folder of maps of ours: the settings that they were made with
 CUE_SCORE_THRESHOLD = 0.7  # the released recipe's: cues above it are used in training
-PNG_SIZE = struct.Struct(">8x8xII")  # signature, length and name of the first chunk; width, height
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +123,7 @@ def attach_weak_labels(
     check_maps_hold_classes(weak_maps, maps)
     sizes = [(record["height"], record["width"]) for record in records]
     for path, size in zip(maps, sizes, strict=True):
-        _check_map_size(path, size)
+        check_map_size(path, size)
     by_name = _read_cues_of(cues, classes, records)
     labelled = []
     for record, path in zip(records, maps, strict=True):
@@ -176,19 +173,6 @@ def check_present(what: str, paths: list[str]) -> None:
         raise InputError(f"{missing(what, absent[0])}{others}")
 
 
-def _check_map_size(path: str, size: Size) -> None:
-    with open(path, "rb") as file:
-        header = file.read(PNG_SIZE.size)
-    if len(header) < PNG_SIZE.size or not header.startswith(PNG_SIGNATURE):
-        raise InputError(f"weak map {path}: not a PNG file")
-    width, height = PNG_SIZE.unpack(header)
-    if (height, width) != size:
-        raise InputError(
-            f"weak map {path}: {height}x{width} pixels (height x width), but its image has "
-            f"{size[0]}x{size[1]}"
-        )
-
-
 def _read_cues_of(
     path: str, classes: Sequence[str], records: Sequence[dict]
 ) -> dict[str, PointCues]:
@@ -205,3 +189,33 @@ def _read_cues_of(
             path, len(without), len(records), without[0],
         )  # fmt: skip
     return by_name
+
+
+logger = logging.getLogger(__name__)
+
+
+def load_tagged_records(name: str, num_classes: int) -> list[dict]:
+    """The records of a registered data set, each with ``image_classes``.
+
+    Images without any tag are left out: they teach nothing.
+
+    Args:
+        name: a registered data set.
+        num_classes: C of the model.
+
+    Raises:
+        InputError: an unknown name, no (tagged) image, a missing image, or another number of
+            classes than the model's.
+    """
+    if name not in DatasetCatalog:
+        raise InputError(f"data set {name!r} is not registered; see DATASETS.CUSTOM")
+    records = DatasetCatalog.get(name)
+    check_classes(MetadataCatalog.get(name).thing_classes, num_classes)
+    check_present("image", [record["file_name"] for record in records])
+    check_readable(records)
+    kept = [record for record in records if record["image_classes"]]
+    if not kept:
+        raise InputError(f"data set {name!r}: none of its {len(records)} images has a tag")
+    if len(kept) < len(records):
+        logger.info("%s: %d images without any tag left out", name, len(records) - len(kept))
+    return [{k: v for k, v in record.items() if k != "annotations"} for record in kept]

@@ -12,7 +12,8 @@ from detectron2.data import transforms as T
 from pycocotools import mask as mask_api
 
 from bestie_d2.data.datasets.object_masks import check_mask
-from bestie_d2.data.labels.readers import IMAGE_LISTS, Size, category_indices, load_json
+from bestie_d2.data.images import Size
+from bestie_d2.data.labels.coco_json import IMAGE_LISTS, category_indices, load_json
 from bestie_d2.data.names import LabelNames, label_name, without_suffix
 from bestie_d2.errors import InputError
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
