@@ -10,7 +10,9 @@ for one image. Growth with instances is that of the functions that are measured 
 
 from __future__ import annotations
 
-import bestie_d2  # noqa: F401 (before torch: it says how its threads wait)
+# First: it says how torch's threads wait, before torch is imported.
+from bestie_d2.engine.command_line import run_tool
+from bestie_d2.engine.configuration import load_config
 
 # isort: split
 
@@ -28,9 +30,6 @@ from inference_split import split_of_inference
 from measuring import growth, median_times, peak_mib
 from tabulate import tabulate
 from training_split import split_of_step
-
-from bestie_d2.engine.command_line import run_tool
-from bestie_d2.engine.configuration import load_config
 
 FUNCTIONS = ("refinement", "decoding", "transfer", "peaks", "losses")
 PARTS = (*FUNCTIONS, "growth", "loader", "training", "inference")

@@ -10,7 +10,9 @@ what GNU's OpenMP does where nothing is set; an idle machine is needed for figur
 
 from __future__ import annotations
 
-import bestie_d2  # noqa: F401 (before torch: it says how its threads wait)
+# First: it says how torch's threads wait, before torch is imported.
+from bestie_d2.engine.command_line import run_tool
+from bestie_d2.start_up import OF_THE_USER, SPIN_COUNT
 
 # isort: split
 
@@ -25,9 +27,6 @@ import torch
 import torch.nn.functional as F
 from tabulate import tabulate
 from torchvision.models import resnet18
-
-from bestie_d2.engine.command_line import run_tool
-from bestie_d2.openmp import OF_THE_USER, SPIN_COUNT
 
 BATCH, SIDE = 8, 224
 READY, GO = "ready", "go"

@@ -5,17 +5,13 @@
 Tags need no preparation: they are read from the official annotation files.
 """
 
-from bestie_d2.engine.quiet import quiet_third_party_warnings
+import argparse
+import os
 
-quiet_third_party_warnings()
-
-import argparse  # noqa: E402
-import os  # noqa: E402
-
-from bestie_d2.data.datasets.coco import COCO_FOLDER, SPLITS  # noqa: E402
-from bestie_d2.data.datasets.coco_points import write_coco_points  # noqa: E402
-from bestie_d2.data.paths import ROOT_VARIABLE, datasets_root  # noqa: E402
-from bestie_d2.engine.command_line import run_tool  # noqa: E402
+from bestie_d2.data.datasets.coco import COCO_FOLDER, SPLITS
+from bestie_d2.data.datasets.coco_points import write_coco_points
+from bestie_d2.data.paths import ROOT_VARIABLE, datasets_root
+from bestie_d2.engine.command_line import run_tool
 
 
 def parse_arguments() -> argparse.Namespace:

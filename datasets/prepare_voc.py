@@ -7,18 +7,14 @@ Reads VOCdevkit's VOC2012 and SBD's benchmark_RELEASE as they are extracted. Eve
 at the end, so what is interrupted leaves nothing behind; datasets/README.md lists the files.
 """
 
-from bestie_d2.engine.quiet import quiet_third_party_warnings
+import argparse
+import os
 
-quiet_third_party_warnings()
-
-import argparse  # noqa: E402
-import os  # noqa: E402
-
-from bestie_d2.data.datasets.sbd import SBD_FOLDER  # noqa: E402
-from bestie_d2.data.datasets.voc import VOC_FOLDER  # noqa: E402
-from bestie_d2.data.datasets.voc_preparation import TAG_SOURCES, XML, prepare_voc  # noqa: E402
-from bestie_d2.data.paths import ROOT_VARIABLE, datasets_root  # noqa: E402
-from bestie_d2.engine.command_line import run_tool  # noqa: E402
+from bestie_d2.data.datasets.sbd import SBD_FOLDER
+from bestie_d2.data.datasets.voc import VOC_FOLDER
+from bestie_d2.data.datasets.voc_preparation import TAG_SOURCES, XML, prepare_voc
+from bestie_d2.data.paths import ROOT_VARIABLE, datasets_root
+from bestie_d2.engine.command_line import run_tool
 
 
 def parse_arguments() -> argparse.Namespace:

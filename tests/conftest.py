@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import bestie_d2  # noqa: F401 (before torch: it says how its threads wait)
+# First: it says how torch's threads wait, before torch is imported.
+from bestie_d2.data.datasets import weak
 
 # isort: split
 
@@ -15,8 +16,6 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from hypothesis import settings
-
-from bestie_d2.data.datasets import weak
 
 pytest_plugins = ["tiny_project"]
 

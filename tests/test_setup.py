@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from bestie_d2.engine import detectron2_seam
-from bestie_d2.engine.quiet import KNOWN_WARNINGS, quiet_third_party_warnings
+from bestie_d2.start_up import KNOWN_WARNINGS, filter_known_warnings
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "third_party" / "detectron2"
@@ -191,12 +191,13 @@ def test_known_warnings_are_silenced_and_others_are_not():
 
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        quiet_third_party_warnings()
-        for known in KNOWN_WARNINGS:
-            warn(f"{known.message} ...", known.category, known.module)
+        filter_known_warnings()
+        for category, message, module in KNOWN_WARNINGS:
+            warn(f"{message} ...", category, module)
         assert seen == []
-        warn(f"{KNOWN_WARNINGS[0].message} ...", KNOWN_WARNINGS[0].category, "bestie_d2.ops")
-        warn("something new", FutureWarning, KNOWN_WARNINGS[0].module)
+        category, message, module = KNOWN_WARNINGS[0]
+        warn(f"{message} ...", category, "bestie_d2.ops")
+        warn("something new", FutureWarning, module)
     assert len(seen) == 2
 
 

@@ -7,18 +7,14 @@ does not fit, the first few of each kind and how many more. Ends with exit code 
 would fail. --draw writes annotated pictures of the training images to OUTPUT_DIR/data_check.
 """
 
-from bestie_d2.engine.quiet import quiet_third_party_warnings
+import argparse
+import os
 
-quiet_third_party_warnings()
-
-import argparse  # noqa: E402
-import os  # noqa: E402
-
-from bestie_d2.checks.check_data import check_data  # noqa: E402
-from bestie_d2.engine.command_line import run_tool  # noqa: E402
-from bestie_d2.engine.configuration import load_config  # noqa: E402
-from bestie_d2.errors import InputError  # noqa: E402
-from bestie_d2.pictures.taught import draw_data  # noqa: E402
+from bestie_d2.checks.check_data import check_data
+from bestie_d2.engine.command_line import run_tool
+from bestie_d2.engine.configuration import load_config
+from bestie_d2.errors import InputError
+from bestie_d2.pictures.taught import draw_data
 
 
 def parse_arguments() -> argparse.Namespace:

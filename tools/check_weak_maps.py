@@ -6,19 +6,13 @@
 For maps from any method. Ends with exit code 2 if a training could not use them.
 """
 
-from bestie_d2.engine.quiet import quiet_third_party_warnings
+import argparse
 
-quiet_third_party_warnings()
-
-import argparse  # noqa: E402
-
-from detectron2.data import DatasetCatalog, MetadataCatalog  # noqa: E402
-
-from bestie_d2.checks.weak_maps import check_weak_maps  # noqa: E402
-from bestie_d2.data import expand_path  # noqa: E402
-from bestie_d2.engine.command_line import run_tool  # noqa: E402
-from bestie_d2.engine.configuration import load_config  # noqa: E402
-from bestie_d2.errors import InputError  # noqa: E402
+from bestie_d2.checks.weak_maps import check_weak_maps
+from bestie_d2.data import expand_path
+from bestie_d2.engine.command_line import run_tool
+from bestie_d2.engine.configuration import load_config
+from bestie_d2.errors import InputError
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -32,6 +26,8 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    from detectron2.data import DatasetCatalog, MetadataCatalog  # once bestie_d2 is imported
+
     arguments = parse_arguments()
     cfg = load_config(arguments.config_file, arguments.opts)
     dataset = arguments.dataset or (cfg.DATASETS.TRAIN or ("",))[0]

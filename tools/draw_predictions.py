@@ -6,22 +6,16 @@ Takes MODEL.WEIGHTS or, where none are named, the last checkpoint of OUTPUT_DIR;
 OUTPUT_DIR/pictures/predictions_1.png and on.
 """
 
-from bestie_d2.engine.quiet import quiet_third_party_warnings
+import argparse
+import os
 
-quiet_third_party_warnings()
-
-import argparse  # noqa: E402
-import os  # noqa: E402
-
-from detectron2.data import DatasetCatalog  # noqa: E402
-
-from bestie_d2.checks.class_names import check_trained_classes  # noqa: E402
-from bestie_d2.checks.config import check_config  # noqa: E402
-from bestie_d2.engine.command_line import run_tool  # noqa: E402
-from bestie_d2.engine.configuration import load_config, with_trained_weights  # noqa: E402
-from bestie_d2.engine.trainer import load_trained_model  # noqa: E402
-from bestie_d2.errors import InputError  # noqa: E402
-from bestie_d2.pictures.predictions import draw_predictions  # noqa: E402
+from bestie_d2.checks.class_names import check_trained_classes
+from bestie_d2.checks.config import check_config
+from bestie_d2.engine.command_line import run_tool
+from bestie_d2.engine.configuration import load_config, with_trained_weights
+from bestie_d2.engine.trainer import load_trained_model
+from bestie_d2.errors import InputError
+from bestie_d2.pictures.predictions import draw_predictions
 
 
 def main() -> None:
@@ -34,8 +28,6 @@ def main() -> None:
     cfg = load_config(arguments.config_file, arguments.opts)
     check_config(cfg)
     dataset = arguments.dataset or (cfg.DATASETS.TEST or ("",))[0]
-    if dataset not in DatasetCatalog:
-        raise InputError(f"--dataset {dataset!r} is not registered")
     if arguments.num < 1:
         raise InputError(f"--num {arguments.num}: expected 1 or more")
     trained = with_trained_weights(cfg, arguments.opts)

@@ -10,19 +10,15 @@ of other classes out; the file says so in its "info". A training set's tags are 
 are not: to evaluate a model there is tools/train_net.py --eval-only.
 """
 
-from bestie_d2.engine.quiet import quiet_third_party_warnings
+import argparse
 
-quiet_third_party_warnings()
-
-import argparse  # noqa: E402
-
-from bestie_d2.checks.config import check_config  # noqa: E402
-from bestie_d2.engine.command_line import run_tool  # noqa: E402
-from bestie_d2.engine.configuration import load_config, with_trained_weights  # noqa: E402
-from bestie_d2.errors import InputError  # noqa: E402
-from bestie_d2.runs.coco_writer import LabelRecipe  # noqa: E402
-from bestie_d2.runs.labeling_source import LabelingSource  # noqa: E402
-from bestie_d2.runs.pseudo_label_export import export_pseudo_labels  # noqa: E402
+from bestie_d2.checks.config import check_config
+from bestie_d2.engine.command_line import run_tool
+from bestie_d2.engine.configuration import load_config, with_trained_weights
+from bestie_d2.errors import InputError
+from bestie_d2.runs.coco_writer import LabelRecipe
+from bestie_d2.runs.labeling_source import LabelingSource
+from bestie_d2.runs.pseudo_label_export import export_pseudo_labels
 
 # To Mask R-CNN an object without a label is background, as wrong as a false label: cut where fewer
 # than half of the labels are right. BESTIE on the embedded shapes: 71 % of 7 labels below 0.1, 88 %

@@ -9,25 +9,16 @@ interruption, it goes on where it stopped. With several alphas nothing is writte
 would give, so that one can be chosen.
 """
 
-from bestie_d2.engine.quiet import quiet_third_party_warnings
+import argparse
+from pathlib import Path
 
-quiet_third_party_warnings()
-
-import argparse  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-from bestie_d2.checks.config import check_config  # noqa: E402
-from bestie_d2.engine.command_line import run_tool  # noqa: E402
-from bestie_d2.engine.configuration import load_config, with_trained_weights  # noqa: E402
-from bestie_d2.errors import InputError  # noqa: E402
-from bestie_d2.evaluation.cue_summary import compare_summaries  # noqa: E402
-from bestie_d2.pictures.cues import draw_cue_pictures  # noqa: E402
-from bestie_d2.runs.cue_extraction import (  # noqa: E402
-    CueSource,
-    count_for_alphas,
-    extract_cue_file,
-    with_alpha,
-)
+from bestie_d2.checks.config import check_config
+from bestie_d2.engine.command_line import run_tool
+from bestie_d2.engine.configuration import load_config, with_trained_weights
+from bestie_d2.errors import InputError
+from bestie_d2.evaluation.cue_summary import compare_summaries
+from bestie_d2.pictures.cues import draw_cue_pictures
+from bestie_d2.runs.cue_extraction import CueSource, count_for_alphas, extract_cue_file, with_alpha
 
 
 def parse_arguments() -> argparse.Namespace:

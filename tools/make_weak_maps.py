@@ -14,11 +14,6 @@ says how good they are. The method "cam" thresholds the activation maps of a cla
 
 from __future__ import annotations
 
-# ruff: noqa: E402
-from bestie_d2.engine.quiet import quiet_third_party_warnings
-
-quiet_third_party_warnings()
-
 import argparse
 from dataclasses import fields
 from pathlib import Path

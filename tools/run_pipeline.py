@@ -15,19 +15,15 @@ A key of a stage's configuration is overridden as bestie.SOLVER.MAX_ITER 2000. I
 a stage fails, report.html in the output shows what there is; --report writes it at any time.
 """
 
-from bestie_d2.engine.quiet import quiet_third_party_warnings
+import argparse
+import itertools
+import sys
+from functools import partial
 
-quiet_third_party_warnings()
-
-import argparse  # noqa: E402
-import itertools  # noqa: E402
-import sys  # noqa: E402
-from functools import partial  # noqa: E402
-
-from bestie_d2.engine.command_line import run_tool  # noqa: E402
-from bestie_d2.pipeline.definition import Pipeline, read_pipeline  # noqa: E402
-from bestie_d2.pipeline.runner import run_pipeline, table  # noqa: E402
-from bestie_d2.report import report_path, write_report  # noqa: E402
+from bestie_d2.engine.command_line import run_tool
+from bestie_d2.pipeline.definition import Pipeline, read_pipeline
+from bestie_d2.pipeline.runner import run_pipeline, table
+from bestie_d2.report import report_path, write_report
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -6,28 +6,15 @@ python tools/train_net.py --config-file configs/bestie_voc.yaml [--eval-only] [-
 An OUTPUT_DIR that holds a training is only gone on with, by --resume; it is never overwritten.
 """
 
-from bestie_d2.engine.quiet import quiet_third_party_warnings
+from argparse import Namespace
+from contextlib import nullcontext
 
-quiet_third_party_warnings()
-
-from argparse import Namespace  # noqa: E402
-from contextlib import nullcontext  # noqa: E402
-
-from detectron2.config import CfgNode  # noqa: E402
-from detectron2.engine import default_argument_parser, launch  # noqa: E402
-from detectron2.utils import comm  # noqa: E402
-
-from bestie_d2.checks.config import check_processes, check_test_sets  # noqa: E402
-from bestie_d2.checks.mask_sets import check_train_sets  # noqa: E402
-from bestie_d2.engine.command_line import run_tool  # noqa: E402
-from bestie_d2.engine.configuration import (  # noqa: E402
-    check_output,
-    run_config,
-    setup_run,
-    with_trained_weights,
-)
-from bestie_d2.engine.trainer import Trainer, evaluate  # noqa: E402
-from bestie_d2.storage.locks import ANOTHER_OUTPUT, only_run_in  # noqa: E402
+from bestie_d2.checks.config import check_processes, check_test_sets
+from bestie_d2.checks.mask_sets import check_train_sets
+from bestie_d2.engine.command_line import default_argument_parser, is_main_process, launch, run_tool
+from bestie_d2.engine.configuration import check_output, run_config, setup_run, with_trained_weights
+from bestie_d2.engine.trainer import Trainer, evaluate
+from bestie_d2.storage.locks import ANOTHER_OUTPUT, only_run_in
 
 OF_ITS_CHECKPOINTS = (
     "wait until it ends; to evaluate one of its checkpoints meanwhile, give that as MODEL.WEIGHTS, "
@@ -36,28 +23,22 @@ OF_ITS_CHECKPOINTS = (
 
 
 def train_or_evaluate(args: Namespace) -> None:
-    """What each process does; one that was spawned starts without our filters."""
-    quiet_third_party_warnings()
+    """What each process does."""
     cfg = run_config(args)
     advice = OF_ITS_CHECKPOINTS if args.eval_only else ANOTHER_OUTPUT
     alone = only_run_in(cfg.OUTPUT_DIR, "OUTPUT_DIR", advice)
-    with alone if comm.is_main_process() else nullcontext():
+    with alone if is_main_process() else nullcontext():
         if not args.eval_only:
             check_output(cfg.OUTPUT_DIR, resume=args.resume)
         setup_run(cfg, args)
-        work(cfg, args)
-
-
-def work(cfg: CfgNode, args: Namespace) -> None:
-    """Train or evaluate in ``OUTPUT_DIR``."""
-    if args.eval_only:
-        evaluate(with_trained_weights(cfg, [] if args.resume else args.opts))
-        return
-    check_test_sets(cfg)
-    check_train_sets(cfg)
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
-    trainer.train()
+        if args.eval_only:
+            evaluate(with_trained_weights(cfg, [] if args.resume else args.opts))
+            return
+        check_test_sets(cfg)
+        check_train_sets(cfg)
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
+        trainer.train()
 
 
 def main() -> None:

@@ -1,6 +1,12 @@
 """Data sets, readers of weak labels, and what turns records into training examples."""
 
-from bestie_d2.data.datasets import register_custom_datasets, register_weak_dataset
+from bestie_d2.data.datasets import (
+    register_coco,
+    register_custom_datasets,
+    register_shapes,
+    register_voc,
+    register_weak_dataset,
+)
 from bestie_d2.data.images import ImageReader
 from bestie_d2.data.labels.attach import attach_weak_labels, load_tagged_records, load_weak_records
 from bestie_d2.data.labels.cue_files import read_cues
@@ -29,6 +35,9 @@ __all__ = [
     "read_cues",
     "read_tags",
     "read_weak_sem_seg",
+    "register_coco",
     "register_custom_datasets",
+    "register_shapes",
+    "register_voc",
     "register_weak_dataset",
 ]

@@ -7,9 +7,21 @@ import os
 import sys
 from collections.abc import Callable
 
+from detectron2.engine import default_argument_parser, launch
+from detectron2.utils.comm import is_main_process
 from torch.multiprocessing import ProcessRaisedException
 
 from bestie_d2.errors import InputError
+
+__all__ = [  # with what a tool needs of Detectron2: tools import nothing else than this package
+    "default_argument_parser",
+    "input_error_line",
+    "is_main_process",
+    "launch",
+    "make_folder",
+    "reason_of",
+    "run_tool",
+]
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it

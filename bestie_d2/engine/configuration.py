@@ -14,7 +14,6 @@ from detectron2.utils.logger import setup_logger
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
-import bestie_d2.modeling  # noqa: F401 (registers the architectures that a configuration names)
 from bestie_d2.checks.config import check_config
 from bestie_d2.config import add_bestie_config
 from bestie_d2.data import register_custom_datasets

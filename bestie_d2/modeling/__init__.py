@@ -1,5 +1,7 @@
 """Backbones, heads, losses and meta-architectures."""
 
-from . import backbone, heads, meta_arch
+from . import backbone
+from .heads import INSTANCE_HEAD_REGISTRY
+from .meta_arch import BESTIE, PAMClassifier, SingleStageWSSS
 
-__all__ = ["backbone", "heads", "meta_arch"]
+__all__ = ["BESTIE", "INSTANCE_HEAD_REGISTRY", "PAMClassifier", "SingleStageWSSS", "backbone"]

@@ -19,10 +19,8 @@ from detectron2.evaluation import DatasetEvaluator
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-import bestie_d2.modeling  # noqa: F401 (registers the architectures, in spawned processes too)
 from bestie_d2.data import EvaluationMapper
 from bestie_d2.data.labels.attach import check_classes, check_present, check_readable
-from bestie_d2.engine.quiet import quiet_third_party_warnings
 from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.errors import InputError
 
@@ -146,7 +144,6 @@ def _spawn(run: LabelingRun) -> None:
 
 def _work_apart(worker: int, run: LabelingRun) -> None:
     """:func:`_work` in a process that was spawned."""
-    quiet_third_party_warnings()
     torch.set_num_threads(max(1, torch.get_num_threads() // run.jobs))
     _work(worker, run)
 

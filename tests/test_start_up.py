@@ -1,4 +1,4 @@
-"""Waiting threads sleep, in every command, before OpenMP is loaded with torch."""
+"""What `import bestie_d2` does: threads sleep before torch comes, parts register, no warnings."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_tests_set_it_before_torch():
     assert at_torch(ROOT / "tests" / "conftest.py") == "['10000', None]"
 
 
-@pytest.mark.parametrize("package", ["data", "modeling", "checkpoint"])
+@pytest.mark.parametrize("package", ["data", "modeling", "weights.files"])
 def test_every_part_of_the_package_sets_it_before_torch(package, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(f"import bestie_d2.{package}")
@@ -89,10 +89,26 @@ def test_the_users_settings_win(ours, expected):
 
 def test_processes_started_later_inherit_it():
     program = (
-        "import bestie_d2, os, subprocess, sys\n"
-        "assert 'torch' not in sys.modules\n"
+        "import bestie_d2, subprocess, sys\n"
         "subprocess.run([sys.executable, '-c', 'import os; print(os.environ[\"GOMP_SPINCOUNT\"])'])"
     )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60)
     assert done.stdout == "10000\n", done.stderr
+
+
+def test_one_import_registers_everything_and_warns_of_nothing():
+    program = (
+        "import bestie_d2\n"
+        "from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY\n"
+        "from detectron2.data import DatasetCatalog\n"
+        "assert {'BESTIE', 'PAMClassifier', 'SingleStageWSSS'} <= set(dict(META_ARCH_REGISTRY))\n"
+        "assert {'build_hrnet_backbone', 'build_vgg_backbone'} <= set(dict(BACKBONE_REGISTRY))\n"
+        "assert 'WeakInstanceMapper' in bestie_d2.MAPPER_REGISTRY\n"
+        "assert 'shapes_train' in DatasetCatalog, DatasetCatalog.list()\n"
+        "import bestie_d2.functional as F; assert all(hasattr(F, name) for name in F.__all__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("", "")
