@@ -14,7 +14,7 @@ from bestie_d2.checks.mask_sets import check_train_sets
 from bestie_d2.engine.command_line import default_argument_parser, is_main_process, launch, run_tool
 from bestie_d2.engine.configuration import check_output, run_config, setup_run, with_trained_weights
 from bestie_d2.engine.trainer import Trainer, evaluate
-from bestie_d2.storage.locks import ANOTHER_OUTPUT, only_run_in
+from bestie_d2.storage.processes import ANOTHER_OUTPUT, only_run_in
 
 OF_ITS_CHECKPOINTS = (
     "wait until it ends; to evaluate one of its checkpoints meanwhile, give that as MODEL.WEIGHTS, "

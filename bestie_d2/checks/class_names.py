@@ -12,7 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from bestie_d2.errors import InputError
-from bestie_d2.storage.results import replacing
+from bestie_d2.storage.files import replacing
 from bestie_d2.weights.checkpoint import classes_of_weights
 from bestie_d2.weights.class_names import CLASSES, CLASSES_FILE, compare_classes
 

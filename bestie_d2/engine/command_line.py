@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Callable
 
@@ -18,7 +17,6 @@ __all__ = [  # with what a tool needs of Detectron2: tools import nothing else t
     "input_error_line",
     "is_main_process",
     "launch",
-    "make_folder",
     "reason_of",
     "run_tool",
 ]
@@ -43,21 +41,6 @@ def reason_of(error: BaseException) -> str:
     """What went wrong, in a line."""
     text = " ".join((input_error_line(error) or str(error)).split())
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
-
-
-def make_folder(folder: str | os.PathLike, key: str) -> None:
-    """Make an output folder, with those above it, unless it is there.
-
-    Args:
-        key: the option or configuration key that names it.
-
-    Raises:
-        InputError: it cannot be made.
-    """
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{key} {folder}: cannot be made a folder ({error.strerror})") from None
 
 
 class _NoTracebackOfBadInput(logging.Filter):

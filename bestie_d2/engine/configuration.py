@@ -17,10 +17,10 @@ from torch import nn
 from bestie_d2.checks.config import check_config
 from bestie_d2.config import add_bestie_config
 from bestie_d2.data import register_custom_datasets
-from bestie_d2.engine.command_line import make_folder
 from bestie_d2.engine.config_keys import key_value_pairs, set_keys
 from bestie_d2.engine.strict_yaml import load_strict_yaml
 from bestie_d2.errors import InputError
+from bestie_d2.storage.files import make_folder
 from bestie_d2.weights.checkpoint import CHECKPOINTS
 
 BASE = "_BASE_"

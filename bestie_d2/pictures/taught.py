@@ -16,7 +16,6 @@ from bestie_d2.checks.tally import classes_of_image
 from bestie_d2.data import ImageReader, read_weak_sem_seg
 from bestie_d2.data.images import Size
 from bestie_d2.data.mappers.image_tags import tags_as_mask
-from bestie_d2.engine.command_line import make_folder
 from bestie_d2.evaluation.target_instances import instances_of_targets
 from bestie_d2.evaluation.truth import to_rle
 from bestie_d2.labeling.pseudo_labels import transfer_semantic_knowledge
@@ -24,6 +23,7 @@ from bestie_d2.model_keys import num_classes
 from bestie_d2.pictures.drawing import draw_cues, draw_instances, draw_weak_map
 from bestie_d2.pictures.predictions import mask_set, size_of, spread_over
 from bestie_d2.pictures.sheets import Enlarged, MaskSet, contact_sheet, shrink
+from bestie_d2.storage.files import make_folder
 
 
 def draw_data(

@@ -5,8 +5,6 @@ Names of folders don't count: data that was only moved is the same.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable
 
@@ -16,8 +14,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
 from bestie_d2.pipeline import dependencies as part
-from bestie_d2.pipeline.record import OF_VIEWERS
-from bestie_d2.runs.fingerprint import hash_of_file
+from bestie_d2.storage.files import OF_VIEWERS, hash_of_content, hash_of_file
 
 NOT_THERE = "not there"  # in place of a hash: the stage that reads it will say what is wrong
 NONE = "none"  # nothing is named
@@ -69,12 +66,12 @@ def _list_of(name: str) -> str:
     """Images with their sizes and tags, and the classes."""
     rows = [(file, *map(record.get, OF_RECORDS)) for file, record in _records(name)]
     classes = MetadataCatalog.get(name).get("thing_classes")
-    return f"{len(rows)} images, {_hash([classes, rows])}"
+    return f"{len(rows)} images, {hash_of_content([classes, rows])[:DIGITS]}"
 
 
 def _image_files_of(name: str) -> str:
     rows = [(file, _size_of(record["file_name"])) for file, record in _records(name)]
-    return f"{len(rows)} files, {_hash(rows)}"
+    return f"{len(rows)} files, {hash_of_content(rows)[:DIGITS]}"
 
 
 def _metadata(name: str, key: str) -> str:
@@ -97,14 +94,9 @@ def _state_of(path: str) -> str:
     files = [file for file in files if os.path.basename(file) not in OF_VIEWERS]
     files = [file for file in files if not os.path.basename(file).startswith(".")]
     rows = sorted((os.path.relpath(file, path), hash_of_file(file)) for file in files)
-    return f"{len(rows)} files, {_hash(rows)}"
+    return f"{len(rows)} files, {hash_of_content(rows)[:DIGITS]}"
 
 
 def _size_of(path: str) -> int:
     """In bytes; -1 for a file that is not there."""
     return os.path.getsize(path) if os.path.isfile(path) else -1
-
-
-def _hash(content: object) -> str:
-    text = json.dumps(content, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]

@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from bestie_d2.errors import InputError
-from bestie_d2.pipeline.record import StageRecord, hash_of_product
+from bestie_d2.pipeline.record import StageRecord
 from bestie_d2.pipeline.sources import Change, Found, Sources, described
 from bestie_d2.pipeline.stage_job import StageJob
+from bestie_d2.storage.files import hash_of_folder
 
 SKIP, RUN, RESUME, REDO = "skip", "run", "resume", "redo"
 KEEP = "keep"  # before --from: taken as it is
@@ -55,7 +56,7 @@ def decide(job: StageJob, *, pending: Collection[str] = (), redo: Collection[str
     pipeline, found = job.pipeline, record.found
     inputs = pipeline.inputs_of(job.name)
     missing = [name for name in inputs if name in pending]
-    hashes = {n: hash_of_product(pipeline.product_of(n)) for n in inputs if n not in missing}
+    hashes = {n: hash_of_folder(pipeline.product_of(n)) for n in inputs if n not in missing}
     sources = job.sources(hashes)
     after = f"after {' and '.join(missing)}"
     if found is None:

@@ -5,9 +5,7 @@ Nothing of a stage is ever deleted: what is made anew is moved aside first, in o
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import platform
 import re
 from collections.abc import Mapping
@@ -18,13 +16,11 @@ import detectron2
 import torch
 import yaml
 
-from bestie_d2.engine.command_line import make_folder
 from bestie_d2.errors import InputError
 from bestie_d2.pipeline.log import LOG_FILE
 from bestie_d2.pipeline.sources import Found, Sources
-from bestie_d2.runs.fingerprint import hash_of_file
-from bestie_d2.storage.locks import LOCK_FILE
-from bestie_d2.storage.results import replacing
+from bestie_d2.storage.files import make_folder, write_json
+from bestie_d2.storage.processes import LOCK_FILE
 
 STARTED, MANIFEST, FAILED = "started.json", "manifest.json", "failed.json"
 CONFIG_FILE = "config.yaml"  # a training's own
@@ -34,7 +30,6 @@ WRITTEN = (*SOURCES, "versions", "seconds", "figures", "text")  # in every manif
 DATA = "data"  # among the inputs of a record of an older version: the hash of all data
 # In the folder of a stage that has made nothing yet, and of one without a checkpoint or label.
 TRACES = {STARTED, FAILED, LOG_FILE, CONFIG_FILE, "classes.json"}
-OF_VIEWERS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 MEASURED = ("metrics.json", "events.out.tfevents.")
 
 
@@ -126,12 +121,12 @@ class StageRecord:
         make_folder(self._folder, "output")
         if not resume:
             instead_of = self.kept[-1] if self.kept else ""
-            _write(self._folder / STARTED, {**sources.content, "instead_of": instead_of})
+            write_json(self._folder / STARTED, {**sources.content, "instead_of": instead_of})
         (self._folder / FAILED).unlink(missing_ok=True)
 
     def fail(self, line: str) -> None:
         """Write down what stopped the stage."""
-        _write(self._folder / FAILED, {"line": line})
+        write_json(self._folder / FAILED, {"line": line})
 
     def finish(self, sources: Sources, **result: object) -> None:
         """Write the manifest."""
@@ -143,18 +138,7 @@ class StageRecord:
         }
         instead_of = (self.started or {}).get("instead_of", "")
         content = {**sources.content, "instead_of": instead_of, "versions": versions, **result}
-        _write(self._folder / MANIFEST, content)
-
-
-def hash_of_product(path: str) -> str:
-    """SHA-256 of a file, or of the names and contents of the files in a folder, without those that
-    looking at it leaves there."""
-    if not os.path.isdir(path):
-        return hash_of_file(path)
-    digest = hashlib.sha256()
-    for name in sorted(set(os.listdir(path)) - OF_VIEWERS):
-        digest.update(f"{name}\0{hash_of_product(os.path.join(path, name))}\n".encode())
-    return digest.hexdigest()
+        write_json(self._folder / MANIFEST, content)
 
 
 def flattened(node: Mapping, prefix: str = "") -> dict[str, object]:
@@ -199,8 +183,3 @@ def _read(path: Path, keys: tuple[str, ...]) -> dict | None:
     if not isinstance(content.get("seconds", 0), int | float):
         raise InputError(f"{path}: 'seconds' is no number; {MOVE}")
     return content
-
-
-def _write(path: Path, content: Mapping) -> None:
-    with replacing(path) as file:
-        json.dump(content, file, indent=1, sort_keys=True)

@@ -16,7 +16,7 @@ from bestie_d2.pipeline.log import logging_to
 from bestie_d2.pipeline.record import StageRecord
 from bestie_d2.pipeline.stage_job import StageJob
 from bestie_d2.pipeline.stages import run_stage
-from bestie_d2.storage.locks import only_run_in
+from bestie_d2.storage.processes import only_run_in
 
 INTERRUPTED = "interrupted (Ctrl-C)"
 

@@ -26,7 +26,7 @@ from bestie_d2.runs.cue_extraction import CueSource, extract_cue_file
 from bestie_d2.runs.labeling_source import LabelingSource
 from bestie_d2.runs.network_maps import SINGLE_STAGE, MapRecipe, make_network_maps
 from bestie_d2.runs.pseudo_label_export import export_pseudo_labels
-from bestie_d2.storage.results import replacing
+from bestie_d2.storage.files import replacing
 
 PERCENT = 100.0
 WEAK_COMPONENTS = "weak_components"  # beside the trained stages in the folder of "evaluate"

@@ -7,8 +7,6 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from bestie_d2.engine.command_line import make_folder
-from bestie_d2.errors import InputError
 from bestie_d2.pipeline.definition import Pipeline
 from bestie_d2.report.attempts import attempt
 from bestie_d2.report.curves import curves_section
@@ -19,7 +17,7 @@ from bestie_d2.report.run_files import RunFiles
 from bestie_d2.report.stage_configs import StageConfigs
 from bestie_d2.report.summary import chain_section, configuration_section, results_section
 from bestie_d2.report.training_set import TrainingSet
-from bestie_d2.storage.results import replacing
+from bestie_d2.storage.files import make_folder, replacing
 
 REPORT_FILE = "report.html"
 
@@ -58,11 +56,8 @@ def write_report(pipeline: Pipeline) -> Path:
     sections = {title: attempt(build, "This part") for title, build in builders.items()}
     path = report_path(pipeline)
     make_folder(path.parent, "output")
-    try:
-        with replacing(path) as file:
-            file.write(page(f"Run of {pipeline.name}", _lead(run), sections))
-    except OSError as error:
-        raise InputError(f"report {path}: cannot be written ({error.strerror})") from None
+    with replacing(path) as file:
+        file.write(page(f"Run of {pipeline.name}", _lead(run), sections))
     return path
 
 

@@ -12,7 +12,7 @@ from bestie_d2.pipeline.stages import WEAK_COMPONENTS
 from bestie_d2.report.metrics import last_values
 from bestie_d2.report.page import Cell, details, heading, paragraph, table
 from bestie_d2.report.run_files import RunFiles, StageFiles
-from bestie_d2.storage.locks import running_in
+from bestie_d2.storage.processes import running_in
 
 RESULTS = {  # columns of the results, and the measurements they show
     "COCO AP": "segm/AP",

@@ -17,8 +17,8 @@ from torch import Tensor
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.pseudo_label_report import PseudoLabelReport
 from bestie_d2.evaluation.truth import ObjectsByImage, encode_masks
-from bestie_d2.storage.json_stream import write_object
-from bestie_d2.storage.results import ResultShards, replacing
+from bestie_d2.storage.files import write_json_lists
+from bestie_d2.storage.results import ResultShards
 
 SCORE_DECIMALS = 6  # of the scores in the file
 
@@ -150,8 +150,8 @@ class PseudoLabelWriter(DatasetEvaluator):
         report = PseudoLabelReport(len(dataset.categories), with_truth=dataset.truth is not None)
         images = (dataset.image_entry(r) for r in dataset.records if r["image_id"] in done)
         members = {"info": dataset.info, "images": images, "categories": dataset.categories}
-        with replacing(self._shards.output) as file:
-            write_object(file, {**members, "annotations": self._annotations(report)})
+        annotations = self._annotations(report)
+        write_json_lists(self._shards.output, {**members, "annotations": annotations})
         self._shards.remove()
         return report
 

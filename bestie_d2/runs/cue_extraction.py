@@ -16,7 +16,7 @@ from bestie_d2.errors import InputError
 from bestie_d2.evaluation.cue_summary import CueSummary
 from bestie_d2.runs.cue_writer import CueRecipe, CueWriter
 from bestie_d2.runs.labeling_source import LabelingSource
-from bestie_d2.storage.locks import only_run_for
+from bestie_d2.storage.processes import only_run_for
 from bestie_d2.storage.results import ResultShards
 
 CLASSIFIER = "PAMClassifier"

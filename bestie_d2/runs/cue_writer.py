@@ -17,8 +17,8 @@ from bestie_d2.errors import InputError
 from bestie_d2.evaluation.cue_summary import CueSummary, count_cues
 from bestie_d2.evaluation.weak_components import MIN_AREA
 from bestie_d2.labeling.cues import activation_maps, extract_cues
-from bestie_d2.storage.json_stream import write_object
-from bestie_d2.storage.results import ResultShards, replacing
+from bestie_d2.storage.files import write_json_lists
+from bestie_d2.storage.results import ResultShards
 from bestie_d2.structures import PointCues
 
 SCORE_DECIMALS = 6  # of the scores in the file
@@ -125,9 +125,8 @@ class CueWriter(DatasetEvaluator):
         summary = CueSummary.empty(len(self._categories))
         done = self._shards.done()
         images = (_image_entry(record) for record in self._records if record["image_id"] in done)
-        with replacing(self._shards.output) as file:
-            members = {"images": images, "categories": self._categories}
-            write_object(file, {**members, "points": self._points(summary)})
+        members = {"images": images, "categories": self._categories}
+        write_json_lists(self._shards.output, {**members, "points": self._points(summary)})
         self._shards.remove()
         return summary
 

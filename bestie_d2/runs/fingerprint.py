@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection, Sequence
 
 from detectron2.config import CfgNode
 
 from bestie_d2.model_keys import NUM_CLASSES_NODE, num_classes_key
+from bestie_d2.storage.files import hash_of_content, hash_of_file
 
 OF_TRAINING = {"INPUT.BESTIE", "INPUT.TAGS", "INPUT.MAPPER"}
-READ_AT_ONCE = 1 << 20  # bytes
 
 
 def fingerprint(cfg: CfgNode, records: Sequence[dict], dataset_name: str) -> dict[str, str]:
@@ -31,10 +29,9 @@ def fingerprint(cfg: CfgNode, records: Sequence[dict], dataset_name: str) -> dic
     values = {}
     for node in ("MODEL", "INPUT"):
         _flatten(cfg[node], node, left_out, values)
-    listing = json.dumps(records, sort_keys=True, default=str).encode()
     return {
         "data set": dataset_name,
-        "images and tags": hashlib.sha256(listing).hexdigest(),
+        "images and tags": hash_of_content(records),
         "weights": _hash_of_weights(cfg.MODEL.WEIGHTS),
         **values,
     }
@@ -54,12 +51,3 @@ def _flatten(node: CfgNode, name: str, left_out: Collection[str], values: dict[s
 def _hash_of_weights(path: str) -> str:
     """SHA-256 of a file; the address itself of what is fetched."""
     return path if "://" in path else hash_of_file(path)
-
-
-def hash_of_file(path: str) -> str:
-    """SHA-256 of a file's content."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(READ_AT_ONCE):
-            digest.update(block)
-    return digest.hexdigest()

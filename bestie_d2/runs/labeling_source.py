@@ -11,11 +11,11 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from bestie_d2.checks.class_names import check_trained_classes
-from bestie_d2.engine.command_line import make_folder
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import num_classes
 from bestie_d2.runs.fingerprint import fingerprint
 from bestie_d2.runs.labeling_run import BuildConsumer, LabelingRun, pending, records_to_label
+from bestie_d2.storage.files import make_folder
 from bestie_d2.storage.results import ResultShards
 
 

@@ -18,7 +18,7 @@ from bestie_d2.model_keys import num_classes, num_classes_key
 from bestie_d2.runs.fingerprint import fingerprint
 from bestie_d2.runs.labeling_run import LabelingRun, records_to_label
 from bestie_d2.runs.staged_maps import StagedMaps
-from bestie_d2.storage.locks import only_run_for
+from bestie_d2.storage.processes import only_run_for
 from bestie_d2.weights.class_names import CLASSES
 
 SINGLE_STAGE, CAM = "single-stage", "cam"

@@ -13,7 +13,7 @@ from bestie_d2.evaluation import has_truth, load_truth
 from bestie_d2.evaluation.pseudo_label_report import PseudoLabelReport
 from bestie_d2.runs.coco_writer import LabeledDataset, LabelRecipe, PseudoLabelWriter
 from bestie_d2.runs.labeling_source import LabelingSource
-from bestie_d2.storage.locks import only_run_for
+from bestie_d2.storage.processes import only_run_for
 from bestie_d2.storage.results import ResultShards
 
 DESCRIPTION = "pseudo labels: what a model that was trained on weak labels makes of these images"

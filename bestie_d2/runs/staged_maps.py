@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 
 from bestie_d2.data.labels.attach import MADE_WITH, WEAK_MAP_SUFFIX
-from bestie_d2.engine.command_line import make_folder
 from bestie_d2.errors import InputError
 from bestie_d2.pictures.colors import index_palette
-from bestie_d2.storage.results import FOLDER_SUFFIX, differences, replacing
+from bestie_d2.storage.files import make_folder, replacing, write_json
+from bestie_d2.storage.results import FOLDER_SUFFIX, differences
 from bestie_d2.weights.class_names import CLASSES
 
 
@@ -63,7 +63,7 @@ class StagedMaps:
         if unfinished != wanted:
             shutil.rmtree(self.stage, ignore_errors=True)
             make_folder(self.stage, "--output")
-            _write_settings(self.stage, wanted)
+            write_json(self.stage / MADE_WITH, wanted)
 
     def has(self, name: str) -> bool:
         """Whether the map of an image, by its label name, need not be made any more."""
@@ -80,9 +80,8 @@ class StagedMaps:
         image.putpalette(index_palette())
         made = self.stage / f"{name}{WEAK_MAP_SUFFIX}"
         made.parent.mkdir(parents=True, exist_ok=True)
-        scratch = made.with_name(f".{made.stem}.scratch")
-        image.save(scratch, format="PNG")
-        os.replace(scratch, made)
+        with replacing(made, "wb") as file:
+            image.save(file, format="PNG")
 
     def finish(self, names: Iterable[str]) -> int:
         """Move the maps of the images to their place and say how many were new.
@@ -113,8 +112,3 @@ def _settings_in(folder: Path, wanted: Mapping[str, object]) -> dict | None:
         return None
     known = {key: value for key, value in found.items() if key != CLASSES or CLASSES in wanted}
     return {key: value for key, value in wanted.items() if key == CLASSES} | known
-
-
-def _write_settings(folder: Path, settings: Mapping[str, object]) -> None:
-    with replacing(folder / MADE_WITH) as file:
-        json.dump(settings, file, indent=1, sort_keys=True)

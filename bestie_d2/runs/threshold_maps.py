@@ -27,8 +27,7 @@ from bestie_d2.pictures.drawing import brighten, draw_image, draw_weak_map
 from bestie_d2.pictures.sheets import contact_sheet
 from bestie_d2.runs.staged_maps import MADE_WITH, StagedMaps
 from bestie_d2.runs.weak_map_quality import WeakMapCounts, count_against_points, count_against_truth
-from bestie_d2.storage.locks import only_run_for
-from bestie_d2.storage.processes import mapping
+from bestie_d2.storage.processes import mapping, only_run_for
 from bestie_d2.storage.results import FOLDER_SUFFIX
 from bestie_d2.structures import PointCues
 from bestie_d2.weights.class_names import CLASSES

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from bestie_d2.errors import InputError
+from bestie_d2.storage.files import write_json
 
 FOLDER_SUFFIX = ".parts"
 FINGERPRINT_FILE = "fingerprint.json"
@@ -70,8 +71,7 @@ class ResultShards:
                 f"--output {self.output}: {self.folder} cannot be made a folder ({error.strerror})"
             ) from None
         self._clear()
-        with replacing(self.folder / FINGERPRINT_FILE) as file:
-            json.dump(fingerprint, file, indent=1, sort_keys=True)
+        write_json(self.folder / FINGERPRINT_FILE, fingerprint)
 
     def writer(self, worker: int) -> ShardWriter:
         """Where one worker puts its results; no two may have the same number at the same time."""
@@ -168,15 +168,3 @@ def _cut_torn_line(path: Path) -> None:
     end = content.rfind(b"\n") + 1
     if end < len(content):
         os.truncate(path, end)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[TextIO]:
-    """A text file to write that takes the place of ``path`` once all of it has been written."""
-    scratch = path.with_name(f".{path.name}.scratch")
-    try:
-        with open(scratch, "w", encoding="utf-8") as file:
-            yield file
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)

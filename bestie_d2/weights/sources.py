@@ -10,9 +10,10 @@ import os
 import timm
 import torch
 from detectron2.utils.file_io import PathManager
-from iopath.common.file_io import PathHandler, get_cache_dir
+from iopath.common.file_io import PathHandler, file_lock, get_cache_dir
 
 from bestie_d2.errors import InputError
+from bestie_d2.storage.files import replacing
 
 PREFIX = "timm://"
 
@@ -42,10 +43,8 @@ class TimmWeightsHandler(PathHandler):
                 f"MODEL.WEIGHTS {path}: could not be fetched ({reason}); download the weights and "
                 'give the path of the file, or train from scratch with MODEL.WEIGHTS ""'
             ) from error
-        os.makedirs(folder, exist_ok=True)
-        unfinished = f"{local}.{os.getpid()}"
-        torch.save(model.state_dict(), unfinished)
-        os.replace(unfinished, local)
+        with file_lock(local), replacing(local, "wb") as file:  # makes the folder
+            torch.save(model.state_dict(), file)
         return local
 
 

@@ -1,7 +1,4 @@
-"""Objects of an image, and the folder that files are moved to when they are finished."""
-
-import errno
-import os
+"""Objects of an image."""
 
 import numpy as np
 import pytest
@@ -11,8 +8,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bestie_d2.data.datasets.object_map import ObjectMap, inner_point, object_numbers
-from bestie_d2.errors import InputError
-from bestie_d2.storage.atomic import staged
 
 NUMBERS = np.array([[9, 9, 255, 0], [9, 255, 4, 4]], np.uint8)
 
@@ -53,43 +48,3 @@ def test_no_pixel_of_the_object_is_nearer_to_its_centroid(mask):
     pixels = np.argwhere(mask)
     distances = np.linalg.norm(pixels - pixels.mean(axis=0), axis=1)
     assert np.linalg.norm((y, x) - pixels.mean(axis=0)) == pytest.approx(distances.min())
-
-
-def test_staged_files_are_merged_into_the_folder_at_the_end(tmp_path):
-    output = tmp_path / "new" / "folder"
-    with staged(output) as scratch:
-        (scratch / "a").mkdir()
-        (scratch / "a" / "1.txt").write_text("one")
-        assert [path.name for path in output.iterdir()] == [scratch.name]
-    with staged(output) as scratch:
-        (scratch / "a").mkdir()
-        (scratch / "a" / "2.txt").write_text("two")
-        (scratch / "b.txt").write_text("three")
-    with staged(output) as scratch:
-        (scratch / "b.txt").write_text("four")
-    found = {str(p.relative_to(output)): p.read_text() for p in output.rglob("*.txt")}
-    assert found == {"a/1.txt": "one", "a/2.txt": "two", "b.txt": "four"}
-    assert sorted(path.name for path in output.iterdir()) == ["a", "b.txt"]
-
-
-def test_a_folder_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file: cannot be written"), staged(tmp_path / "file"):
-        pass
-    output = tmp_path / "folder"
-    with pytest.raises(InputError, match="folder: cannot be written"), staged(output) as scratch:
-        (scratch / "no" / "such" / "place").write_text("")
-    with pytest.raises(InputError, match=r"cannot be written .*No space left"), staged(output):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    (output / "taken").mkdir()
-    with pytest.raises(InputError, match="folder: cannot be written"), staged(output) as scratch:
-        (scratch / "taken").write_text("")
-    assert [path.name for path in output.iterdir()] == ["taken"]
-
-
-def test_a_source_that_cannot_be_read_is_not_an_output_that_cannot_be_written(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no_such_source"), staged(tmp_path / "new"):
-        (tmp_path / "no_such_source").read_text()
-    with pytest.raises(TimeoutError), staged(tmp_path / "new"):
-        raise TimeoutError("from somewhere else")
-    assert list((tmp_path / "new").iterdir()) == []

@@ -15,7 +15,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from bestie_d2.storage.locks import only_run_in
+from bestie_d2.storage.processes import only_run_in
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "train_net.py"
 FINAL = "model_final.pth"

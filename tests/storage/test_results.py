@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from bestie_d2.errors import InputError
-from bestie_d2.storage.results import ResultShards, replacing
+from bestie_d2.storage.results import ResultShards
 
 SETTINGS = {"alpha": 0.7, "weights": "abc", "sizes": (3, 4)}
 
@@ -90,15 +88,3 @@ def test_output_folders_are_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be made a folder"):
         ResultShards(tmp_path / "file" / "cues.json").begin(SETTINGS)
-
-
-def test_replacing_is_all_or_nothing(tmp_path):
-    path = tmp_path / "out.json"
-    path.write_text("old")
-    with pytest.raises(TypeError), replacing(path) as file:
-        json.dump(["half", object()], file)
-    assert [p.name for p in tmp_path.iterdir()] == ["out.json"]
-    assert path.read_text() == "old"
-    with replacing(path) as file:
-        json.dump([1], file)
-    assert path.read_text() == "[1]"

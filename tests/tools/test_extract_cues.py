@@ -15,7 +15,7 @@ from PIL import Image
 
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.runs.cue_writer import CueWriter
-from bestie_d2.storage.locks import only_run_for
+from bestie_d2.storage.processes import only_run_for
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "extract_cues.py"

@@ -14,7 +14,7 @@ from bestie_d2.data.datasets.object_map import inner_point
 from bestie_d2.data.datasets.object_masks import check_mask, check_object
 from bestie_d2.data.labels.coco_json import IMAGE_LISTS, load_json
 from bestie_d2.errors import InputError
-from bestie_d2.storage.atomic import staged
+from bestie_d2.storage.files import staged
 
 FIELDS = {
     **IMAGE_LISTS,

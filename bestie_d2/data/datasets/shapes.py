@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from bestie_d2.data.datasets.shapes_scenes import (
 from bestie_d2.data.datasets.weak import register_weak_dataset
 from bestie_d2.data.paths import ROOT_VARIABLE
 from bestie_d2.errors import InputError
+from bestie_d2.storage.files import staged
 
 SHAPES_FOLDER = "shapes"
 VERSION = "v1"  # of the drawing; a changed drawing gets a new one, and thus a new folder
@@ -74,16 +74,13 @@ def draw_shapes(folder: str | os.PathLike) -> None:
     if folder.is_dir():
         return
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".drawing-", dir=folder.parent) as work:
-            drawn = Path(work) / folder.name
+        with staged(folder.parent) as scratch:
             for split, image_ids in SPLITS.items():
-                _draw_split(drawn, split, image_ids)
-            drawn.rename(folder)
-    except OSError as error:
+                _draw_split(scratch / folder.name, split, image_ids)
+    except InputError as error:
         if not folder.is_dir():
             raise InputError(
-                f"{folder}: the synthetic set can't be drawn there ({error.strerror}); set "
+                f"{folder}: the synthetic set can't be drawn there ({error}); set "
                 f"{ROOT_VARIABLE} to a folder that can be written"
             ) from None
 

@@ -31,7 +31,7 @@ from bestie_d2.data.datasets.voc_sources import (
 )
 from bestie_d2.data.images import image_size
 from bestie_d2.errors import InputError
-from bestie_d2.storage.atomic import staged
+from bestie_d2.storage.files import staged
 
 XML, MASKS = TAG_SOURCES = ("xml", "masks")
 IMAGE_FOLDERS = {CENTER_POINTS: write_points, CLASS_MAPS: write_class_map}  # a file an image

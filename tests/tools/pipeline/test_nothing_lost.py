@@ -14,7 +14,7 @@ import torch
 from tiny_pipeline import SHORT, TOOL, raising, shorten
 
 from bestie_d2.pipeline import stages
-from bestie_d2.storage.locks import only_run_in
+from bestie_d2.storage.processes import only_run_in
 from bestie_d2.weights.files import read_weights
 
 FASTER = (*SHORT, "pam.SOLVER.BASE_LR", "0.5")

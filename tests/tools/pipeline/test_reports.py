@@ -9,7 +9,7 @@ from bestie_d2.errors import InputError
 from bestie_d2.pipeline import stages
 from bestie_d2.pipeline.record import StageRecord
 from bestie_d2.pipeline.sources import Sources
-from bestie_d2.storage.locks import only_run_in
+from bestie_d2.storage.processes import only_run_in
 
 
 @pytest.fixture(scope="module", autouse=True)

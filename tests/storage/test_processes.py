@@ -13,12 +13,12 @@ import pytest
 from filelock import FileLock
 
 from bestie_d2.errors import InputError
-from bestie_d2.storage.locks import only_run_for, only_run_in, running_in
+from bestie_d2.storage.processes import only_run_for, only_run_in, running_in
 
 # Holds a folder, with a child process as a data loader has them, until it is killed.
 HOLDER = """
 import os, sys, time
-from bestie_d2.storage.locks import only_run_in
+from bestie_d2.storage.processes import only_run_in
 with only_run_in(sys.argv[1], "OUTPUT_DIR"):
     if os.fork() == 0:
         time.sleep(20)
