@@ -8,8 +8,7 @@ Tags need no preparation: they are read from the official annotation files.
 import argparse
 import os
 
-from bestie_d2.data.datasets.coco import COCO_FOLDER, SPLITS
-from bestie_d2.data.datasets.coco_points import write_coco_points
+from bestie_d2.data.datasets.coco import COCO_FOLDER, SPLITS, write_coco_points
 from bestie_d2.data.paths import ROOT_VARIABLE, datasets_root
 from bestie_d2.engine.command_line import run_tool
 

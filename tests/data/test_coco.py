@@ -15,8 +15,7 @@ from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
 from bestie_d2.data import load_tagged_records, load_weak_records
-from bestie_d2.data.datasets.coco import register_coco
-from bestie_d2.data.datasets.coco_points import write_coco_points
+from bestie_d2.data.datasets.coco import register_coco, write_coco_points
 from bestie_d2.data.labels import tags
 from bestie_d2.engine.detectron2_seam import build_coco_evaluator
 from bestie_d2.errors import InputError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from bestie_d2.data.datasets.sbd import read_sbd_objects
+from bestie_d2.data.datasets.voc_preparation import read_sbd_objects
 from bestie_d2.errors import InputError
 
 NUMBERS = np.array([[0, 1, 1], [2, 2, 0]], np.uint8)
@@ -25,7 +25,7 @@ def write_mat(tmp_path):
 
 
 def test_objects_and_their_classes(write_mat):
-    objects = read_sbd_objects(write_mat(), 20, (2, 3))
+    objects = read_sbd_objects(write_mat(), (2, 3))
     assert objects.numbers.tolist() == NUMBERS.tolist()
     assert objects.classes == {1: 14, 2: 2}
     assert objects.void() is None
@@ -34,9 +34,9 @@ def test_objects_and_their_classes(write_mat):
 
 def test_an_object_without_pixels_and_an_image_without_objects(write_mat):
     covered = write_mat(Segmentation=np.array([[0, 2]], np.uint8))
-    assert read_sbd_objects(covered, 20, (1, 2)).classes == {2: 2}
+    assert read_sbd_objects(covered, (1, 2)).classes == {2: 2}
     none = write_mat(Segmentation=np.zeros((1, 2), np.uint8), Categories=np.zeros((0, 1)))
-    assert read_sbd_objects(none, 20, (1, 2)).classes == {}
+    assert read_sbd_objects(none, (1, 2)).classes == {}
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_an_object_without_pixels_and_an_image_without_objects(write_mat):
 )
 def test_contents_that_cannot_be(write_mat, members, message):
     with pytest.raises(InputError, match=rf"2008_000002\.mat: {message}"):
-        read_sbd_objects(write_mat(**members), 20, (2, 3))
+        read_sbd_objects(write_mat(**members), (2, 3))
 
 
 def test_more_objects_than_a_byte_can_tell_apart(write_mat):
@@ -61,12 +61,12 @@ def test_more_objects_than_a_byte_can_tell_apart(write_mat):
         numbers = np.array([[1, number]], np.uint16)
         path = write_mat(Segmentation=numbers, Categories=categories)
         with pytest.raises(InputError, match=rf"object {number}, expected at most 254 objects"):
-            read_sbd_objects(path, 20, (1, 2))
+            read_sbd_objects(path, (1, 2))
 
 
 def test_files_that_are_missing_torn_or_something_else(write_mat, tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.mat: no such file"):
-        read_sbd_objects(str(tmp_path / "nowhere.mat"), 20, (2, 3))
+        read_sbd_objects(str(tmp_path / "nowhere.mat"), (2, 3))
     path = write_mat()
     with open(path, "rb") as file:
         whole = file.read()
@@ -75,4 +75,4 @@ def test_files_that_are_missing_torn_or_something_else(write_mat, tmp_path):
         with open(path, "wb") as file:
             file.write(content)
         with pytest.raises(InputError, match=r"2008_000002\.mat: (not a readable|has no GTinst)"):
-            read_sbd_objects(path, 20, (2, 3))
+            read_sbd_objects(path, (2, 3))

@@ -14,8 +14,7 @@ from pycocotools import mask as mask_api
 
 from bestie_d2.data import attach_weak_labels
 from bestie_d2.data.datasets import shapes
-from bestie_d2.data.datasets.shapes_geometry import CLASSES
-from bestie_d2.data.datasets.shapes_scenes import draw_scene
+from bestie_d2.data.datasets.shapes_drawing import CLASSES, draw_scene
 from bestie_d2.data.datasets.weak import WeakDataset, load_weak_dataset
 from bestie_d2.errors import InputError
 

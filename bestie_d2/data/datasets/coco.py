@@ -5,22 +5,42 @@ Detectron2's own ``coco_2017_train`` and ``coco_2017_val`` hold masks; these nev
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from pycocotools import mask as mask_api
+from pycocotools.coco import COCO
+from tqdm import tqdm
 
+from bestie_d2.data.datasets.object_masks import check_mask, check_object
+from bestie_d2.data.datasets.objects import inner_point
 from bestie_d2.data.datasets.weak import EVALUATOR_TYPE
+from bestie_d2.data.labels.coco_json import IMAGE_LISTS, load_json
 from bestie_d2.data.labels.remarks import keep_remarks, log_once
 from bestie_d2.data.labels.tags import TaggedImages, read_tags
 from bestie_d2.errors import InputError
+from bestie_d2.storage.files import staged
 
 COCO_FOLDER = "coco"
 SPLITS = ("train", "val")
-NAMES_OF_CLASSES = "coco_2017_val"  # Detectron2's own set, which has them before any file is read
-POINTS_HINT = "make it with python datasets/prepare_coco.py"
-TRUTH_HINT = "put COCO 2017 there as datasets/README.md shows"
+TRUTH, POINTS = "instances", "points"  # kinds of annotation files: official, and made from them
+HINTS = {
+    TRUTH: "put COCO 2017 there as datasets/README.md shows",
+    POINTS: "make it with python datasets/prepare_coco.py",
+}
+MADE_FROM = {  # lists that points are made from, and the keys that their entries must have
+    **IMAGE_LISTS,
+    "images": (*IMAGE_LISTS["images"], "height", "width"),
+    "annotations": ("image_id", "category_id", "bbox", "segmentation"),
+}
+
+
+def annotation_file(folder: str, kind: str, split: str) -> str:
+    """The path of a split's file; ``folder`` is ``coco``."""
+    return os.path.join(folder, "annotations", f"{kind}_{split}2017.json")
 
 
 def register_coco(root: str) -> None:
@@ -30,46 +50,28 @@ def register_coco(root: str) -> None:
     names for evaluators; the records have tags alone.
     """
     folder = os.path.join(root, COCO_FOLDER)
-    classes = list(MetadataCatalog.get(NAMES_OF_CLASSES).thing_classes)
+    # Detectron2's own set has the names before any file is read.
+    classes = list(MetadataCatalog.get("coco_2017_val").thing_classes)
     for split in SPLITS:
-        truth, points = instances_path(folder, split), points_path(folder, split)
-        sources = {
-            f"coco_2017_{split}_tags": (truth, os.path.join(folder, "Peak_points")),
-            f"coco_2017_{split}_point": (points, points),
-        }
-        for name, (source, cues) in sources.items():
+        for suffix, kind in (("tags", TRUTH), ("point", POINTS)):
+            name, source = f"coco_2017_{split}_{suffix}", annotation_file(folder, kind, split)
 
-            def load(name: str = name, source: str = source, split: str = split) -> list[dict]:
-                return load_coco(name, folder, source, split)
+            def load(name: str = name, kind: str = kind, split: str = split) -> list[dict]:
+                return load_coco(name, folder, kind, split)
 
             DatasetCatalog.register(name, load)
             MetadataCatalog.get(name).set(
                 thing_classes=classes,
-                image_root=image_folder(folder, split),
+                image_root=os.path.join(folder, f"{split}2017"),
                 tags=source,
-                json_file=truth,
+                json_file=annotation_file(folder, TRUTH, split),
                 weak_maps=os.path.join(folder, "WSSS_maps"),
-                cues=cues,
+                cues=source if kind == POINTS else os.path.join(folder, "Peak_points"),
                 evaluator_type=EVALUATOR_TYPE,
             )
 
 
-def image_folder(folder: str, split: str) -> str:
-    """The images of a split of ``coco``."""
-    return os.path.join(folder, f"{split}2017")
-
-
-def instances_path(folder: str, split: str) -> str:
-    """The official annotation file of a split."""
-    return os.path.join(folder, "annotations", f"instances_{split}2017.json")
-
-
-def points_path(folder: str, split: str) -> str:
-    """The point labels of a split, which ``datasets/prepare_coco.py`` makes."""
-    return os.path.join(folder, "annotations", f"points_{split}2017.json")
-
-
-def load_coco(name: str, folder: str, source: str, split: str) -> list[dict]:
+def load_coco(name: str, folder: str, kind: str, split: str) -> list[dict]:
     """The records of a split, in Detectron2's format, with ``image_classes``.
 
     A crowd region gives no tag. Images without a tag are left out of ``train``, since they would
@@ -77,26 +79,25 @@ def load_coco(name: str, folder: str, source: str, split: str) -> list[dict]:
 
     Args:
         name: the registered name; its metadata are completed.
-        folder: ``coco``.
-        source: COCO-style JSON with ``annotations`` or ``points``.
+        kind: of the file that tags are read from.
 
     Raises:
         InputError: a missing or unreadable file, or other categories than COCO's.
     """
+    source, metadata = annotation_file(folder, kind, split), MetadataCatalog.get(name)
     if not os.path.isfile(source):
-        hint = POINTS_HINT if source == points_path(folder, split) else TRUTH_HINT
-        raise InputError(f"{source}: no such file; {hint}")
-    metadata = MetadataCatalog.get(name)
-    changed = os.stat(source).st_mtime_ns
-    tagged = _read_once(source, tuple(metadata.thing_classes), changed)
-    metadata.thing_dataset_id_to_contiguous_id = {
-        category_id: index for index, category_id in enumerate(tagged.category_ids)
-    }
+        raise InputError(f"{source}: no such file; {HINTS[kind]}")
+    tagged = _read_once(source, tuple(metadata.thing_classes), os.stat(source).st_mtime_ns)
+    ids = tagged.category_ids
+    metadata.thing_dataset_id_to_contiguous_id = {value: index for index, value in enumerate(ids)}
     keep_remarks(name, tagged.remarks)
-    _tell_gaps(source, tagged.category_ids)
-    images = image_folder(folder, split)
+    gaps = ", ".join(str(i) for i in range(min(ids), max(ids)) if i not in ids)
+    log_once(
+        f"{source}: the category ids {min(ids)} to {max(ids)} (without {gaps or 'a gap'}) are the "
+        f"classes 0 to {len(ids) - 1}"
+    )
     records = [
-        {**record, "file_name": os.path.join(images, record["file_name"])}
+        {**record, "file_name": os.path.join(metadata.image_root, record["file_name"])}
         for record in tagged.records
     ]
     if split != "train":
@@ -109,23 +110,57 @@ def load_coco(name: str, folder: str, source: str, split: str) -> list[dict]:
 
 @lru_cache(maxsize=2 * len(SPLITS))
 def _read_once(source: str, classes: tuple[str, ...], changed: int) -> TaggedImages:
-    """The tags of a file, which has 860,000 annotations and is asked for several times in a run.
-
-    Args:
-        changed: when the file was last written; what an older one said is not taken.
-    """
+    """The tags of a file as it was ``changed`` last: 860,000 entries, asked for several times."""
     return read_tags(source, classes)
 
 
-def without_crowds(annotations: Sequence[dict]) -> list[dict]:
-    """The annotations of single objects."""
-    return [entry for entry in annotations if not entry.get("iscrowd", 0)]
+def write_coco_points(folder: str, split: str) -> str:
+    """Write the point labels of a split, whole or not at all; a file that is there is replaced.
+
+    Each object that is no crowd has one: the pixel of its mask nearest to the centroid.
+
+    Args:
+        folder: ``coco``.
+
+    Returns:
+        What was written, in one line.
+
+    Raises:
+        InputError: a missing or unreadable annotation file, an object of an unknown image or with
+            a mask that is none of it, or the points cannot be written.
+    """
+    source, output = (annotation_file(folder, kind, split) for kind in (TRUTH, POINTS))
+    data = load_json(source, MADE_FROM)
+    api = COCO()
+    api.imgs = {image["id"]: image for image in data["images"]}
+    objects = [entry for entry in data["annotations"] if not entry.get("iscrowd", 0)]
+    points = []
+    for entry in tqdm(objects, desc=split, unit="object"):
+        image = api.imgs.get(entry["image_id"])
+        if image is None:
+            raise InputError(f"{source}: image id {entry['image_id']} is not in 'images'")
+        where = f"{source}: an object of {image['file_name']}"
+        check_object(where, entry)
+        check_mask(where, entry["segmentation"], (image["height"], image["width"]))
+        ids = {key: entry[key] for key in ("image_id", "category_id")}
+        points.append({**ids, "point": _point_of(api.annToRLE(entry), entry["bbox"])})
+    kept = {
+        name: [{key: entry[key] for key in MADE_FROM[name]} for entry in data[name]]
+        for name in ("images", "categories")
+    }
+    with staged(Path(output).parent) as scratch:
+        content = json.dumps({**kept, "points": points})
+        (scratch / os.path.basename(output)).write_text(content, encoding="ascii")
+    crowds = len(data["annotations"]) - len(objects)
+    return f"{output}: {len(points)} points, without {crowds} crowd regions"
 
 
-def _tell_gaps(source: str, category_ids: Sequence[int]) -> None:
-    ids = sorted(category_ids)
-    gaps = ", ".join(str(i) for i in range(ids[0], ids[-1]) if i not in ids)
-    log_once(
-        f"{source}: the category ids {ids[0]} to {ids[-1]} (without {gaps or 'a gap'}) are the "
-        f"classes 0 to {len(ids) - 1}"
-    )
+def _point_of(rle: dict, box: list[float]) -> tuple[int, int]:
+    """``x, y`` in the object; the middle of its box where its outline covers no pixel's center."""
+    left, top, width, height = (round(value) for value in mask_api.toBbox(rle).tolist())
+    if width == 0 or height == 0:
+        x, y, w, h = box
+        rows, columns = rle["size"]
+        return min(max(int(x + w / 2), 0), columns - 1), min(max(int(y + h / 2), 0), rows - 1)
+    x, y = inner_point(mask_api.decode(rle)[top : top + height, left : left + width])
+    return left + x, top + y

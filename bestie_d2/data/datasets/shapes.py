@@ -1,35 +1,35 @@
 """The embedded synthetic set: drawn on first use, so that every stage can be tried in minutes.
 
 ``shapes_train`` has tags and simulated cues, ``shapes_train_point`` given points, ``shapes_val``
-the truth. All three have weak maps.
+the truth. All three have weak maps, as imperfect as real ones.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as mask_api
 
-from bestie_d2.data.datasets.shapes_geometry import CLASSES, IMAGE_SIZE
-from bestie_d2.data.datasets.shapes_scenes import (
-    Cue,
+from bestie_d2.data.datasets.objects import coco_annotation, coco_categories
+from bestie_d2.data.datasets.shapes_drawing import (
+    CLASSES,
+    IMAGE_SIZE,
+    XS,
+    YS,
     Scene,
     draw_scene,
-    pick_points,
-    simulate_cues,
-    weaken_map,
+    to_pixel,
+    value_noise,
 )
 from bestie_d2.data.datasets.weak import register_weak_dataset
 from bestie_d2.data.paths import ROOT_VARIABLE
 from bestie_d2.errors import InputError
 from bestie_d2.storage.files import staged
 
-SHAPES_FOLDER = "shapes"
 VERSION = "v1"  # of the drawing; a changed drawing gets a new one, and thus a new folder
 SEED = 2022
 TRAIN_IMAGES, VAL_IMAGES = 400, 80
@@ -38,12 +38,18 @@ SPLITS = {
     "val": range(TRAIN_IMAGES + 1, TRAIN_IMAGES + VAL_IMAGES + 1),
 }
 PALETTE = (0, 0, 0, 230, 120, 110, 110, 180, 230, 250, 210, 80, 140, 210, 130)  # RGB by WSSS index
-PNG_OPTIONS = {"compress_level": 1}  # grain hardly compresses
+
+WOBBLE_CELLS, WOBBLE_PIXELS = 9, 7.0  # of the weak map's borders
+MISSED_CELLS, MISSED_BELOW = 11, 0.12
+NO_CUE, TWO_CUES = 0.06, 0.05  # chances of an object
+CUE_JITTER = 2.0  # pixels around the emblem
+CUE_SCORES = (0.5, 1.0)
+POINT_JITTER = 0.2  # radii around the centroid
 
 
 def register_shapes(root: str) -> None:
     """Register the synthetic sets, which draw themselves into ``root/shapes`` on first use."""
-    folder = os.path.join(root, SHAPES_FOLDER, VERSION)
+    folder = os.path.join(root, "shapes", VERSION)
 
     def register(name: str, split: str, **labels: str) -> None:
         register_weak_dataset(
@@ -91,71 +97,76 @@ def scene_generator(image_id: int) -> np.random.Generator:
 
 
 def _draw_split(folder: Path, split: str, image_ids: Iterable[int]) -> None:
+    """Write the images, the weak maps, and the four JSON files of a split."""
     images_folder, maps_folder = folder / "images" / split, folder / "weak_maps" / split
     images_folder.mkdir(parents=True)
     maps_folder.mkdir(parents=True)
     images, truth, points, cues = [], [], [], []
     for image_id in image_ids:
-        rng = scene_generator(image_id)
+        rng, name = scene_generator(image_id), f"{image_id:06d}.png"
         scene = draw_scene(rng)
-        name = f"{image_id:06d}.png"
-        Image.fromarray(scene.image).save(images_folder / name, **PNG_OPTIONS)
-        weak_map = Image.fromarray(weaken_map(rng, scene.semantic()))
+        # grain hardly compresses
+        Image.fromarray(scene.image).save(images_folder / name, compress_level=1)
+        weak_map = Image.fromarray(_weaken(rng, scene.semantic()))
         weak_map.putpalette(PALETTE)
         weak_map.save(maps_folder / name)
-        images.append(
-            {"id": image_id, "file_name": name, "height": IMAGE_SIZE, "width": IMAGE_SIZE}
-        )
-        cues += _to_entries(image_id, simulate_cues(rng, scene))
-        points += _to_entries(image_id, pick_points(rng, scene))
-        truth += _to_annotations(image_id, scene, len(truth) + 1)
-    _write_labels(folder, split, images, truth, points, cues)
-
-
-def _write_labels(
-    folder: Path,
-    split: str,
-    images: list[dict],
-    truth: list[dict],
-    points: list[dict],
-    cues: list[dict],
-) -> None:
-    """Write the four JSON files of a split; given points go without a score."""
+        size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+        images.append({"id": image_id, "file_name": name, **size})
+        cues += [{"image_id": image_id, **cue} for cue in _simulate_cues(rng, scene)]
+        points += [{"image_id": image_id, **point} for point in _pick_points(rng, scene)]
+        for shape, mask in scene.visible():
+            truth.append(coco_annotation(len(truth) + 1, image_id, shape.label, mask))
     tags = sorted({(entry["image_id"], entry["category_id"]) for entry in truth})
-    given = [{key: point[key] for key in ("image_id", "category_id", "point")} for point in points]
     files = {
         "instances": {"annotations": truth},
         "tags": {"annotations": [{"image_id": i, "category_id": c} for i, c in tags]},
-        "points": {"points": given},
+        "points": {"points": points},
         "cues": {"points": cues},
     }
-    categories = [{"id": index + 1, "name": name} for index, name in enumerate(CLASSES)]
     for name, entries in files.items():
-        content = {"images": images, "categories": categories, **entries}
+        content = {"images": images, "categories": coco_categories(CLASSES), **entries}
         (folder / f"{name}_{split}.json").write_text(json.dumps(content))
 
 
-def _to_entries(image_id: int, cues: list[Cue]) -> list[dict]:
-    return [
-        {"image_id": image_id, "category_id": label + 1, "point": [x, y], "score": score}
-        for x, y, label, score in cues
-    ]
+# -- weak labels
 
 
-def _to_annotations(image_id: int, scene: Scene, first_id: int) -> list[dict]:
-    annotations = []
-    for number, shape in enumerate(scene.shapes):
-        mask = scene.instances == number + 1
-        rle = mask_api.encode(np.asfortranarray(mask.astype(np.uint8)))
-        annotations.append(
-            {
-                "id": first_id + number,
-                "image_id": image_id,
-                "category_id": shape.label + 1,
-                "segmentation": {"size": rle["size"], "counts": rle["counts"].decode("ascii")},
-                "bbox": mask_api.toBbox(rle).tolist(),
-                "area": int(mask.sum()),
-                "iscrowd": 0,
-            }
-        )
-    return annotations
+def _weaken(rng: np.random.Generator, semantic: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 WSSS indices with wobbly borders and missed pieces."""
+    dy, dx = (WOBBLE_PIXELS * (value_noise(rng, WOBBLE_CELLS) - 0.5) for _ in range(2))
+    ys, xs = (np.clip(np.round(at), 0, IMAGE_SIZE - 1).astype(int) for at in (YS + dy, XS + dx))
+    weak = semantic[ys, xs]
+    weak[value_noise(rng, MISSED_CELLS) < MISSED_BELOW] = 0
+    return weak
+
+
+def _simulate_cues(rng: np.random.Generator, scene: Scene) -> Iterator[dict]:
+    """Cues as a classifier gives them: most objects one near the emblem, some none or two."""
+    for shape, visible in scene.visible():
+        chance = rng.random()
+        if chance >= NO_CUE:
+            yield _cue(rng, *shape.emblem_yx, shape.label)
+        if chance > 1 - TWO_CUES:
+            yield _cue(rng, *_centroid(visible), shape.label)
+
+
+def _cue(rng: np.random.Generator, y: float, x: float, label: int) -> dict:
+    jitter = CUE_JITTER * (2 * rng.random(2) - 1)
+    low, high = CUE_SCORES
+    score = round(float(low + (high - low) * max(rng.random(3))), 3)
+    point = [to_pixel(x + jitter[0]), to_pixel(y + jitter[1])]
+    return {"category_id": label + 1, "point": point, "score": score}
+
+
+def _pick_points(rng: np.random.Generator, scene: Scene) -> Iterator[dict]:
+    """One point in the visible part of each object, near its centroid, as a person would click."""
+    for shape, visible in scene.visible():
+        y, x = _centroid(visible) + POINT_JITTER * shape.radius * (2 * rng.random(2) - 1)
+        distance = np.where(visible, (YS - y) * (YS - y) + (XS - x) * (XS - x), np.inf)
+        row, column = divmod(int(distance.argmin()), IMAGE_SIZE)
+        yield {"category_id": shape.label + 1, "point": [column, row]}
+
+
+def _centroid(mask: np.ndarray) -> np.ndarray:
+    """(y, x) mean; sums of whole numbers, thus exact."""
+    return np.array([axis.sum() / len(axis) for axis in mask.nonzero()])

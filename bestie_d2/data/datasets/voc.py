@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from bestie_d2.data.datasets.object_map import ObjectMap, object_numbers
+from bestie_d2.data.datasets.objects import ObjectMap
 from bestie_d2.data.datasets.weak import EVALUATOR_TYPE
 from bestie_d2.data.images import Size
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
@@ -23,9 +23,9 @@ VOC_CLASSES = (
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
     "tvmonitor",
 )  # fmt: skip
-MAX_OBJECT_NUMBER = IGNORE_INDEX - 1  # an object PNG holds 0, numbers of objects, 255 for void
 SUFFIXES = {"JPEGImages": ".jpg", "Annotations": ".xml"}  # of a folder's files; else PNGs
 
+PREPARE = "make it with python datasets/prepare_voc.py"
 # What datasets/prepare_voc.py adds to the folder; a set is used with or without it.
 TRAIN_AUG = "train_aug"
 CLASS_MAPS = "SegmentationClassAug"  # true class maps of train_aug: VOC's own, and SBD's
@@ -82,11 +82,13 @@ def load_voc(folder: str, split: str, *, with_truth: bool) -> list[dict]:
     Raises:
         InputError: a missing or unreadable file, or a tag that is no VOC class.
     """
-    prepared = _prepared_tags(os.path.join(folder, tags_file(split)))
+    tags, prepared = os.path.join(folder, tags_file(split)), {}
+    if os.path.isfile(tags):
+        prepared = {Path(r["file_name"]).stem: r for r in read_tags(tags, VOC_CLASSES).records}
     class_maps = "SegmentationClass" if with_truth else CLASS_MAPS
     has_class_maps = os.path.isdir(os.path.join(folder, class_maps))
     records = []
-    for stem in read_list(voc_list(folder, split), list_hint(folder, split)):
+    for stem in read_voc_list(folder, split):
         record = prepared.get(stem) or read_voc_xml(voc_file(folder, "Annotations", stem))
         record["file_name"] = voc_file(folder, "JPEGImages", stem)
         record["image_id"] = voc_image_id(stem)
@@ -124,18 +126,12 @@ def tags_file(split: str) -> str:
     return f"tags_{split}.json"
 
 
-def _prepared_tags(path: str) -> dict[str, dict]:
-    """``height``, ``width`` and ``image_classes`` by image stem; empty without the file."""
-    if not os.path.isfile(path):
-        return {}
-    return {Path(r["file_name"]).stem: r for r in read_tags(path, VOC_CLASSES).records}
-
-
-def list_hint(folder: str, split: str) -> str:
-    """What to do where an image list is missing."""
+def read_voc_list(folder: str, split: str) -> list[str]:
+    """Image stems of a list of ``VOC2012``; see :func:`read_list`."""
+    hint = f"put VOC 2012 into {folder} as datasets/README.md shows"
     if split == TRAIN_AUG:
-        return "make it with python datasets/prepare_voc.py"
-    return f"put VOC 2012 into {folder} as datasets/README.md shows"
+        hint = PREPARE
+    return read_list(voc_list(folder, split), hint)
 
 
 def read_list(path: str, hint: str) -> list[str]:
@@ -183,10 +179,10 @@ def read_voc_objects(folder: str, stem: str, size: Size) -> ObjectMap:
     """
     object_path = voc_file(folder, "SegmentationObject", stem)
     class_path = voc_file(folder, "SegmentationClass", stem)
-    numbers = read_weak_sem_seg(object_path, MAX_OBJECT_NUMBER, size)
+    numbers = read_weak_sem_seg(object_path, IGNORE_INDEX - 1, size)
     class_map = read_weak_sem_seg(class_path, len(VOC_CLASSES), size)
     classes = {}
-    for number in object_numbers(numbers):
+    for number in np.setdiff1d(numbers, (BACKGROUND_INDEX, IGNORE_INDEX)).tolist():
         index = int(np.bincount(class_map[numbers == number]).argmax())
         if index in (BACKGROUND_INDEX, IGNORE_INDEX):
             raise InputError(f"{class_path}: no class under object {number} of {object_path}")

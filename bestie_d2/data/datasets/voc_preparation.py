@@ -1,79 +1,65 @@
-"""VOC 2012 and SBD as they are downloaded -> the files that its data sets are used with."""
+"""VOC 2012 and SBD as they are downloaded -> the files that VOC's data sets are used with.
+
+SBD, the Semantic Boundaries Dataset, outlines objects in 11,355 of VOC's images. ``benchmark.tgz``
+holds ``benchmark_RELEASE/dataset``: ``train.txt`` and ``val.txt``, and in ``inst/<image stem>.mat``
+a MATLAB struct ``GTinst`` with ``Segmentation`` (H, W), numbers of the objects from 1, and
+``Categories`` (N, 1), their classes from 1 in VOC's order. There are no void pixels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 from tabulate import tabulate
 from tqdm import tqdm
 
-from bestie_d2.data.datasets.sbd import read_sbd_objects, sbd_instances
+from bestie_d2.data.datasets.objects import ObjectMap, coco_annotation, coco_categories
 from bestie_d2.data.datasets.voc import (
     CENTER_POINTS,
     CLASS_MAPS,
+    PREPARE,
     TRAIN_AUG,
     VOC_CLASSES,
     instances_file,
+    read_list,
+    read_voc_list,
     read_voc_objects,
     read_voc_xml,
     tags_file,
     voc_file,
+    voc_image_id,
     voc_list,
 )
-from bestie_d2.data.datasets.voc_files import CocoFile, VocImage, write_class_map, write_points
-from bestie_d2.data.datasets.voc_sources import (
-    OFFICIAL_COUNTS,
-    TRAIN_OBJECTS,
-    VocSources,
-    wrong_counts,
-)
-from bestie_d2.data.images import image_size
+from bestie_d2.data.images import Size, image_size
+from bestie_d2.data.labels.attach import check_present
+from bestie_d2.data.labels.cue_files import GIVEN_SCORE
 from bestie_d2.errors import InputError
+from bestie_d2.pictures.colors import index_palette
 from bestie_d2.storage.files import staged
+from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
 
+SBD_FOLDER = "benchmark_RELEASE"
+SBD_STRUCT = "GTinst"
+# What scipy raises for a file that is torn, or none of MATLAB's up to version 7.
+MAT_ERRORS = (OSError, ValueError, TypeError, NotImplementedError, MatReadError, zlib.error)
 XML, MASKS = TAG_SOURCES = ("xml", "masks")
-IMAGE_FOLDERS = {CENTER_POINTS: write_points, CLASS_MAPS: write_class_map}  # a file an image
-
-
-@dataclass
-class VocReport:
-    """What was written, and what a person should know of it.
-
-    Attributes:
-        rows: name, images, content of each file or folder.
-        warnings: counts that are not those of the complete sets, and kept folders that lack images.
-        images: of ``train_aug``.
-        only_xml, only_masks: those of them with a class that only the XML names, or only the masks
-            show.
-        differing: those with either.
-    """
-
-    rows: list[tuple[str, int, str]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    images: int = 0
-    only_xml: int = 0
-    only_masks: int = 0
-    differing: int = 0
-
-    def compare_tags(self, image: VocImage) -> None:
-        """Add one image to the comparison of XML and masks."""
-        shown = set(image.objects.classes.values())
-        self.images += 1
-        self.only_xml += bool(image.tags - shown)
-        self.only_masks += bool(shown - image.tags)
-        self.differing += shown != image.tags
-
-    def describe(self) -> list[str]:
-        """Everything as lines, a table first."""
-        return [
-            tabulate(self.rows, headers=["written", "images", "content"]),
-            f"tags of the XML and classes of the masks differ in {self.differing} of "
-            f"{self.images} images of {TRAIN_AUG}: {self.only_xml} have a tag without a mask, "
-            f"{self.only_masks} a mask without a tag",
-            *(f"warning: {line}" for line in self.warnings),
-        ]
+TRAIN_OBJECTS = "objects in train"
+OFFICIAL_COUNTS = {  # of the complete sets
+    "images in train": 1_464,
+    "images in val": 1_449,
+    f"images in {TRAIN_AUG}": 10_582,
+    TRAIN_OBJECTS: 3_507,
+}
 
 
 def prepare_voc(
@@ -103,83 +89,299 @@ def prepare_voc(
         InputError: other counts than expected, a missing or unreadable file, another
             ``train_aug.txt`` in ``output``, or ``output`` cannot be written.
     """
-    sources, report = VocSources.open(voc, sbd), VocReport()
-    _check_counts(sources.counts(), expected, allow_partial, report)
+    sources, report, target = VocSources.open(voc, sbd), VocReport(), Path(output)
+
+    def check_counts(found: Mapping[str, int]) -> None:
+        wrong = [
+            f"{n:,} {what}, expected {expected[what]:,}"
+            for what, n in found.items()
+            if n != expected[what]
+        ]
+        if wrong and not allow_partial:
+            raise InputError(
+                f"{'; '.join(wrong)}: a download is not complete; extract VOC 2012 and SBD anew, "
+                "or take what is there with --allow-partial"
+            )
+        report.warnings += wrong
+
+    check_counts(sources.counts())
     sources.check_files()
-    target = Path(output)
     image_list = Path(voc_list("", TRAIN_AUG))
     sources.check_given_list(target / image_list)
     with staged(target) as scratch:
-        folders = [name for name in IMAGE_FOLDERS if not (target / name).is_dir()]
-        files = _write_image_files(sources, scratch, folders, tag_source, report)
-        train_objects = {TRAIN_OBJECTS: len(files[instances_file("train")].annotations)}
-        _check_counts(train_objects, expected, allow_partial, report)
+        new_folders = [name for name in IMAGE_FOLDERS if not (target / name).is_dir()]
+        files = _go_through_images(sources, scratch, new_folders, tag_source, report)
+        check_counts({TRAIN_OBJECTS: len(files[instances_file("train")].annotations)})
         for name, file in files.items():
             file.write(scratch / name)
         if not (target / image_list).exists():
             (scratch / image_list).parent.mkdir(parents=True)
             (scratch / image_list).write_text("".join(f"{stem}\n" for stem in sources.train_aug))
-    report.rows.append((str(image_list), len(sources.train_aug), "image names"))
+    images = len(sources.train_aug)
+    report.rows.append((str(image_list), images, "image names"))
     for name, file in files.items():
         report.rows.append((name, len(file.images), f"{len(file.annotations)} labels"))
     for name in IMAGE_FOLDERS:
         there = {path.stem for path in (target / name).iterdir()}.intersection(sources.train_aug)
-        report.rows.append((name, len(there), "new" if name in folders else "kept"))
-        if len(there) < len(sources.train_aug):
+        report.rows.append((name, len(there), "new" if name in new_folders else "kept"))
+        if len(there) < images:
             report.warnings.append(
                 f"{target / name}: was there and is kept, with files of {len(there):,} of "
-                f"{len(sources.train_aug):,} images; remove it to have it made anew"
+                f"{images:,} images; remove it to have it made anew"
             )
     return report
 
 
-def _check_counts(
-    found: Mapping[str, int], expected: Mapping[str, int], allow_partial: bool, report: VocReport
-) -> None:
-    wrong = wrong_counts(found, expected)
-    if wrong and not allow_partial:
+@dataclass
+class VocReport:
+    """What was written, and what a person should know of it.
+
+    Attributes:
+        rows: name, images, content of each file or folder.
+        warnings: counts that are not those of the complete sets, and kept folders that lack images.
+        tags: of each image of ``train_aug``, the classes that its XML names and its masks show.
+    """
+
+    rows: list[tuple[str, int, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    tags: list[tuple[set[int], set[int]]] = field(default_factory=list)
+
+    def describe(self) -> list[str]:
+        """Everything as lines, a table first."""
+        differing = sum(named != shown for named, shown in self.tags)
+        only_xml = sum(bool(named - shown) for named, shown in self.tags)
+        only_masks = sum(bool(shown - named) for named, shown in self.tags)
+        return [
+            tabulate(self.rows, headers=["written", "images", "content"]),
+            f"tags of the XML and classes of the masks differ in {differing} of {len(self.tags)} "
+            f"images of {TRAIN_AUG}: {only_xml} have a tag without a mask, {only_masks} a mask "
+            "without a tag",
+            *(f"warning: {line}" for line in self.warnings),
+        ]
+
+
+# -- what is read
+
+
+@dataclass(frozen=True)
+class VocSources:
+    """The two data sets as they were extracted.
+
+    Attributes:
+        voc, sbd: ``VOC2012`` and ``benchmark_RELEASE``.
+        train, val, train_aug: image stems in the order of VOC's lists, and sorted.
+    """
+
+    voc: str
+    sbd: str
+    train: list[str]
+    val: list[str]
+    train_aug: list[str]
+
+    @staticmethod
+    def open(voc: str, sbd: str) -> VocSources:
+        """Read the image lists.
+
+        ``train_aug`` are the images of SBD's two lists and of VOC's train, without VOC's val.
+
+        Raises:
+            InputError: a list is missing.
+        """
+        hint = f"put SBD into {sbd} as datasets/README.md shows"
+        lists = [os.path.join(sbd, "dataset", f"{split}.txt") for split in ("train", "val")]
+        outlined = {stem for path in lists for stem in read_list(path, hint)}
+        train, val = (read_voc_list(voc, split) for split in ("train", "val"))
+        return VocSources(voc, sbd, train, val, sorted({*train, *outlined} - set(val)))
+
+    @property
+    def with_voc_masks(self) -> set[str]:
+        """The images that VOC itself has masks of; SBD's count for the others."""
+        return {*self.train, *self.val}
+
+    def counts(self) -> dict[str, int]:
+        """What is counted before any image is read; see ``OFFICIAL_COUNTS``."""
+        return {f"images in {s}": len(getattr(self, s)) for s in ("train", "val", TRAIN_AUG)}
+
+    def sbd_file(self, stem: str) -> str:
+        return os.path.join(self.sbd, "dataset", "inst", f"{stem}.mat")
+
+    def check_files(self) -> None:
+        """Refuse sources in which a file of a listed image is missing."""
+        stems = {*self.train_aug, *self.val}
+        for what, folder, needing in (
+            ("image", "JPEGImages", stems),
+            ("annotation", "Annotations", stems),
+            ("truth", "SegmentationObject", self.with_voc_masks),
+            ("truth", "SegmentationClass", self.with_voc_masks),
+        ):
+            check_present(what, [voc_file(self.voc, folder, stem) for stem in sorted(needing)])
+        check_present("SBD truth", list(map(self.sbd_file, sorted(stems - self.with_voc_masks))))
+
+    def check_given_list(self, path: Path) -> None:
+        """Refuse a ``train_aug`` list that is there already and has other images."""
+        if not path.exists():
+            return
+        given = set(read_list(str(path), PREPARE))
+        lacking, more = set(self.train_aug) - given, given - set(self.train_aug)
+        if lacking or more:
+            raise InputError(
+                f"{path}: is there already with other images than SBD's and VOC's train without "
+                f"VOC's val (lacking: {len(lacking)}, too many: {len(more)}); move it away, then "
+                "run this again"
+            )
+
+    def read(self, stems: list[str], title: str) -> Iterator[VocImage]:
+        """The images with their labels; what their XML says of the size is not relied on."""
+        voc_masks = self.with_voc_masks
+        for stem in tqdm(stems, desc=title, unit="image"):
+            tags = read_voc_xml(voc_file(self.voc, "Annotations", stem))["image_classes"]
+            size = image_size(voc_file(self.voc, "JPEGImages", stem))
+            if stem in voc_masks:
+                objects = read_voc_objects(self.voc, stem, size)
+                class_map = voc_file(self.voc, "SegmentationClass", stem)
+            else:
+                objects, class_map = read_sbd_objects(self.sbd_file(stem), size), None
+            yield VocImage(stem, size, set(tags), objects, class_map)
+
+
+@dataclass(frozen=True)
+class VocImage:
+    """An image with its labels.
+
+    Attributes:
+        size: height, width.
+        tags: contiguous classes that its XML names.
+        class_map: path of VOC's own class PNG; None where the objects are SBD's.
+    """
+
+    stem: str
+    size: Size
+    tags: set[int]
+    objects: ObjectMap
+    class_map: str | None
+
+    @property
+    def shown(self) -> set[int]:
+        """Contiguous classes of its objects."""
+        return set(self.objects.classes.values())
+
+
+def read_sbd_objects(path: str, size: Size) -> ObjectMap:
+    """SBD's objects of an image.
+
+    Raises:
+        InputError: a missing or unreadable file, one of another ``size`` (height, width), or an
+            object whose class is missing or none of VOC's.
+    """
+    try:
+        struct = loadmat(path)[SBD_STRUCT][0, 0]
+        numbers, categories = struct["Segmentation"], struct["Categories"].ravel()
+    except FileNotFoundError:
+        raise InputError(f"SBD {path}: no such file") from None
+    except (KeyError, IndexError):
         raise InputError(
-            f"{'; '.join(wrong)}: a download is not complete; extract VOC 2012 and SBD anew, or "
-            "take what is there with --allow-partial"
+            f"SBD {path}: has no {SBD_STRUCT} with Segmentation and Categories; is it of 'inst'?"
+        ) from None
+    except MAT_ERRORS as error:
+        raise InputError(f"SBD {path}: not a readable MATLAB file ({error})") from None
+    if numbers.shape != tuple(size):
+        raise InputError(
+            f"SBD {path}: {'x'.join(map(str, numbers.shape))} pixels (height x width), but its "
+            f"image has {size[0]}x{size[1]}"
         )
-    report.warnings += wrong
+    classes = {}
+    for number in np.setdiff1d(numbers, BACKGROUND_INDEX).tolist():
+        category = int(categories[number - 1]) if number <= len(categories) else None
+        where, num_classes = f"SBD {path}: object {number}", len(VOC_CLASSES)
+        if number >= IGNORE_INDEX:
+            raise InputError(f"{where}, expected at most {IGNORE_INDEX - 1} objects")
+        if category not in range(1, num_classes + 1):
+            raise InputError(f"{where} has the class {category}, expected 1..{num_classes}")
+        classes[number] = category - 1
+    return ObjectMap(numbers.astype(np.uint8), classes)
 
 
-def _write_image_files(
-    sources: VocSources, scratch: Path, folders: Collection[str], tag_source: str, report: VocReport
+# -- what is written
+
+
+@dataclass
+class CocoFile:
+    """A COCO-style JSON in the making."""
+
+    description: str
+    images: list[dict] = field(default_factory=list)
+    annotations: list[dict] = field(default_factory=list)
+
+    def _add_image(self, image: VocImage) -> int:
+        height, width = image.size
+        entry = {"id": voc_image_id(image.stem), "file_name": f"{image.stem}.jpg"}
+        self.images.append(entry | {"height": height, "width": width})
+        return entry["id"]
+
+    def add_objects(self, image: VocImage) -> None:
+        """Add an image with its objects; ``void`` of its entry is what belongs to none (RLE)."""
+        image_id, void = self._add_image(image), image.objects.void()
+        if void:
+            self.images[-1]["void"] = void
+        for class_id, mask in image.objects.masks():
+            number = len(self.annotations) + 1
+            self.annotations.append(coco_annotation(number, image_id, class_id, mask))
+
+    def add_tags(self, image: VocImage, classes: Iterable[int]) -> None:
+        """Add an image with the categories of some classes and nothing else."""
+        image_id = self._add_image(image)
+        self.annotations += [{"image_id": image_id, "category_id": c + 1} for c in sorted(classes)]
+
+    def write(self, path: Path) -> None:
+        """Write the JSON; text is in ASCII, which every reader understands."""
+        content = {
+            "info": {"description": self.description},
+            "images": self.images,
+            "categories": coco_categories(VOC_CLASSES),
+            "annotations": self.annotations,
+        }
+        path.write_text(json.dumps(content), encoding="ascii")
+
+
+def _write_points(image: VocImage, folder: Path) -> None:
+    """Write a point for each object in the authors' text form, ``x y class score`` a line."""
+    lines = [f"{x} {y} {label} {GIVEN_SCORE:g}\n" for x, y, label in image.objects.points()]
+    (folder / f"{image.stem}.txt").write_text("".join(lines), encoding="ascii")
+
+
+def _write_class_map(image: VocImage, folder: Path) -> None:
+    """Write the true class map: a copy of VOC's own, or one drawn from SBD's objects."""
+    path = folder / f"{image.stem}.png"
+    if image.class_map is not None:
+        shutil.copyfile(image.class_map, path)
+        return
+    drawn = Image.fromarray(image.objects.semantic())
+    drawn.putpalette(index_palette())
+    drawn.save(path)
+
+
+IMAGE_FOLDERS = {CENTER_POINTS: _write_points, CLASS_MAPS: _write_class_map}  # a file an image
+
+
+def _go_through_images(
+    sources: VocSources, scratch: Path, new_folders: list[str], tag_source: str, report: VocReport
 ) -> dict[str, CocoFile]:
     """Go through all images once: fill the JSON files, by name, and write the folders."""
-    instances = {
-        split: CocoFile(f"VOC 2012 {split}: instances") for split in ("train", TRAIN_AUG, "val")
-    }
+    splits = ("train", TRAIN_AUG, "val")
+    instances = {split: CocoFile(f"VOC 2012 {split}: instances") for split in splits}
     tags = CocoFile(f"VOC 2012 {TRAIN_AUG}: tags from the {tag_source}")
-    for name in folders:
+    for name in new_folders:
         (scratch / name).mkdir()
     train = set(sources.train)
-    for image in _read_images(sources, sources.train_aug, TRAIN_AUG):
+    for image in sources.read(sources.train_aug, TRAIN_AUG):
         instances[TRAIN_AUG].add_objects(image)
         if image.stem in train:
             instances["train"].add_objects(image)
-        tags.add_tags(image, image.objects.classes.values() if tag_source == MASKS else image.tags)
-        report.compare_tags(image)
-        for name in folders:
+        tags.add_tags(image, image.shown if tag_source == MASKS else image.tags)
+        report.tags.append((image.tags, image.shown))
+        for name in new_folders:
             IMAGE_FOLDERS[name](image, scratch / name)
-    for image in _read_images(sources, sources.val, "val"):
+    for image in sources.read(sources.val, "val"):
         instances["val"].add_objects(image)
     files = {instances_file(split): file for split, file in instances.items()}
     return {tags_file(TRAIN_AUG): tags, **files}
-
-
-def _read_images(sources: VocSources, stems: list[str], title: str) -> Iterator[VocImage]:
-    """The images with their labels; what their XML says of the size is not relied on."""
-    own = sources.with_own_masks
-    for stem in tqdm(stems, desc=title, unit="image"):
-        tags = read_voc_xml(voc_file(sources.voc, "Annotations", stem))["image_classes"]
-        size = image_size(voc_file(sources.voc, "JPEGImages", stem))
-        if stem in own:
-            objects = read_voc_objects(sources.voc, stem, size)
-            class_map = voc_file(sources.voc, "SegmentationClass", stem)
-        else:
-            path = sbd_instances(sources.sbd, stem)
-            objects, class_map = read_sbd_objects(path, len(VOC_CLASSES), size), None
-        yield VocImage(stem, *size, frozenset(tags), objects, class_map)

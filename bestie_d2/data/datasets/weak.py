@@ -21,7 +21,6 @@ from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
 
 EVALUATOR_TYPE = "bestie"
-PATH_KEYS = ("images", "points", "tags", "cues", "weak_maps", "annotations")
 
 
 @dataclass(frozen=True)
@@ -97,13 +96,10 @@ def register_weak_dataset(
         "weak_maps": weak_maps,
         "cues": cues or points,
         "tags": tags or points,
-        "thing_classes": list(classes) if classes else None,
+        "thing_classes": list(classes or ()),
     }
-    MetadataCatalog.get(name).set(
-        image_root=images,
-        evaluator_type=EVALUATOR_TYPE,
-        **{key: value for key, value in known.items() if value is not None},
-    )
+    known = {key: value for key, value in known.items() if value}
+    MetadataCatalog.get(name).set(image_root=images, evaluator_type=EVALUATOR_TYPE, **known)
 
 
 def register_custom_datasets(datasets: Sequence[Mapping]) -> None:
@@ -121,18 +117,20 @@ def register_custom_datasets(datasets: Sequence[Mapping]) -> None:
         where = f"DATASETS.CUSTOM[{number}]"
         if not isinstance(entry, Mapping):
             raise InputError(f"{where}: expected keys and values ({', '.join(known)})")
-        unknown = sorted(set(entry) - set(known))
-        if unknown:
-            raise InputError(f"{where}: unknown key {unknown[0]!r}, known are {', '.join(known)}")
-        missing = [key for key in ("name", "images") if not entry.get(key)]
-        if missing:
-            raise InputError(f"{where}: {missing[0]!r} is missing")
         for key, value in entry.items():
-            if key != "classes" and not (value is None or isinstance(value, str)):
-                raise InputError(f"{where}: {key!r} is {value!r}, expected text")
-        if not isinstance(entry.get("classes") or [], (list, tuple)):
-            raise InputError(f"{where}: 'classes' is {entry['classes']!r}, expected a list")
-        paths = {key: expand_path(entry[key]) for key in PATH_KEYS if entry.get(key)}
+            if key not in known:
+                raise InputError(f"{where}: unknown key {key!r}, known are {', '.join(known)}")
+            types, what = ((list, tuple), "a list") if key == "classes" else (str, "text")
+            if value is not None and not isinstance(value, types):
+                raise InputError(f"{where}: {key!r} is {value!r}, expected {what}")
+        for key in ("name", "images"):
+            if not entry.get(key):
+                raise InputError(f"{where}: {key!r} is missing")
+        paths = {
+            key: expand_path(value)
+            for key, value in entry.items()
+            if value and key not in ("name", "classes")
+        }
         register_weak_dataset(entry["name"], classes=entry.get("classes"), **paths)
 
 
@@ -160,10 +158,11 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
     _check_names(source or dataset.annotations, tagged.records)
     name_records(tagged.records)
     for record in tagged.records:
-        record["file_name"] = _image_path(dataset.images, record["file_name"])
+        name, folder = record["file_name"], dataset.images
+        record["file_name"] = path = located(folder, name) or os.path.join(folder, name)
         if "height" not in record or "width" not in record:
             try:
-                record["height"], record["width"] = image_size(record["file_name"])
+                record["height"], record["width"] = image_size(path)
             except InputError as error:
                 record[UNREADABLE] = str(error)
     if not source:
@@ -190,11 +189,6 @@ def _check_names(path: str, records: Sequence[dict]) -> None:
         names[key] = name
 
 
-def _image_path(folder: str, name: str) -> str:
-    """The path of an image, whichever system wrote its name."""
-    return located(folder, name) or os.path.join(folder, name)
-
-
 def _add_annotations(tagged: TaggedImages, data: Mapping, dataset: WeakDataset) -> None:
     """Give each record its ``annotations``; objects that cannot be used are left out and told."""
     found = objects_of_file(
@@ -208,14 +202,12 @@ def _add_annotations(tagged: TaggedImages, data: Mapping, dataset: WeakDataset) 
 
 def _as_trained(entry: Mapping) -> dict:
     """An annotation of a COCO file, its class contiguous, in Detectron2's format."""
-    segmentation = entry["segmentation"]
-    if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
-        segmentation = mask_api.frPyObjects(segmentation, *segmentation["size"])
-    kept = {"bbox": entry["bbox"]} if "bbox" in entry else {}  # what trains on boxes checks them
-    return {
-        **kept,
-        "bbox_mode": BoxMode.XYWH_ABS,
-        "category_id": entry["category_id"],
-        "segmentation": segmentation,
-        "iscrowd": entry["iscrowd"],
-    }
+    kept = {
+        key: entry[key]
+        for key in ("bbox", "category_id", "segmentation", "iscrowd")
+        if key in entry
+    }  # what trains on boxes checks them
+    mask = kept["segmentation"]
+    if isinstance(mask, dict) and isinstance(mask["counts"], list):
+        kept["segmentation"] = mask_api.frPyObjects(mask, *mask["size"])
+    return {**kept, "bbox_mode": BoxMode.XYWH_ABS}

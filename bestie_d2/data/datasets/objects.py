@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,17 +26,19 @@ class ObjectMap:
     classes: Mapping[int, int]
 
     def masks(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Class and (H, W) bool mask of each object, by its number."""
+        """Class and (H, W) bool mask of each object, by its number; void pixels belong to none."""
         for number in sorted(self.classes):
             yield self.classes[number], self.numbers == number
 
     def annotations(self) -> list[dict]:
-        """An annotation of each object in Detectron2's format.
-
-        ``bbox`` (XYXY_ABS, pixels), ``category_id`` (contiguous), ``segmentation`` (compressed RLE
-        with string counts), ``iscrowd`` 0. Void pixels belong to none.
-        """
-        return [_to_annotation(mask, class_id) for class_id, mask in self.masks()]
+        """An annotation of each object in Detectron2's format, masks as RLE with string counts."""
+        found = []
+        for class_id, mask in self.masks():
+            rle = encode(mask)
+            x, y, width, height = map(int, mask_api.toBbox(rle))
+            box = {"bbox": [x, y, x + width, y + height], "bbox_mode": BoxMode.XYXY_ABS}
+            found.append({**box, "category_id": class_id, "segmentation": rle, "iscrowd": 0})
+        return found
 
     def void(self) -> dict | None:
         """The void pixels as RLE; None if there are none."""
@@ -56,16 +58,11 @@ class ObjectMap:
         return table[self.numbers]
 
 
-def object_numbers(numbers: np.ndarray) -> list[int]:
-    """The values of an object map that are objects: all but 0 and 255."""
-    return np.setdiff1d(numbers, (BACKGROUND_INDEX, IGNORE_INDEX)).tolist()
-
-
 def inner_point(mask: np.ndarray) -> tuple[int, int]:
-    """The pixel ``(x, y)`` of a (H, W) bool mask that is nearest to its centroid.
+    """The pixel ``(x, y)`` of a (H, W) bool mask, not empty, that is nearest to its centroid.
 
     The centroid itself may lie outside: in a ring, or between the arms of an L. Of several that
-    are equally near it is the first in reading order. The mask must not be empty.
+    are equally near it is the first in reading order.
     """
     ys, xs = mask.nonzero()
     nearest = ((ys - ys.mean()) ** 2 + (xs - xs.mean()) ** 2).argmin()
@@ -78,12 +75,20 @@ def encode(mask: np.ndarray) -> dict:
     return {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
 
 
-def _to_annotation(mask: np.ndarray, category_id: int) -> dict:
-    ys, xs = mask.nonzero()
+def coco_categories(classes: Sequence[str]) -> list[dict]:
+    """``categories`` of a COCO file: ids are contiguous classes + 1."""
+    return [{"id": class_id + 1, "name": name} for class_id, name in enumerate(classes)]
+
+
+def coco_annotation(number: int, image_id: int, class_id: int, mask: np.ndarray) -> dict:
+    """An entry of ``annotations`` of a COCO file; ``number`` is its id there."""
+    rle = encode(mask)
     return {
-        "bbox": [int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1],
-        "bbox_mode": BoxMode.XYXY_ABS,
-        "category_id": category_id,
-        "segmentation": encode(mask),
+        "id": number,
+        "image_id": image_id,
+        "category_id": class_id + 1,
+        "segmentation": rle,
+        "bbox": mask_api.toBbox(rle).tolist(),
+        "area": int(mask_api.area(rle)),
         "iscrowd": 0,
     }
