@@ -16,7 +16,7 @@ from bestie_d2.checks.config import check_config
 from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config, with_trained_weights
 from bestie_d2.errors import InputError
-from bestie_d2.evaluation.cue_summary import compare_summaries
+from bestie_d2.evaluation.weak_components import compare_summaries
 from bestie_d2.pictures.cues import draw_cue_pictures
 from bestie_d2.runs.cue_extraction import CueSource, count_for_alphas, extract_cue_file, with_alpha
 

@@ -16,7 +16,7 @@ from bestie_d2.data.images import UNREADABLE, ImageReader
 from bestie_d2.data.labels.cue_positions import CuePositions, positions_of
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.errors import InputError
-from bestie_d2.evaluation.cue_summary import count_cues
+from bestie_d2.evaluation.weak_components import count_cues
 from bestie_d2.structures import IGNORE_INDEX, PointCues
 
 MISSING_IMAGES = "missing images"

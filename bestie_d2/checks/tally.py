@@ -11,7 +11,7 @@ from bestie_d2.checks.image_check import ImageResult
 from bestie_d2.checks.weak_maps import WeakMapReport
 from bestie_d2.data.labels.cue_positions import CuePositions
 from bestie_d2.data.names import label_name
-from bestie_d2.evaluation.cue_summary import CueSummary
+from bestie_d2.evaluation.weak_components import CueSummary
 
 PERCENT = 100.0
 

@@ -19,9 +19,8 @@ from bestie_d2.data import WeakInstanceMapper
 from bestie_d2.data.augmentation import ResizeLongSide
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import ObjectsByImage, encode_masks, has_truth, load_truth
-from bestie_d2.evaluation.pseudo_label_report import PseudoLabelReport
-from bestie_d2.evaluation.target_instances import instances_of_targets
-from bestie_d2.evaluation.voc_instance import PERCENT
+from bestie_d2.evaluation.base import PERCENT
+from bestie_d2.evaluation.label_quality import PseudoLabelReport, instances_of_targets
 from bestie_d2.modeling.heads import InstanceMaps
 from bestie_d2.modeling.meta_arch import BESTIE
 from bestie_d2.structures import InstanceTargets

@@ -14,7 +14,6 @@ from bestie_d2.evaluation.weak_components import (
     evaluate_weak_components,
     has_weak_maps,
     weak_component_instances,
-    weak_component_predictions,
 )
 
 __all__ = [
@@ -34,5 +33,4 @@ __all__ = [
     "semantic_truth",
     "voc_instance_ap",
     "weak_component_instances",
-    "weak_component_predictions",
 ]

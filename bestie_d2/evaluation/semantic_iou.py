@@ -19,8 +19,8 @@ from pycocotools import mask as mask_api
 from torch import Tensor
 
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
+from bestie_d2.evaluation.base import PERCENT
 from bestie_d2.evaluation.truth import has_truth, load_truth, to_rle
-from bestie_d2.evaluation.voc_instance import PERCENT
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, wsss_index
 
 BACKGROUND_NAME = "background"

@@ -1,12 +1,15 @@
-"""What weak maps give for free: each connected component of a class taken for one instance.
+"""Components of weak maps, counted by the cues that lie on them, and taken for instances.
 
-The figure that a model trained on these maps has to beat.
+A component of a weak map becomes a pseudo label when exactly one cue of its class lies on it; the
+counts say what cues are good for. Each component taken for one instance is what weak maps give for
+free: the figure that a model trained on them has to beat.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 
 import numpy as np
 import torch
@@ -19,55 +22,250 @@ from bestie_d2.data.labels.attach import check_map_classes, weak_map_path
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
-from bestie_d2.ops.components import class_components
+from bestie_d2.evaluation.base import PERCENT, table
+from bestie_d2.labeling.pseudo_labels import cues_in_regions
+from bestie_d2.ops.regions import Regions, find_regions
+from bestie_d2.structures import IGNORE_INDEX, PointCues, wsss_index
 
-COMPONENT_SCORE = 1.0  # a weak map does not say how sure it is
 MIN_AREA = 50  # pixels; the released recipe's smallest component
+COMPONENT_SCORE = 1.0  # a weak map does not say how sure it is
+MANY = 3  # cues in an image from which on images are counted together
+BEST = "<- most components with exactly one cue"
+COLUMNS = ("images", "cues", "none", "one", "several")  # of the counts of a class
+
+
+def class_regions(index_map: np.ndarray, classes: Iterable[int], min_area: int) -> Regions:
+    """The 8-connected components of classes ``0..C-1`` in (H, W) WSSS indices, by class, then in
+    raster order; those of fewer pixels are left out."""
+    wanted = np.zeros(IGNORE_INDEX + 1, dtype=bool)
+    wanted[[wsss_index(class_id) for class_id in classes]] = True
+    return find_regions(index_map, wanted, connectivity=8, min_area=min_area)
+
+
+def none_one_several(counts: np.ndarray) -> list[int]:
+    """How many of the counts of cues are 0, 1 and more."""
+    return np.bincount(np.minimum(counts, 2), minlength=3).tolist()
+
+
+def count_cues(
+    cues: PointCues,
+    image_classes: Sequence[int],
+    *,
+    threshold: float,
+    index_map: np.ndarray | None = None,
+    min_area: int = MIN_AREA,
+) -> dict:
+    """The counts of one image, as a JSON value for :meth:`CueSummary.add`.
+
+    Args:
+        cues: all that were found.
+        image_classes: class ids ``0..C-1`` of the tags.
+        threshold: cues that score higher count.
+        index_map: (H, W) WSSS indices of the weak map, if there is one.
+        min_area: smaller components of it are passed over, in pixels.
+
+    Returns:
+        ``classes``, a row ``[class_id, images, cues, none, one, several]`` for each tag, and
+        ``written``, the number of all cues; ``has_map``.
+    """
+    sure = cues[cues.scores > threshold]
+    components = {class_id: [0, 0, 0] for class_id in image_classes}
+    if index_map is not None:
+        regions = class_regions(index_map, image_classes, min_area)
+        held = cues_in_regions(regions, sure)
+        for class_id in image_classes:
+            components[class_id] = none_one_several(held[regions.values == wsss_index(class_id)])
+    rows = [
+        [int(class_id), 1, int((sure.classes == class_id).sum()), *counts]
+        for class_id, counts in components.items()
+    ]
+    return {"classes": rows, "written": len(cues), "has_map": index_map is not None}
+
+
+@dataclass
+class CueSummary:
+    """Counts over any number of images; they add up.
+
+    Attributes:
+        by_class: (C, 5) int64. ``images`` that have the tag; ``cues`` above the threshold;
+            8-connected components of the weak maps with ``none``, ``one`` and ``several`` of them.
+        images_with: (4,) int64, images with 0, 1, 2, and 3 or more cues above the threshold.
+        without_any: images without a single cue, however low its score.
+        with_map: images with a weak map.
+    """
+
+    by_class: np.ndarray
+    images_with: np.ndarray = field(default_factory=lambda: np.zeros(MANY + 1, dtype=np.int64))
+    without_any: int = 0
+    with_map: int = 0
+
+    @staticmethod
+    def empty(num_classes: int) -> CueSummary:
+        return CueSummary(np.zeros((num_classes, len(COLUMNS)), dtype=np.int64))
+
+    def add(self, counts: dict) -> None:
+        """Add the counts of one image, as :func:`count_cues` returns them."""
+        for class_id, *row in counts["classes"]:
+            self.by_class[class_id] += row
+        cues = sum(row[1 + COLUMNS.index("cues")] for row in counts["classes"])
+        self.images_with[min(cues, MANY)] += 1
+        self.without_any += counts["written"] == 0
+        self.with_map += counts["has_map"]
+
+    @property
+    def images(self) -> int:
+        return int(self.images_with.sum())
+
+    @property
+    def cues(self) -> int:
+        return int(self.by_class[:, COLUMNS.index("cues")].sum())
+
+    @property
+    def components(self) -> tuple[int, int, int]:
+        """Components with no, exactly one and several cues."""
+        none, one, several = self.by_class[:, COLUMNS.index("none") :].sum(axis=0).tolist()
+        return none, one, several
+
+    def describe(self, threshold: float) -> list[str]:
+        """A line for each thing that was counted."""
+        images, total = max(self.images, 1), sum(self.components)
+        lines = [
+            f"cues above {threshold:g}: {self.cues} in {self.images} images, "
+            f"{self.cues / images:.2f} an image",
+            f"images with 0 / 1 / 2 / {MANY} or more of them: {_shares(self.images_with, images)}",
+            f"images without any cue, however weak: {self.without_any}",
+        ]
+        if total:
+            lines.append(
+                "weak components with none / exactly one / several of them: "
+                f"{_shares(self.components, total)} of {total} "
+                "(those with exactly one become pseudo labels)"
+            )
+        if 0 < self.with_map < self.images:
+            lines.append(f"weak maps that can be used: {self.with_map} of {self.images}")
+        return lines
+
+    def table(self, class_names: Sequence[str]) -> str:
+        """The counts of each class that occurs, as a table."""
+        seen = np.flatnonzero(self.by_class[:, COLUMNS.index("images")])
+        columns = dict(zip(COLUMNS, self.by_class[seen].T, strict=True))
+        totals = columns["none"] + columns["one"] + columns["several"]
+        pairs = zip(columns["one"], totals, strict=True)
+        cues = columns["cues"] / columns["images"]
+        return table(
+            {
+                "class": [class_names[index] for index in seen],
+                "images": columns["images"],
+                "cues": columns["cues"],
+                "cues/image": [f"{number:.2f}" for number in cues],
+                **{name: columns[name] for name in COLUMNS[2:]},
+                "one in %": [f"{PERCENT * one / all_:.1f}" if all_ else "" for one, all_ in pairs],
+            }
+        )
+
+
+def _shares(counts: Iterable[int], total: int) -> str:
+    return " / ".join(f"{PERCENT * count / total:.1f} %" for count in counts)
+
+
+def compare_summaries(summaries: Mapping[float, CueSummary], name: str) -> str:
+    """A row for each value of what was varied; the one with most pseudo labels is pointed out.
+
+    Args:
+        summaries: by value.
+        name: of what was varied.
+    """
+    found = summaries.values()
+    none, one, several = zip(*(summary.components for summary in found), strict=True)
+    images = [max(summary.images, 1) for summary in found]
+    pairs = list(zip(found, images, strict=True))
+    columns = {
+        name: [f"{value:g}" for value in summaries],
+        "cues": [summary.cues for summary in found],
+        "cues/image": [f"{summary.cues / count:.2f}" for summary, count in pairs],
+        "images without in %": [f"{PERCENT * s.images_with[0] / n:.1f}" for s, n in pairs],
+        **{"none": none, "one": one, "several": several},
+        "": [BEST if number == max(one) > 0 else "" for number in one],
+    }
+    return table(columns)
+
+
+# -- the map of one class, against true masks and against points
+
+
+@dataclass(frozen=True)
+class WeakMapCounts:
+    """Counts over any number of images; they add up.
+
+    Attributes:
+        intersection, union: pixels of the class in the map and in the truth.
+        points, points_inside: points of the class, and those of them on the map's class.
+        none, one, several: 8-connected components of the class with so many points on them.
+    """
+
+    intersection: int = 0
+    union: int = 0
+    points: int = 0
+    points_inside: int = 0
+    none: int = 0
+    one: int = 0
+    several: int = 0
+
+    def __add__(self, other: WeakMapCounts) -> WeakMapCounts:
+        return WeakMapCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def describe(self) -> list[str]:
+        """A line for each thing that was counted."""
+        lines = []
+        if self.union:
+            share = PERCENT * self.intersection / self.union
+            lines.append(f"foreground IoU with the truth: {share:.1f} %")
+        if self.points:
+            share = PERCENT * self.points_inside / self.points
+            lines.append(f"points on the foreground: {share:.1f} % of {self.points}")
+        components = (self.none, self.one, self.several)
+        if sum(components):
+            lines.append(
+                "components with no / exactly one / several points: "
+                f"{_shares(components, sum(components))} of {sum(components)}"
+            )
+        return lines
+
+
+def count_against_truth(index_map: np.ndarray, truth: np.ndarray, class_id: int) -> WeakMapCounts:
+    """Overlap of a class in (H, W) WSSS indices with the (H, W) bool union of its true masks."""
+    found = index_map == wsss_index(class_id)
+    return WeakMapCounts(intersection=int((found & truth).sum()), union=int((found | truth).sum()))
+
+
+def count_against_points(index_map: np.ndarray, cues: PointCues, class_id: int) -> WeakMapCounts:
+    """Where the points of a class lie on (H, W) WSSS indices; other classes' are passed over."""
+    held = cues_in_regions(class_regions(index_map, [class_id], min_area=1), cues)
+    points = int((cues.classes == class_id).sum())
+    return WeakMapCounts(0, 0, points, int(held.sum()), *none_one_several(held))
+
+
+# -- each component taken for one instance
 
 
 def weak_component_instances(
     index_map: np.ndarray, num_classes: int, min_area: int = MIN_AREA
 ) -> Instances:
-    """The 8-connected components of a weak map as predictions of score 1.
+    """The components of (H, W) WSSS indices as predictions of score 1, by class, then in raster
+    order: ``pred_masks`` (N, H, W) bool, ``pred_boxes``, ``pred_classes`` and ``scores``.
 
     Args:
-        index_map: (H, W) uint8 WSSS indices.
-        num_classes: C.
         min_area: smaller components are dropped, in pixels.
-
-    Returns:
-        ``pred_masks`` (N, H, W) bool, ``pred_boxes``, ``pred_classes`` and ``scores``, by class,
-        then in raster order.
     """
-    components = class_components(index_map, range(num_classes), min_area)
-    masks = torch.zeros(len(components), *index_map.shape, dtype=torch.bool)
-    for mask, component in zip(masks.numpy(), components, strict=True):
-        mask[component.window] = component.mask
+    regions = class_regions(index_map, range(num_classes), min_area)
+    masks = torch.zeros(len(regions), *index_map.shape, dtype=torch.bool)
+    masks.view(-1, index_map.size)[regions.of_pixels(), regions.pixels] = True
     instances = Instances(index_map.shape)
     instances.pred_masks = masks
     instances.pred_boxes = BitMasks(masks).get_bounding_boxes()
-    instances.pred_classes = torch.tensor([c.class_id for c in components], dtype=torch.int64)
-    instances.scores = torch.full((len(components),), COMPONENT_SCORE)
+    instances.pred_classes = torch.from_numpy(regions.values.astype(np.int64)) - 1
+    instances.scores = torch.full((len(regions),), COMPONENT_SCORE)
     return instances
-
-
-def weak_component_predictions(
-    records: Iterable[Mapping], weak_maps: str, num_classes: int, min_area: int = MIN_AREA
-) -> Iterable[tuple[Mapping, Instances]]:
-    """Each record with the components of its weak map, one image at a time.
-
-    Args:
-        records: with ``file_name``, ``height`` and ``width``.
-        weak_maps: folder of ``<label name>.png``.
-        num_classes, min_area: as in :func:`weak_component_instances`.
-
-    Raises:
-        InputError: a map is missing, unreadable or of another size than its image.
-    """
-    for record in records:
-        path = weak_map_path(weak_maps, record)
-        index_map = read_weak_sem_seg(path, num_classes, (record["height"], record["width"]))
-        yield record, weak_component_instances(index_map, num_classes, min_area)
 
 
 def has_weak_maps(dataset_name: str) -> bool:
@@ -88,19 +286,16 @@ def evaluate_weak_components(
     """Feed the components of a data set's weak maps to evaluators, as if a model had found them.
 
     Every process takes its share of the images, so with several of them the evaluators must be
-    distributed ones.
+    distributed ones. Returns what they return, in the main process.
 
     Args:
         dataset_name: a registered data set with truth.
-        evaluators: one or several, such as Detectron2's ``COCOEvaluator``.
         weak_maps: folder of index PNGs that replaces the registered one unless empty.
         min_area: smaller components are dropped, in pixels.
 
-    Returns:
-        What the evaluators return, in the main process.
-
     Raises:
-        InputError: no folder of weak maps, or what :func:`weak_component_predictions` raises.
+        InputError: no folder of weak maps; a map is missing, unreadable or of another size than
+            its image.
     """
     if dataset_name not in DatasetCatalog:
         raise InputError(f"data set {dataset_name!r} is not registered; see DATASETS.CUSTOM")
@@ -113,8 +308,10 @@ def evaluate_weak_components(
         evaluators = DatasetEvaluators(list(evaluators))
     evaluators.reset()
     check_map_classes(folder, metadata.thing_classes)
-    share = records[comm.get_rank() :: comm.get_world_size()]
     num_classes = len(metadata.thing_classes)
-    for record, instances in weak_component_predictions(share, folder, num_classes, min_area):
+    for record in records[comm.get_rank() :: comm.get_world_size()]:
+        size = (record["height"], record["width"])
+        index_map = read_weak_sem_seg(weak_map_path(folder, record), num_classes, size)
+        instances = weak_component_instances(index_map, num_classes, min_area)
         evaluators.process([record], [{"instances": instances}])
     return evaluators.evaluate() or {}

@@ -23,8 +23,9 @@ from bestie_d2.structures import InstanceTargets, PointCues, PseudoLabels, wsss_
 CenterChoice = Literal["component", "cue"]
 
 
-def single_cue_regions(regions: Regions, cues: PointCues) -> np.ndarray:
-    """(K,) bool: which regions of a map of WSSS indices hold exactly one cue of their class."""
+def cues_in_regions(regions: Regions, cues: PointCues) -> np.ndarray:
+    """(K,) int: how many cues of their class regions of a map of WSSS indices hold; a region with
+    exactly one is taken for an instance."""
     height, width = regions.shape
     yx = np.array(cues.pixels(), dtype=np.int64).reshape(-1, 2)
     inside = ((yx >= 0) & (yx < (height, width))).all(axis=1)
@@ -32,7 +33,7 @@ def single_cue_regions(regions: Regions, cues: PointCues) -> np.ndarray:
     index = wsss_index(cues.classes.numpy()[inside])
     on_region = hit >= 0
     hit, index = hit[on_region], index[on_region]
-    return np.bincount(hit[regions.values[hit] == index], minlength=len(regions)) == 1
+    return np.bincount(hit[regions.values[hit] == index], minlength=len(regions))
 
 
 def _labels_of_regions(
@@ -64,7 +65,7 @@ def find_pseudo_labels(
     (index_map,), (tags,) = labels_on_host(weak_sem_seg[None], image_classes[None])
     regions = find_regions(index_map, tagged_indices(tags), connectivity=8, min_area=min_area)
     host_cues = cues.to("cpu")
-    chosen = single_cue_regions(regions, host_cues)
+    chosen = cues_in_regions(regions, host_cues) == 1
     classes = regions.values[chosen].astype(np.int64) - 1
     labels = _labels_of_regions(regions, chosen, classes, whole_pixel_centers)
     return labels if centers == "component" else with_cues_as_peaks(labels, host_cues, tags)

@@ -16,7 +16,7 @@ from bestie_d2.checks.tally import classes_of_image
 from bestie_d2.data import ImageReader, read_weak_sem_seg
 from bestie_d2.data.images import Size
 from bestie_d2.data.mappers.image_tags import tags_as_mask
-from bestie_d2.evaluation.target_instances import instances_of_targets
+from bestie_d2.evaluation.label_quality import instances_of_targets
 from bestie_d2.evaluation.truth import to_rle
 from bestie_d2.labeling.pseudo_labels import transfer_semantic_knowledge
 from bestie_d2.model_keys import num_classes

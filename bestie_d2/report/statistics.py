@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bestie_d2.data.labels.cue_files import GIVEN_SCORE
-from bestie_d2.evaluation.pseudo_label_report import BINS
+from bestie_d2.evaluation.label_quality import BINS
 from bestie_d2.pipeline.figures import shown
 from bestie_d2.report.charts import bar_chart
 from bestie_d2.report.page import Cell, figure, paragraph, side_by_side, table

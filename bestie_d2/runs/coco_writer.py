@@ -15,7 +15,7 @@ from pycocotools import mask as mask_api
 from torch import Tensor
 
 from bestie_d2.errors import InputError
-from bestie_d2.evaluation.pseudo_label_report import PseudoLabelReport
+from bestie_d2.evaluation.label_quality import PseudoLabelReport
 from bestie_d2.evaluation.truth import ObjectsByImage, encode_masks
 from bestie_d2.storage.files import write_json_lists
 from bestie_d2.storage.results import ResultShards

@@ -13,7 +13,7 @@ from detectron2.data import MetadataCatalog
 
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
-from bestie_d2.evaluation.cue_summary import CueSummary
+from bestie_d2.evaluation.weak_components import CueSummary
 from bestie_d2.runs.cue_writer import CueRecipe, CueWriter
 from bestie_d2.runs.labeling_source import LabelingSource
 from bestie_d2.storage.processes import only_run_for

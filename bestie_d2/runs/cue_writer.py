@@ -14,8 +14,7 @@ from bestie_d2.data.labels.attach import CUE_SCORE_THRESHOLD, weak_map_path
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.data.names import relative_name
 from bestie_d2.errors import InputError
-from bestie_d2.evaluation.cue_summary import CueSummary, count_cues
-from bestie_d2.evaluation.weak_components import MIN_AREA
+from bestie_d2.evaluation.weak_components import MIN_AREA, CueSummary, count_cues
 from bestie_d2.labeling.cues import activation_maps, extract_cues
 from bestie_d2.storage.files import write_json_lists
 from bestie_d2.storage.results import ResultShards

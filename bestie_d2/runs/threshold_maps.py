@@ -22,11 +22,15 @@ from bestie_d2.data.labels.tags import read_tags
 from bestie_d2.data.names import IMAGE_SUFFIXES, LabelNames, label_names, path_name
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.truth import to_rle
+from bestie_d2.evaluation.weak_components import (
+    WeakMapCounts,
+    count_against_points,
+    count_against_truth,
+)
 from bestie_d2.labeling.thresholds import ForegroundRecipe, weak_foreground
 from bestie_d2.pictures.drawing import brighten, draw_image, draw_weak_map
 from bestie_d2.pictures.sheets import contact_sheet
 from bestie_d2.runs.staged_maps import MADE_WITH, StagedMaps
-from bestie_d2.runs.weak_map_quality import WeakMapCounts, count_against_points, count_against_truth
 from bestie_d2.storage.processes import mapping, only_run_for
 from bestie_d2.storage.results import FOLDER_SUFFIX
 from bestie_d2.structures import PointCues

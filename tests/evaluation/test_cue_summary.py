@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from bestie_d2.evaluation.cue_summary import CueSummary, compare_summaries, count_cues
+from bestie_d2.evaluation.weak_components import CueSummary, compare_summaries, count_cues
 from bestie_d2.ops.components import class_components
 from bestie_d2.structures import PointCues
 

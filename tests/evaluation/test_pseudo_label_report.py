@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pycocotools import mask as mask_api
 
-from bestie_d2.evaluation.pseudo_label_report import PseudoLabelReport
+from bestie_d2.evaluation.label_quality import PseudoLabelReport
 
 # Digits are true objects by class; a letter is a label.
 TRUTH = ["00..11", "00..11", "00....", "......"]

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from bestie_d2.evaluation.target_instances import instances_of_targets
+from bestie_d2.evaluation.label_quality import instances_of_targets
 from bestie_d2.labeling.drawing import draw_targets
 from bestie_d2.labeling.pseudo_labels import pseudo_labels_of_map, transfer_semantic_knowledge
 from bestie_d2.structures import InstanceTargets, PointCues
