@@ -19,7 +19,7 @@ from bestie_d2.data.labels.attach import WEAK_MAP_SUFFIX
 from bestie_d2.data.labels.cue_files import read_cues
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.data.labels.tags import read_tags
-from bestie_d2.data.names import IMAGE_SUFFIXES, LabelNames, label_names, path_name
+from bestie_d2.data.names import IMAGE_SUFFIXES, label_names, match_names, names_of_files, path_name
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.truth import to_rle
 from bestie_d2.evaluation.weak_components import (
@@ -200,7 +200,7 @@ class References:
             records = load_weak_dataset(WeakDataset("truth", str(images), annotations=truth))
             classes = MetadataCatalog.get("truth").thing_classes
         if points:
-            names = LabelNames.of_files([p.relative_to(images).as_posix() for p in files])
+            names = names_of_files([p.relative_to(images).as_posix() for p in files])
             classes = read_tags(points).classes
             cues = read_cues(points, classes=classes, names=names)
         return References(records, cues, classes)
@@ -211,7 +211,7 @@ class References:
         made = [path for path in maps.images if maps.of(path).exists()]
         paths = {maps.names[path]: str(maps.of(path)) for path in made}
         files = [path.relative_to(maps.folder).as_posix() for path in maps.images]
-        names, _ = LabelNames.of_files(files).match([path_name(record) for record in self.records])
+        names = match_names([path_name(record) for record in self.records], names_of_files(files))
         counts = WeakMapCounts()
         for record, name in zip(self.records, names, strict=True):
             size = (record["height"], record["width"])

@@ -10,7 +10,15 @@ from detectron2.data import DatasetCatalog
 
 from bestie_d2.data import attach_weak_labels, read_cues, register_weak_dataset
 from bestie_d2.data.labels.attach import weak_map_path
-from bestie_d2.data.names import LabelNames, label_name, label_names, located, missing
+from bestie_d2.data.names import (
+    label_name,
+    label_names,
+    located,
+    match_label_names,
+    match_names,
+    missing,
+    names_of_records,
+)
 from bestie_d2.errors import InputError
 
 COMPOSED, PARTED = (unicodedata.normalize(form, "größe.png") for form in ("NFC", "NFD"))
@@ -65,7 +73,7 @@ def test_records_of_one_stem_have_labels_in_sub_folders(name, tmp_path, write_js
     for day, line in (("day 1", "1 1 0"), ("day 2", "0 0 0")):
         touch(tmp_path / "text", f"{day}/a.txt")
         (tmp_path / "text" / day / "a.txt").write_text(line)
-    names = LabelNames.of_records(records)
+    names = names_of_records(records)
     cues = read_cues(str(tmp_path / "text"), classes=["cat"], names=names)
     assert {key: found.yx.tolist() for key, found in cues.items()} == {
         "day 1/a": [[1, 1]],
@@ -86,10 +94,11 @@ def test_maps_of_differing_stems_lie_in_the_folder_or_in_the_same_sub_folder(
 
 def test_cues_of_a_larger_set_are_matched_by_path_before_stem(name, tmp_path, write_json):
     records = register(name, write_json, tmp_path, ["day 2/a.png"])
-    names = LabelNames.of_records(records)
-    assert names.match(["day 1/a", "day 2/a"]) == ([None, "a"], None)
-    assert names.match(["elsewhere/a"]) == (["a"], None)
-    assert names.match(["day 1/a", "day 3/a"])[1] == "a"
+    names = names_of_records(records)
+    assert match_names(["day 1/a", "day 2/a"], names) == [None, "a"]
+    assert match_names(["elsewhere/a"], names) == ["a"]
+    with pytest.raises(InputError, match=r"cues\.json: two images are called 'a'; weak labels go"):
+        match_label_names("cues.json", ["day 1/a.png", "day 3/a.png"], names)
 
 
 @pytest.mark.parametrize(("on_disk", "written"), [(COMPOSED, PARTED), (PARTED, COMPOSED)])

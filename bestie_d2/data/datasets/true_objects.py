@@ -6,14 +6,16 @@ cannot be used is left out and told, as long as it is little.
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from reprlib import repr as shortened
 
-from bestie_d2.data.datasets.name_matching import counted, id_key, match_categories, match_images
 from bestie_d2.data.datasets.object_masks import problem_of_mask
 from bestie_d2.data.images import UNREADABLE
-from bestie_d2.data.labels.coco_json import crowd_value
+from bestie_d2.data.labels.coco_json import crowd_value, id_key
+from bestie_d2.data.names import match_names, stem_of, without_suffix
 from bestie_d2.errors import InputError
 
 MOST_BAD = 0.1  # of the objects; with more of them that cannot be used, a set is refused
@@ -106,13 +108,13 @@ def objects_of_file(
     """
     found = TrueObjects(path, {record["image_id"]: [] for record in records})
     images, categories = _by_id(path, data, "images"), _by_id(path, data, "categories")
-    matched, found.notes = match_images(data["images"], records, root)
+    matched, found.notes = _match_images(data["images"], records, root)
     if records and not matched:
         raise InputError(
             f"{path}: none of the {counted(len(records), 'image')} of the set is in it, first "
             f"{records[0]['file_name']}"
         )
-    contiguous = match_categories(data["categories"], classes)
+    contiguous = _match_categories(data["categories"], classes)
     passed_over = 0
     for number, entry in enumerate(annotations_of(path, data)):
         where = f"annotations[{number}]"
@@ -195,7 +197,7 @@ def _add(found: TrueObjects, record: Mapping, entry: Mapping, where: str) -> Non
     """Take an object in if it has a mask."""
     if UNREADABLE in record:
         return  # of unknown size; whoever needs its pixels refuses the image
-    mask = _without_lines(_with_whole_size(entry.get("segmentation")))
+    mask = _without_lines(entry.get("segmentation"))
     if _is_empty(mask):
         found.without_pixels += 1
         return
@@ -208,14 +210,6 @@ def _add(found: TrueObjects, record: Mapping, entry: Mapping, where: str) -> Non
         found.bad.append(f"{where}: {problem}")
     else:
         found.by_image[record["image_id"]].append({**entry, "segmentation": mask, "iscrowd": crowd})
-
-
-def _with_whole_size(mask: object) -> object:
-    """A mask, its size without decimals if it is an RLE whose size is 128.0."""
-    size = mask.get("size") if isinstance(mask, Mapping) else None
-    if not isinstance(size, list) or not all(isinstance(s, float) and s.is_integer() for s in size):
-        return mask
-    return {**mask, "size": [int(side) for side in size]}
 
 
 def _without_lines(mask: object) -> object:
@@ -247,9 +241,85 @@ def _problem_of_references(entry: object, images: Mapping, categories: Mapping) 
     return None
 
 
-def _by_id(path: str, data: Mapping, key: str) -> dict[str, dict]:
-    entries: dict[str, dict] = {}
+def _by_id(path: str, data: Mapping, key: str) -> dict[Hashable, dict]:
+    entries: dict[Hashable, dict] = {}
     for number, entry in enumerate(data[key]):
         if entries.setdefault(id_key(entry["id"]), entry) is not entry:
             raise InputError(f"{path}: {key}[{number}]: another one has the id {entry['id']!r}")
     return entries
+
+
+def _match_images(
+    images: Sequence[Mapping], records: Sequence[dict], root: str
+) -> tuple[dict[Hashable, dict], list[str]]:
+    """The record of each image of a file, by the image's ``id_key``; lines on images without a
+    record, and on records without an image.
+
+    By path from the image folder ``root``; else by stem, where only one has it; else, among those
+    of the stem, by id. By id alone only if not one name is known.
+    """
+    notes = []
+    matched = _by_name(images, records, root)
+    if not matched and images and records:
+        by_id = {id_key(record["image_id"]): record for record in records}
+        keys = [id_key(image["id"]) for image in images]
+        matched = {key: by_id[key] for key in keys if key in by_id}
+        notes.append("none of its images has the name of one of the set; matched by their ids")
+    seen = {id(record) for record in matched.values()}
+    missing = [record["file_name"] for record in records if id(record) not in seen]
+    if missing:
+        notes.append(
+            f"{len(missing)} of the set's {counted(len(records), 'image')} are not in it and count "
+            f"as without objects, first {missing[0]}"
+        )
+    if len(matched) < len(images):
+        notes.append(
+            f"{len(images) - len(matched)} of its {counted(len(images), 'image')} are not in the "
+            "set and passed over"
+        )
+    return matched, notes
+
+
+def _by_name(images: Sequence[Mapping], records: Sequence[dict], root: str) -> dict[Hashable, dict]:
+    known: dict[str, int] = {}  # the record of each path, -1 where two have it
+    for index, record in enumerate(records):
+        name = record["file_name"]
+        for path in (name, os.path.relpath(name, root)) if root else (name,):
+            key = without_suffix(path)
+            known[key] = index if known.get(key, index) == index else -1
+    names = [without_suffix(image.get("file_name") or "") for image in images]
+    found = match_names(names, known)
+    taken = {known[name] for name in names if name in known}
+    by_id = {
+        (stem_of(record["file_name"]), id_key(record["image_id"])): index
+        for index, record in enumerate(records)
+        if index not in taken
+    }
+    counts, matched = Counter(found), {}
+    for image, name, index in zip(images, names, found, strict=True):
+        key = id_key(image["id"])
+        if index in (None, -1) or (counts[index] > 1 and name not in known):
+            index = by_id.get((name.rpartition("/")[2], key))
+        if index is not None:
+            matched[key] = records[index]
+    return matched
+
+
+def _match_categories(
+    categories: Sequence[Mapping], classes: Sequence[str]
+) -> dict[Hashable, int | None]:
+    """Contiguous class of each category, None for what is no class; the case of letters decides
+    only between names that are else the same."""
+    exact = {name: index for index, name in enumerate(classes)}
+    folded = [name.strip().casefold() for name in classes]
+    found: dict[Hashable, int | None] = {}
+    for category in categories:
+        name = str(category["name"])
+        alike = [i for i, known in enumerate(folded) if known == name.strip().casefold()]
+        index = exact.get(name, alike[0] if len(alike) == 1 else None)
+        found[id_key(category["id"])] = index
+    return found
+
+
+def counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -1,8 +1,7 @@
-"""Readers of cues and points.
+"""Cues and given points, from a COCO-like JSON or a folder of text files.
 
-Files hold points as ``(x, y)``; they are turned to ``(y, x)`` here and nowhere else. Weak labels
-belong to an image by its label name (:mod:`bestie_d2.data.names`): mostly its *stem*, the file name
-without folder and extension.
+Files hold points as ``(x, y)``; they are turned to ``(y, x)`` here and nowhere else. They belong to
+an image by its label name (:mod:`bestie_d2.data.names`).
 """
 
 from __future__ import annotations
@@ -10,15 +9,24 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from scipy.spatial import cKDTree
 
 from bestie_d2.data.images import UNREADABLE, Size
 from bestie_d2.data.labels.coco_json import IMAGE_LISTS, category_indices, load_json
 from bestie_d2.data.labels.remarks import log_once
-from bestie_d2.data.names import LabelNames, label_name, portable, without_suffix
+from bestie_d2.data.names import (
+    label_name,
+    match_label_names,
+    names_of_files,
+    names_of_records,
+    portable,
+    without_suffix,
+)
 from bestie_d2.errors import InputError
 from bestie_d2.structures import PointCues
 
@@ -26,12 +34,20 @@ GIVEN_SCORE = 1.0  # score of a point that a person gave
 MARGIN = 1.0  # pixels: points so far outside of the border pixels' centers are moved to these
 CLOSEST = 1.0  # pixels: nearer points of one class are one
 SMALLEST_SIDE = 8  # pixels: on smaller images points within 0 to 1 are nothing special
-PERCENT = 100.0
 FEWEST_WHOLE = 4  # points at 0 and 1 alone that are taken for parts of the sides
-
-Cue = tuple[float, float, int, float]  # x, y, class, score: the order of files
+PERCENT = 100.0
 
 OnProblem = Callable[[InputError], None]
+Point = tuple[float, float, int, float]  # x, y, class, score: the order of files
+
+
+class ImagePoints(NamedTuple):
+    """The points of an image as a file has them; ``where`` they are is for messages."""
+
+    name: str
+    where: str
+    size: Size | None
+    points: list[Point]
 
 
 def refuse(problem: InputError) -> None:
@@ -44,7 +60,7 @@ def read_cues(
     *,
     classes: Sequence[str],
     sizes: Mapping[str, Size] | None = None,
-    names: LabelNames | None = None,
+    names: Mapping[str, str] | None = None,
     on_problem: OnProblem = refuse,
     on_remark: Callable[[str], None] = log_once,
 ) -> dict[str, PointCues]:
@@ -59,8 +75,8 @@ def read_cues(
         classes: class names in contiguous order; a JSON's categories are matched by name.
         sizes: (height, width) by label name. What is said of other images is passed over. Needed
             to check the points of text files, which do not know the image's size.
-        names: of the images, if they lie in sub-folders; else those of ``sizes``, or those that
-            the file itself has.
+        names: label names by the images' paths, if they lie in sub-folders; else those of
+            ``sizes``, or those that the file itself has.
         on_problem: told of each point that cannot be used, which is then left out, and of each
             image of another size; by default the first is an error.
         on_remark: told of what was moved or left out; by default it is logged.
@@ -73,22 +89,15 @@ def read_cues(
             that are all within 0 and 1, or an image size other than ``sizes`` says.
     """
     if names is None and sizes is not None:
-        names = LabelNames((name, name) for name in sizes)
-    reader = _read_cue_folder if os.path.isdir(path) else _read_cue_json
-    counts = PointCounts()
-    cues = {}
-    for name, where, written, size in reader(path, classes, sizes, names, on_problem):
-        found = list(written)
-        counts.add(found, size)
-        cues[name] = _to_cues(where, found, size, counts, on_problem)
-    counts.refuse_fractions(path)
-    for line in counts.remarks(path):
-        on_remark(line)
-    return cues
+        names = {name: name for name in sizes}
+    read = _read_folder if os.path.isdir(path) else _read_json
+    return _placed(
+        path, list(read(path, classes, sizes or {}, names, on_problem)), on_problem, on_remark
+    )
 
 
 def read_cues_of_records(
-    path: str, records: Sequence[Mapping], **arguments: object
+    path: str, records: Sequence[Mapping], **arguments: Any
 ) -> dict[str, PointCues]:
     """:func:`read_cues` of the images of records; of those that cannot be read, no size is known.
 
@@ -100,80 +109,55 @@ def read_cues_of_records(
         for record in records
         if UNREADABLE not in record
     }
-    return read_cues(path, sizes=sizes, names=LabelNames.of_records(records), **arguments)
+    return read_cues(path, sizes=sizes, names=names_of_records(records), **arguments)
 
 
-# name of the image, where its points are for messages, the points, size of the image
-ImageCues = tuple[str, str, Iterable[Cue], Size | None]
-
-
-def _read_cue_json(
+def _read_json(
     path: str,
     classes: Sequence[str],
-    sizes: Mapping[str, Size] | None,
-    names: LabelNames | None,
+    sizes: Mapping[str, Size],
+    names: Mapping[str, str] | None,
     on_problem: OnProblem,
-) -> Iterable[ImageCues]:
+) -> Iterable[ImagePoints]:
     data = load_json(path, {**IMAGE_LISTS, "points": ("image_id", "category_id", "point")})
     contiguous = category_indices(path, data, classes)
-    images = {image["id"]: image for image in data["images"]}
-    cues: dict[int | str, list[Cue]] = {image_id: [] for image_id in images}
+    points: dict[int | str, list[Point]] = {image["id"]: [] for image in data["images"]}
     for number, entry in enumerate(data["points"]):
         try:
-            cue = _cue_of(f"{path}: points[{number}]", entry, images, contiguous)
+            point = _point_of(entry, points, contiguous)
         except InputError as problem:
-            on_problem(problem)
+            on_problem(InputError(f"{path}: points[{number}]: {problem}"))
         else:
-            cues[entry["image_id"]].append(cue)
-    files = [image["file_name"] for image in images.values()]
-    matched = _matched(path, files, names or LabelNames.of_files(files), on_problem)
-    for (image_id, image), name in zip(images.items(), matched, strict=True):
+            points[entry["image_id"]].append(point)
+    files = [image["file_name"] for image in data["images"]]
+    matched = _matched(path, files, names or names_of_files(files), on_problem)
+    for image, name in zip(data["images"], matched, strict=True):
         if name is not None:
-            size = _agreed_size(path, image, (sizes or {}).get(name), on_problem)
-            yield name, f"{path}: image {image['file_name']}", cues[image_id], size
+            size = _agreed_size(path, image, sizes.get(name), on_problem)
+            where = f"{path}: image {image['file_name']}"
+            yield ImagePoints(name, where, size, points[image["id"]])
 
 
-def _matched(
-    path: str, files: Sequence[str], names: LabelNames, on_problem: OnProblem
-) -> list[str | None]:
-    """The label name of the image that each file is, or is of; None for those of other sets."""
-    matched, twice = names.match([without_suffix(file) for file in files])
-    if twice is not None:
-        raise InputError(f"{path}: two images are called {twice!r}; weak labels go by that name")
-    left = {
-        without_suffix(file).casefold(): file
-        for file, name in zip(files, matched, strict=True)
-        if name is None
-    }
-    for name in names.without(matched) if left else ():
-        if name.casefold() in left:
-            line = (
-                f"{path}: {left[name.casefold()]!r} and the image {name!r} differ in upper and "
-                "lower case alone: name them alike"
-            )
-            on_problem(InputError(line))
-    return matched
-
-
-def _cue_of(where: str, entry: dict, images: Mapping, contiguous: Mapping[int | str, int]) -> Cue:
-    image_id, category_id = entry["image_id"], entry["category_id"]
+def _point_of(entry: Mapping, images: Mapping, contiguous: Mapping[int | str, int]) -> Point:
     try:
         if isinstance(entry["point"], str):
             raise TypeError
-        x, y = (float(value) for value in entry["point"])
+        x, y = map(float, entry["point"])
         score = float(entry.get("score", GIVEN_SCORE))
     except (TypeError, ValueError):
-        raise InputError(f"{where}: expected numbers, 'point': [x, y], got {entry}") from None
-    if not all(map(math.isfinite, (x, y, score))):
-        raise InputError(f"{where}: expected finite numbers, 'point': [x, y], got {entry}")
-    if image_id not in images:
-        raise InputError(f"{where}: image id {image_id!r} is not in 'images'")
-    if category_id not in contiguous:
-        raise InputError(f"{where}: category id {category_id!r} is not in 'categories'")
-    return x, y, contiguous[category_id], score
+        raise InputError(f"expected numbers, 'point': [x, y], got {entry}") from None
+    if not math.isfinite(x + y + score):
+        raise InputError(f"expected finite numbers, 'point': [x, y], got {entry}")
+    if entry["image_id"] not in images:
+        raise InputError(f"image id {entry['image_id']!r} is not in 'images'")
+    if entry["category_id"] not in contiguous:
+        raise InputError(f"category id {entry['category_id']!r} is not in 'categories'")
+    return x, y, contiguous[entry["category_id"]], score
 
 
-def _agreed_size(path: str, image: dict, size: Size | None, on_problem: OnProblem) -> Size | None:
+def _agreed_size(
+    path: str, image: Mapping, size: Size | None, on_problem: OnProblem
+) -> Size | None:
     if "height" not in image or "width" not in image:
         return size
     stated = (image["height"], image["width"])
@@ -186,25 +170,24 @@ def _agreed_size(path: str, image: dict, size: Size | None, on_problem: OnProble
     return size or stated
 
 
-def _read_cue_folder(
+def _read_folder(
     path: str,
     classes: Sequence[str],
-    sizes: Mapping[str, Size] | None,
-    names: LabelNames | None,
+    sizes: Mapping[str, Size],
+    names: Mapping[str, str] | None,
     on_problem: OnProblem,
-) -> Iterable[ImageCues]:
+) -> Iterable[ImagePoints]:
     """Files of sub-folders too; those of images that are not asked for are not opened."""
     files = sorted(Path(path).rglob("*.txt"))
-    inside_folder = [portable(str(file.relative_to(path))) for file in files]
-    known = names or LabelNames.of_files(inside_folder)
-    matched = _matched(path, inside_folder, known, on_problem)
+    below = [portable(str(file.relative_to(path))) for file in files]
+    matched = _matched(path, below, names or names_of_files(below), on_problem)
     for file, name in zip(files, matched, strict=True):
         if name is not None:
-            size = None if sizes is None else sizes.get(name)
-            yield name, str(file), _read_cue_lines(file, len(classes), on_problem), size
+            points = list(_read_lines(file, len(classes), on_problem))
+            yield ImagePoints(name, str(file), sizes.get(name), points)
 
 
-def _read_cue_lines(file: Path, num_classes: int, on_problem: OnProblem) -> Iterable[Cue]:
+def _read_lines(file: Path, num_classes: int, on_problem: OnProblem) -> Iterable[Point]:
     lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -214,136 +197,118 @@ def _read_cue_lines(file: Path, num_classes: int, on_problem: OnProblem) -> Iter
         except ValueError:
             reason = f"expected 'x y class [score]', got {line!r}"
         else:
-            if label in range(num_classes) and math.isfinite(score):
-                yield x, y, int(label), score
-                continue
-            reason = f"class {label:g}, expected 0..{num_classes - 1}"
             if not math.isfinite(score):
                 reason = f"score {score:g}, expected a number"
+            elif label not in range(num_classes):
+                reason = f"class {label:g}, expected 0..{num_classes - 1}"
+            else:
+                yield x, y, int(label), score
+                continue
         on_problem(InputError(f"{file}, line {number}: {reason}"))
 
 
-def _to_cues(
-    where: str, cues: list[Cue], size: Size | None, counts: PointCounts, on_problem: OnProblem
-) -> PointCues:
-    placed = []
-    for cue in cues:
-        found = inside(cue, size)
-        if found is None:
-            on_problem(InputError(outside_line(where, cue, size)))
-            continue
-        counts.moved += found != cue
-        placed.append(found)
-    kept = without_repeated(placed)
-    counts.repeated += len(placed) - len(kept)
-    if not kept:
-        return PointCues.empty()
-    xs, ys, classes, scores = zip(*kept, strict=True)
-    yx = torch.tensor([ys, xs], dtype=torch.float32).T.contiguous()
-    return PointCues(yx, torch.tensor(classes), torch.tensor(scores, dtype=torch.float32))
-
-
-@dataclass
-class PointCounts:
-    """What was done with the points of a file.
-
-    Attributes:
-        points: all of them.
-        moved: points just outside of their image, moved in.
-        repeated: points at the place of another one of their class, left out.
-        within_one: points in [0, 1] by both coordinates, in images that are not tiny.
-        between: of these, those with a coordinate that is neither 0 nor 1.
-    """
-
-    points: int = 0
-    moved: int = 0
-    repeated: int = 0
-    within_one: int = 0
-    between: int = 0
-
-    def add(self, cues: Iterable[Cue], size: Size | None) -> None:
-        """Count points as they are written."""
-        for x, y, *_ in cues:
-            self.points += 1
-            if 0 <= x <= 1 and 0 <= y <= 1 and (size is None or min(size) >= SMALLEST_SIDE):
-                self.within_one += 1
-                self.between += not (float(x).is_integer() and float(y).is_integer())
-
-    def refuse_fractions(self, path: str) -> None:
-        """Refuse a file whose points are all parts of their images' sides.
-
-        Raises:
-            InputError: they are.
-        """
-        if not self.points or self.within_one < self.points:
-            return
-        if self.between or self.points >= FEWEST_WHOLE:
-            raise InputError(
-                f"{path}: all {self.points} points are within 0 and 1: they look like fractions of "
-                "the sides (0 to 1); expected pixels, x times the width and y times the height"
+def _matched(
+    path: str, files: Sequence[str], names: Mapping[str, str], on_problem: OnProblem
+) -> list[str | None]:
+    """The label name of the image that each file is, or is of; None for those of other sets."""
+    matched = match_label_names(path, files, names)
+    left = {
+        without_suffix(file).casefold(): file
+        for file, name in zip(files, matched, strict=True)
+        if name is None
+    }
+    found = set(matched)
+    for name in names.values() if left else ():
+        if name not in found and name.casefold() in left:
+            line = (
+                f"{path}: {left[name.casefold()]!r} and the image {name!r} differ in upper and "
+                "lower case alone: name them alike"
             )
-
-    def remarks(self, path: str) -> list[str]:
-        lines = []
-        if self.moved:
-            lines.append(
-                f"{path}: {self.moved} points lie within a pixel outside of their image and are "
-                "moved to its border"
-            )
-        if self.repeated:
-            lines.append(
-                f"{path}: {self.repeated} points are there twice, at the place of another one of "
-                "their class, and count once"
-            )
-        return lines
+            on_problem(InputError(line))
+    return matched
 
 
-def inside(cue: Cue, size: Size | None) -> Cue | None:
-    """A point on its image, moved there if it lies just outside; None if it lies elsewhere."""
-    x, y, *rest = cue
-    if not (math.isfinite(x) and math.isfinite(y)) or x < -MARGIN or y < -MARGIN:
-        return None
-    if size is None:
-        return max(x, 0.0), max(y, 0.0), *rest
-    last_y, last_x = size[0] - 1, size[1] - 1
-    if x > last_x + MARGIN or y > last_y + MARGIN:
-        return None
-    return min(max(x, 0.0), last_x), min(max(y, 0.0), last_y), *rest
+def _placed(
+    path: str,
+    images: Sequence[ImagePoints],
+    on_problem: OnProblem,
+    on_remark: Callable[[str], None],
+) -> dict[str, PointCues]:
+    """All points of a file brought to where they are meant."""
+    points = np.array([point for image in images for point in image.points]).reshape(-1, 4)
+    xy, class_ids, scores = points[:, :2], points[:, 2], points[:, 3]
+    image_of = np.repeat(np.arange(len(images)), [len(image.points) for image in images])
+    sizes = np.array([image.size or (np.inf, np.inf) for image in images], float).reshape(-1, 2)
+    _refuse_fractions(path, xy, sizes[image_of])
+    last = sizes[image_of, ::-1] - 1
+    inside = _are_inside(xy, last)
+    for index in np.flatnonzero(~inside):
+        image = images[image_of[index]]
+        on_problem(InputError(f"{image.where}: {_why_outside(xy[index], last[index], image.size)}"))
+    placed = np.clip(xy, 0, last)
+    kept = inside.copy()
+    given = np.flatnonzero(inside & (scores == GIVEN_SCORE))
+    kept[given] = ~_are_repeated(np.c_[placed, class_ids, image_of][given])
+    moved, repeated = int((placed != xy)[inside].any(1).sum()), int((inside & ~kept).sum())
+    if moved:
+        on_remark(
+            f"{path}: {moved} points lie within a pixel outside of their image and are moved to "
+            "its border"
+        )
+    if repeated:
+        on_remark(
+            f"{path}: {repeated} points are there twice, at the place of another one of their "
+            "class, and count once"
+        )
+    columns = (
+        placed[:, ::-1].astype(np.float32),
+        class_ids.astype(np.int64),
+        scores.astype(np.float32),
+    )
+    columns = [column[kept] for column in columns]
+    ends = np.cumsum(np.bincount(image_of[kept], minlength=len(images)))
+    cues, start = {}, 0
+    for image, end in zip(images, ends.tolist(), strict=True):
+        parts = (torch.from_numpy(column[start:end].copy()) for column in columns)
+        cues[image.name] = PointCues(*parts)
+        start = end
+    return cues
 
 
-def outside_line(where: str, cue: Cue, size: Size | None) -> str:
-    """What is wrong with a point that is not on its image."""
-    x, y = cue[:2]
-    line = f"{where}: point (x, y) = ({x:g}, {y:g}) is outside the image"
+def _refuse_fractions(path: str, xy: np.ndarray, sizes: np.ndarray) -> None:
+    """Refuse (N, 2) points that are all parts of their images' sides."""
+    within_one = ((xy >= 0) & (xy <= 1)).all(1) & (sizes.min(1) >= SMALLEST_SIDE)
+    if not len(xy) or not within_one.all():
+        return
+    if (xy % 1).any() or len(xy) >= FEWEST_WHOLE:
+        raise InputError(
+            f"{path}: all {len(xy)} points are within 0 and 1: they look like fractions of the "
+            "sides (0 to 1); expected pixels, x times the width and y times the height"
+        )
+
+
+def _are_inside(xy: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Whether (..., 2) points lie on their images, or so little outside that they are moved in."""
+    return (np.isfinite(xy) & (xy >= -MARGIN) & (xy <= last + MARGIN)).all(-1)
+
+
+def _why_outside(xy: np.ndarray, last: np.ndarray, size: Size | None) -> str:
+    line = "point (x, y) = ({:g}, {:g}) is outside the image".format(*xy)
     if size is None:
         return line
     line += f" of {size[0]}x{size[1]} pixels (height x width)"
-    if inside((y, x, *cue[2:]), size) is not None:
+    if _are_inside(xy[::-1], last):
         return f"{line}; as (row, column) it would be inside: are x and y swapped?"
-    if 0 <= x <= PERCENT and 0 <= y <= PERCENT:
+    if ((xy >= 0) & (xy <= PERCENT)).all():
         return f"{line}; expected pixels: is it in percent of the sides?"
     return line
 
 
-def without_repeated(cues: Sequence[Cue]) -> list[Cue]:
-    """Given points without those that lie within a pixel of an earlier one of their class; cues
-    that a network scored are all kept."""
-    kept: list[Cue] = []
-    cells: dict[tuple[int, int, int], list[tuple[float, float]]] = {}
-    for cue in cues:
-        x, y, class_id, score = cue
-        if score != GIVEN_SCORE:
-            kept.append(cue)
-            continue
-        column, row = math.floor(x), math.floor(y)
-        near = (
-            place
-            for dy in (-1, 0, 1)
-            for dx in (-1, 0, 1)
-            for place in cells.get((class_id, row + dy, column + dx), ())
-        )
-        if any(math.hypot(x - other_x, y - other_y) <= CLOSEST for other_x, other_y in near):
-            continue
-        kept.append(cue)
-        cells.setdefault((class_id, row, column), []).append((x, y))
-    return kept
+def _are_repeated(points: np.ndarray) -> np.ndarray:
+    """Which of (N, 4) x, y, class, image lie within a pixel of an earlier kept one of theirs."""
+    repeated = np.zeros(len(points), bool)
+    apart = points * (1, 1, 2 * CLOSEST, 2 * CLOSEST)
+    pairs = cKDTree(apart).query_pairs(CLOSEST, output_type="ndarray")
+    for earlier, later in pairs[np.argsort(pairs[:, 1], kind="stable")].tolist():
+        repeated[later] |= not repeated[earlier]
+    return repeated

@@ -14,7 +14,7 @@ from pycocotools import mask as mask_api
 from bestie_d2.data.datasets.object_masks import check_mask
 from bestie_d2.data.images import Size
 from bestie_d2.data.labels.coco_json import IMAGE_LISTS, category_indices, load_json
-from bestie_d2.data.names import LabelNames, label_name, without_suffix
+from bestie_d2.data.names import label_name, match_label_names, names_of_records
 from bestie_d2.errors import InputError
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
 
@@ -76,7 +76,9 @@ def attach_instance_labels(records: list[dict], path: str, classes: Sequence[str
     by_name = {label_name(record): record for record in records}
     data = load_json(path, LABEL_LISTS)
     contiguous = category_indices(path, data, classes)
-    names = _names_by_id(path, data["images"], records)
+    files = [image["file_name"] for image in data["images"]]
+    matched = match_label_names(f"instance labels {path}", files, names_of_records(records))
+    names = {image["id"]: name for image, name in zip(data["images"], matched, strict=True)}
     if not any(name in by_name for name in names.values()):
         raise InputError(f"instance labels {path}: none of the data set's images is in it")
     labels = {name: InstanceLabels() for name in by_name}
@@ -96,17 +98,6 @@ def attach_instance_labels(records: list[dict], path: str, classes: Sequence[str
                 f"them, at most {MAX_INSTANCES} in a picture can be told apart"
             )
     return [{**record, "instance_labels": labels[name]} for name, record in by_name.items()]
-
-
-def _names_by_id(
-    path: str, images: Sequence[Mapping], records: Sequence[Mapping]
-) -> dict[int | str, str | None]:
-    """The label name of each image of a file by its id; None for those of other data sets."""
-    files = [without_suffix(image["file_name"]) for image in images]
-    matched, twice = LabelNames.of_records(records).match(files)
-    if twice is not None:
-        raise InputError(f"instance labels {path}: two images are called {twice!r}")
-    return dict(zip((image["id"] for image in images), matched, strict=True))
 
 
 def _score(entry: Mapping) -> float:

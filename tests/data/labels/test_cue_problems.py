@@ -43,8 +43,8 @@ def test_json(tmp_path, write_json):
         "points[2]: expected numbers, 'poin",
         "points[3]: image id 9 is not in 'i",
         "points[4]: category id 9 is not in",
-        "image a.png: point (x, y) = (21, 9",
         "points of b.png lie on 20x10 pixel",
+        "image a.png: point (x, y) = (21, 9",
     ]
 
 
