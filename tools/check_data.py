@@ -1,16 +1,20 @@
 """Read everything that a training would read, and tell of it in one report; nothing is trained.
 
     python tools/check_data.py --config-file FILE [--jobs N] [--draw N] [KEY VALUE ...]
+    python tools/check_data.py --config-file FILE --weak-maps [DIR] [--dataset NAME] [KEY VALUE ...]
 
 Where the data is, how much of it there is and how it is spread over the classes; what is missing or
 does not fit, the first few of each kind and how many more. Ends with exit code 2 if a training
 would fail. --draw writes annotated pictures of the training images to OUTPUT_DIR/data_check.
+--weak-maps looks at nothing but the weak maps of one data set, from any method: files, sizes,
+indices, tags and, where it is known, the truth.
 """
 
 import argparse
 import os
 
 from bestie_d2.checks.check_data import check_data
+from bestie_d2.checks.weak_maps import check_weak_maps, maps_to_check
 from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
@@ -23,18 +27,35 @@ def parse_arguments() -> argparse.Namespace:
     add("--config-file", required=True, metavar="FILE")
     add("--jobs", default=1, type=int, metavar="N", help="processes (default: 1)")
     add("--draw", default=0, type=int, metavar="N", help="draw N of the images without a problem")
+    add("--weak-maps", nargs="?", const="", metavar="DIR",
+        help="look at weak maps alone; default: DATASETS.WEAK_MAPS or the registered")  # fmt: skip
+    add("--dataset", default="", help="whose maps; default: the first of DATASETS.TRAIN")
     add("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
     arguments = parser.parse_args()
     if arguments.jobs < 1:
         raise InputError(f"--jobs {arguments.jobs}: expected 1 or more")
     if arguments.draw < 0:
         raise InputError(f"--draw {arguments.draw}: expected 0 or more")
+    if arguments.dataset and arguments.weak_maps is None:
+        raise InputError("--dataset: goes with --weak-maps alone")
     return arguments
+
+
+def check_maps_alone(dataset: str, folder: str) -> None:
+    """Say how weak maps fit a data set; refuse those that a training could not use."""
+    print(f"maps in {folder} for {dataset}")
+    report = check_weak_maps(dataset, folder)
+    print("\n".join([report.table(), *report.describe()]))
+    if report.unusable:
+        raise InputError(f"{len(report.unusable)} of {report.images} maps cannot be used")
 
 
 def main() -> None:
     arguments = parse_arguments()
     cfg = load_config(arguments.config_file, arguments.opts)
+    if arguments.weak_maps is not None:
+        check_maps_alone(*maps_to_check(cfg, arguments.dataset, arguments.weak_maps))
+        return
     report = check_data(cfg, jobs=arguments.jobs)
     print("\n".join(report.describe()))
     if arguments.draw:

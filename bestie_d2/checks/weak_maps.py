@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from tabulate import tabulate
 from tqdm import tqdm
 
+from bestie_d2.checks.findings import LISTED
 from bestie_d2.data.labels.attach import check_map_classes, weak_map_path
 from bestie_d2.data.labels.index_png import check_maps_hold_classes, read_weak_sem_seg
 from bestie_d2.data.names import label_name
+from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
+from bestie_d2.evaluation.base import PERCENT, table
 from bestie_d2.evaluation.semantic_iou import (
     SemanticTruth,
     confusion,
@@ -23,8 +26,6 @@ from bestie_d2.evaluation.semantic_iou import (
 )
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, wsss_index
 
-PERCENT = 100.0
-LISTED = 5  # files that a line names before it only counts
 INDICES = 256  # of 8-bit maps
 
 
@@ -52,17 +53,12 @@ class WeakMapReport:
     lacking: list[str] = field(default_factory=list)
     beyond: list[str] = field(default_factory=list)
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(INDICES, np.int64))
-    tagged: np.ndarray | None = None
-    drawn: np.ndarray | None = None
+    tagged: np.ndarray = field(init=False)
+    drawn: np.ndarray = field(init=False)
     figures: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.tagged = np.zeros(len(self.class_names), np.int64)
-        self.drawn = np.zeros(len(self.class_names), np.int64)
-
-    def count(self, name: str, index_map: np.ndarray, image_classes: Sequence[int]) -> None:
-        """Add one image with its map (H, W) and its tags."""
-        self.add(name, pixels_of_indices(index_map), image_classes)
+        self.tagged, self.drawn = np.zeros((2, len(self.class_names)), np.int64)
 
     def add(self, name: str, counts: np.ndarray, image_classes: Sequence[int]) -> None:
         """Add one image by the pixels of each index in its map, and its tags."""
@@ -77,21 +73,25 @@ class WeakMapReport:
         if shown - tags:
             self.beyond.append(name)
 
+    @property
+    def _shares(self) -> np.ndarray:
+        """(256,) percent of all pixels."""
+        return PERCENT * self.pixels / max(int(self.pixels.sum()), 1)
+
     def describe(self) -> list[str]:
         """What a person should know, in lines."""
-        total = max(int(self.pixels.sum()), 1)
-        background = PERCENT * self.pixels[BACKGROUND_INDEX] / total
-        unknown = PERCENT * self.pixels[IGNORE_INDEX] / total
         lines = [
             f"{self.read} of {self.images} maps can be used; "
-            f"{background:.1f} % of their pixels are background, {unknown:.1f} % unknown (255)"
+            f"{self._shares[BACKGROUND_INDEX]:.1f} % of their pixels are background, "
+            f"{self._shares[IGNORE_INDEX]:.1f} % unknown (255)"
         ]
         for names, what in (
             (self.lacking, "lack a class that the image is tagged with"),
             (self.beyond, "show a class that the image is not tagged with"),
         ):
             if names:
-                lines.append(f"{len(names)} maps {what}: {_listed(names)}")
+                more = ", ..." if len(names) > LISTED else ""
+                lines.append(f"{len(names)} maps {what}: {', '.join(names[:LISTED])}{more}")
         lines += [f"unusable: {line}" for line in self.unusable[:LISTED]]
         if len(self.unusable) > LISTED:
             lines.append(f"unusable: {len(self.unusable) - LISTED} more")
@@ -104,19 +104,16 @@ class WeakMapReport:
 
     def table(self) -> str:
         """A row for each class: images with the tag, with its pixels, share of all, IoU."""
-        total = max(int(self.pixels.sum()), 1)
-        rows = [
-            [
-                name,
-                self.tagged[index],
-                self.drawn[index],
-                f"{PERCENT * self.pixels[wsss_index(index)] / total:.2f}",
-                *([f"{self.figures[f'IoU-{name}']:.1f}"] if self.figures else []),
-            ]
-            for index, name in enumerate(self.class_names)
-        ]
-        head = ["class", "tagged images", "drawn in", "pixels, %"]
-        return tabulate(rows, [*head, "IoU"] if self.figures else head)
+        shares = self._shares[wsss_index(0) :]
+        columns: dict[str, Sequence[object]] = {
+            "class": self.class_names,
+            "tagged images": self.tagged,
+            "drawn in": self.drawn,
+            "pixels, %": [f"{share:.2f}" for share in shares[: len(self.class_names)]],
+        }
+        if self.figures:
+            columns["IoU"] = [f"{self.figures[f'IoU-{name}']:.1f}" for name in self.class_names]
+        return table(columns)
 
 
 def pixels_of_indices(index_map: np.ndarray) -> np.ndarray:
@@ -124,9 +121,17 @@ def pixels_of_indices(index_map: np.ndarray) -> np.ndarray:
     return np.bincount(index_map.ravel(), minlength=INDICES)
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = ", ..." if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
+def maps_to_check(cfg: CfgNode, dataset_name: str, folder: str) -> tuple[str, str]:
+    """The data set, by default the first of ``DATASETS.TRAIN``, and the folder of its weak maps, by
+    default ``DATASETS.WEAK_MAPS`` or the registered one."""
+    name = dataset_name or (cfg.DATASETS.TRAIN or ("",))[0]
+    if name not in DatasetCatalog:
+        raise InputError(f"data set {name!r} is not registered; see DATASETS.CUSTOM")
+    folder = folder or expand_path(cfg.DATASETS.WEAK_MAPS)
+    folder = folder or MetadataCatalog.get(name).get("weak_maps")
+    if not folder:
+        raise InputError(f"data set {name!r} is registered without weak maps: give --weak-maps DIR")
+    return name, folder
 
 
 def check_weak_maps(dataset_name: str, folder: str, *, keep_missing: bool = False) -> WeakMapReport:
@@ -141,9 +146,9 @@ def check_weak_maps(dataset_name: str, folder: str, *, keep_missing: bool = Fals
     """
     if dataset_name not in DatasetCatalog:
         raise InputError(f"data set {dataset_name!r} is not registered; see DATASETS.CUSTOM")
+    records = DatasetCatalog.get(dataset_name)  # may draw or unpack the maps
     if not os.path.isdir(folder):
         raise InputError(f"weak maps {folder}: no such folder")
-    records = DatasetCatalog.get(dataset_name)
     class_names = list(MetadataCatalog.get(dataset_name).thing_classes)
     check_map_classes(folder, class_names)
     truth = SemanticTruth(dataset_name) if has_semantic_truth(dataset_name) else None
@@ -153,7 +158,7 @@ def check_weak_maps(dataset_name: str, folder: str, *, keep_missing: bool = Fals
         check_maps_hold_classes(folder, paths)
     except InputError as error:
         report.unusable.append(str(error))
-    counts = 0
+    counts = np.zeros((len(class_names) + 1, len(class_names) + 2), np.int64)
     pairs = zip(records, tqdm(paths, desc="reading", unit="map", leave=False), strict=True)
     for record, path in pairs:
         size = (record["height"], record["width"])
@@ -164,9 +169,9 @@ def check_weak_maps(dataset_name: str, folder: str, *, keep_missing: bool = Fals
         except InputError as error:
             report.unusable.append(str(error))
             continue
-        report.count(label_name(record), index_map, record["image_classes"])
+        report.add(label_name(record), pixels_of_indices(index_map), record["image_classes"])
         if truth is not None:
             counts += confusion(index_map, truth.of(record["image_id"]), len(class_names))
-    if isinstance(counts, np.ndarray):
+    if counts.any():
         report.figures = semantic_iou(counts, class_names)
     return report

@@ -50,8 +50,8 @@ def test_maps_that_fit(dataset, tmp_path):
     assert report.describe() == [
         "3 of 3 maps can be used; 66.7 % of their pixels are background, 8.3 % unknown (255)"
     ]
-    assert report.table().splitlines()[2].split() == ["cat", "2", "2", "12.5"]
-    assert report.table().splitlines()[3].split() == ["dog", "2", "2", "12.5"]
+    assert report.table().splitlines()[2].split() == ["cat", "2", "2", "12.50"]
+    assert report.table().splitlines()[3].split() == ["dog", "2", "2", "12.50"]
 
 
 def test_what_does_not_fit_is_named(dataset, tmp_path):

@@ -242,5 +242,5 @@ def test_tags_to_mask_rcnn(sources, tmp_path):
     for name in ("mrcnn/segm/AP", "mrcnn/voc_instance/mAP50", "bestie/segm/AP"):
         assert 0 <= figures[name] <= 100
     (maps / f"{1:012}.png").unlink()
-    told = run(tmp_path, "check_weak_maps.py", *config, "--weak-maps", str(maps), code=2)
+    told = run(tmp_path, "check_data.py", *config, "--weak-maps", str(maps), code=2)
     assert f"1 of {len(trained)} maps cannot be used" in told
