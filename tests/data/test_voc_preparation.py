@@ -9,7 +9,7 @@ from PIL import Image
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
-from bestie_d2.data.datasets import voc_preparation
+from bestie_d2.data.datasets.voc import VocFolder
 from bestie_d2.data.datasets.voc_preparation import OFFICIAL_COUNTS, VocSources
 from bestie_d2.errors import InputError
 
@@ -178,11 +178,11 @@ def test_another_train_aug_list_stays(voc_tree, prepare):
 def test_what_stops_in_the_middle_leaves_nothing(voc_tree, prepare, monkeypatch, error):
     before = everything_in(voc_tree.root)
 
-    def stop(folder: str, stem: str, size: tuple[int, int]) -> None:
+    def stop(self: VocFolder, stem: str, size: tuple[int, int]) -> None:
         assert list(voc_tree.voc.glob(".preparing-*/Center_points"))
         raise error
 
-    monkeypatch.setattr(voc_preparation, "read_voc_objects", stop)
+    monkeypatch.setattr(VocFolder, "read_objects", stop)
     with pytest.raises(error):
         prepare()
     assert everything_in(voc_tree.root) == before
@@ -204,7 +204,10 @@ def test_the_tool(voc_tree, run_script, monkeypatch):
 
 
 def test_the_images_of_train_aug_are_those_of_sbd_and_train_without_val(voc_tree):
-    sources = VocSources.open(str(voc_tree.voc), str(voc_tree.sbd))
-    assert (sources.train, sources.val) == (["2007_000032"], ["2007_000033"])
-    assert sources.train_aug == TRAIN_AUG
+    sources = VocSources(VocFolder(str(voc_tree.voc)), str(voc_tree.sbd))
+    assert sources.stems == {
+        "train": ["2007_000032"],
+        "val": ["2007_000033"],
+        "train_aug": TRAIN_AUG,
+    }
     assert sources.with_voc_masks == {"2007_000032", "2007_000033"}

@@ -10,10 +10,8 @@ trigonometry, no power), so that every machine draws the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
@@ -52,16 +50,35 @@ CLASSMATE_GAP = 7.0  # pixels between objects of a class that do not touch, at l
 MIN_VISIBLE = 0.6  # share of an object that others leave in sight
 PLACING_TRIES = 60
 
+CLASSES = ("fish", "bug", "kite", "flower")
+EMBLEM_AT = {"fish": (0.52, -0.08), "bug": (0.0, -0.62), "kite": (0.0, -0.12), "flower": (0.0, 0.0)}
 Field = np.ndarray  # one value a pixel
-Window = tuple[slice, slice]
-
-
-# -- kinds of objects: outlines are about the signed distance to the border in radii, negative
-# inside; textures lie in [0, 1]; emblems are layers of distance and color, the first undermost
 
 
 def disc(u: Field, v: Field, radius: float) -> Field:
     return np.sqrt(u * u + v * v) - radius
+
+
+def _outline(kind: str, u: Field, v: Field) -> Field:
+    """About the signed distance to the border in radii, negative inside."""
+    match kind:
+        case "fish":
+            body = disc((u - 0.14) / 0.84, v / 0.58, 1.0) * 0.58
+            tail = np.maximum(np.maximum(-0.98 - u, u + 0.40), np.abs(v) + 0.75 * u + 0.18)
+            return np.minimum(body, tail)
+        case "bug":
+            return np.minimum(disc(u, v - 0.20, 0.76), disc(u, v + 0.62, 0.36))
+        case "kite":
+            sides = np.where(v < -0.1, 0.85, 1.05)
+            return (np.abs(u) / 0.80 + np.abs(v + 0.1) / sides - 1) * 0.62
+        case _:
+            radius = np.sqrt(u * u + v * v)
+            cos = u / np.maximum(radius, 1e-6)
+            square = cos * cos
+            petals = cos * (
+                16 * square * square - 20 * square + 5
+            )  # cosine of five times the angle
+            return radius - (0.80 + 0.18 * petals)
 
 
 def _wave(field: Field) -> Field:
@@ -69,78 +86,33 @@ def _wave(field: Field) -> Field:
     return np.abs(2 * (field - np.floor(field)) - 1)
 
 
-def _fish(u: Field, v: Field) -> Field:
-    body = (disc((u - 0.14) / 0.84, v / 0.58, 1.0)) * 0.58
-    tail = np.maximum(np.maximum(-0.98 - u, u + 0.40), np.abs(v) + 0.75 * u + 0.18)
-    return np.minimum(body, tail)
+def _texture(kind: str, u: Field, v: Field) -> Field:
+    """Stripes, dots, quarters or rings, in [0, 1]."""
+    match kind:
+        case "fish":
+            return (_wave(2.6 * u + 0.8 * v * v) > 0.5).astype(float)
+        case "bug":
+            dots = disc(_wave(1.6 * u) - 0.5, _wave(1.6 * v + 0.25) - 0.5, 0.30)
+            return (dots < 0).astype(float)
+        case "kite":
+            return ((u > 0) ^ (v + 0.12 > 0)).astype(float)
+        case _:
+            return _wave(2.2 * np.sqrt(u * u + v * v))
 
 
-def _stripes(u: Field, v: Field) -> Field:
-    return (_wave(2.6 * u + 0.8 * v * v) > 0.5).astype(float)
-
-
-def _eye(u: Field, v: Field, size: float) -> Layers:
-    return ((disc(u, v, size), WHITE), (disc(u - 0.15 * size, v, 0.55 * size), INK))
-
-
-def _bug(u: Field, v: Field) -> Field:
-    return np.minimum(disc(u, v - 0.20, 0.76), disc(u, v + 0.62, 0.36))
-
-
-def _dots(u: Field, v: Field) -> Field:
-    return (disc(_wave(1.6 * u) - 0.5, _wave(1.6 * v + 0.25) - 0.5, 0.30) < 0).astype(float)
-
-
-def _head(u: Field, v: Field, size: float) -> Layers:
-    eyes = disc(np.abs(u) - 0.45 * size, v + 0.15 * size, 0.30 * size)
-    return ((disc(u, v, size), INK), (eyes, LEMON))
-
-
-def _kite(u: Field, v: Field) -> Field:
-    return (np.abs(u) / 0.80 + np.abs(v + 0.1) / np.where(v < -0.1, 0.85, 1.05) - 1) * 0.62
-
-
-def _quarters(u: Field, v: Field) -> Field:
-    return ((u > 0) ^ (v + 0.12 > 0)).astype(float)
-
-
-def _gem(u: Field, v: Field, size: float) -> Layers:
-    return ((disc(u, v, size), WHITE), (0.7 * (np.abs(u) + np.abs(v) - 0.95 * size), CRIMSON))
-
-
-def _flower(u: Field, v: Field) -> Field:
-    radius = np.sqrt(u * u + v * v)
-    cos = u / np.maximum(radius, 1e-6)
-    square = cos * cos
-    petals = cos * (16 * square * square - 20 * square + 5)  # cosine of five times the angle
-    return radius - (0.80 + 0.18 * petals)
-
-
-def _rings(u: Field, v: Field) -> Field:
-    return _wave(2.2 * np.sqrt(u * u + v * v))
-
-
-def _heart(u: Field, v: Field, size: float) -> Layers:
-    return ((disc(u, v, size), GOLD), (disc(u, v, 0.50 * size), AMBER))
-
-
-Layers = tuple[tuple[Field, np.ndarray], ...]
-
-
-class Kind(NamedTuple):
-    outline: Callable[[Field, Field], Field]
-    texture: Callable[[Field, Field], Field]
-    emblem: Callable[[Field, Field, float], Layers]
-    emblem_at: tuple[float, float]  # u, v
-
-
-KINDS = {
-    "fish": Kind(_fish, _stripes, _eye, (0.52, -0.08)),
-    "bug": Kind(_bug, _dots, _head, (0.0, -0.62)),
-    "kite": Kind(_kite, _quarters, _gem, (0.0, -0.12)),
-    "flower": Kind(_flower, _rings, _heart, (0.0, 0.0)),
-}
-CLASSES = tuple(KINDS)
+def _emblem(kind: str, u: Field, v: Field, size: float) -> list[tuple[Field, np.ndarray]]:
+    """Distance to the border, and color, of each layer; the first is undermost."""
+    whole = disc(u, v, size)
+    match kind:
+        case "fish":
+            return [(whole, WHITE), (disc(u - 0.15 * size, v, 0.55 * size), INK)]
+        case "bug":
+            eyes = disc(np.abs(u) - 0.45 * size, v + 0.15 * size, 0.30 * size)
+            return [(whole, INK), (eyes, LEMON)]
+        case "kite":
+            return [(whole, WHITE), (0.7 * (np.abs(u) + np.abs(v) - 0.95 * size), CRIMSON)]
+        case _:
+            return [(whole, GOLD), (disc(u, v, 0.50 * size), AMBER)]
 
 
 @dataclass(frozen=True)
@@ -155,11 +127,11 @@ class Shape:
     color: int
 
     @property
-    def kind(self) -> Kind:
-        return KINDS[CLASSES[self.label]]
+    def kind(self) -> str:
+        return CLASSES[self.label]
 
     @property
-    def window(self) -> Window:
+    def window(self) -> tuple[slice, slice]:
         return _window_around(self.y, self.x, WINDOW_REACH * self.radius)
 
     def to_local(self, shift: float = 0.0) -> tuple[Field, Field]:
@@ -171,7 +143,7 @@ class Shape:
     @property
     def emblem_yx(self) -> tuple[float, float]:
         """Center of the emblem in image pixels."""
-        (u, v), (cos, sin) = self.kind.emblem_at, self.direction
+        (u, v), (cos, sin) = EMBLEM_AT[self.kind], self.direction
         y, x = self.radius * (sin * u + cos * v), self.radius * (cos * u - sin * v)
         return self.y + y, self.x + x
 
@@ -179,11 +151,11 @@ class Shape:
     def mask(self) -> np.ndarray:
         """(H, W) bool, the pixels of the object if nothing hid it."""
         mask = np.zeros((IMAGE_SIZE, IMAGE_SIZE), bool)
-        mask[self.window] = self.kind.outline(*self.to_local()) < 0
+        mask[self.window] = _outline(self.kind, *self.to_local()) < 0
         return mask
 
 
-def _window_around(y: float, x: float, reach: float) -> Window:
+def _window_around(y: float, x: float, reach: float) -> tuple[slice, slice]:
     """The square of half side ``reach`` pixels, cut at the image's border."""
     rows, columns = (
         slice(max(int(at - reach), 0), max(min(int(at + reach) + 2, IMAGE_SIZE), 0))
@@ -298,11 +270,11 @@ def _fits(shape: Shape, shapes: list[Shape]) -> bool:
     for other in shapes:
         distance = float(disc(shape.x - other.x, shape.y - other.y, 0.0))
         reach = shape.radius + other.radius
-        touching = COMPANION_REACH[0] * reach <= distance <= COMPANION_REACH[1] * reach
+        low, high = (share * reach for share in COMPANION_REACH)
         if shape.label != other.label:
             clear = distance >= STRANGER_REACH * reach
         else:
-            clear = touching or distance >= reach + CLASSMATE_GAP
+            clear = low <= distance <= high or distance >= reach + CLASSMATE_GAP
         if not clear:
             return False
     return True
@@ -354,16 +326,16 @@ def _draw_clutter(rng: np.random.Generator, image: np.ndarray) -> None:
 def _draw_shape(image: np.ndarray, shape: Shape) -> None:
     """Paint the object over the image, in place: shadow, textured body, rim, emblem."""
     kind, radius = shape.kind, shape.radius
-    shadow = kind.outline(*shape.to_local(SHADOW_SHIFT)) * radius / SHADOW_SOFTNESS
+    shadow = _outline(kind, *shape.to_local(SHADOW_SHIFT)) * radius / SHADOW_SOFTNESS
     patch = _blend(image[shape.window], INK, SHADOW_STRENGTH * _coverage(shadow))
     u, v = shape.to_local()
-    distance = kind.outline(u, v) * radius
+    distance = _outline(kind, u, v) * radius
     light = LIGHT_STRENGTH * (XS - shape.x + YS - shape.y)[shape.window] / radius
-    texture = TEXTURE_STRENGTH * (kind.texture(u, v) - 0.5) - light
+    texture = TEXTURE_STRENGTH * (_texture(kind, u, v) - 0.5) - light
     body = np.clip(BODY_COLORS[shape.color] + texture[..., None], 0, 1)
     rim = RIM_STRENGTH * np.clip(1 - np.abs(distance + 0.7), 0, 1)
     patch = _blend(patch, _blend(body, INK, rim), _coverage(distance))
-    size, (at_u, at_v) = max(EMBLEM_RADIUS, MIN_EMBLEM_PIXELS / radius), kind.emblem_at
-    for layer, color in kind.emblem(u - at_u, v - at_v, size):
+    size, (at_u, at_v) = max(EMBLEM_RADIUS, MIN_EMBLEM_PIXELS / radius), EMBLEM_AT[kind]
+    for layer, color in _emblem(kind, u - at_u, v - at_v, size):
         patch = _blend(patch, color, _coverage(layer * radius))
     image[shape.window] = patch

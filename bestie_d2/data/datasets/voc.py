@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -23,13 +24,13 @@ VOC_CLASSES = (
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
     "tvmonitor",
 )  # fmt: skip
-SUFFIXES = {"JPEGImages": ".jpg", "Annotations": ".xml"}  # of a folder's files; else PNGs
-
-PREPARE = "make it with python datasets/prepare_voc.py"
-# What datasets/prepare_voc.py adds to the folder; a set is used with or without it.
 TRAIN_AUG = "train_aug"
+
+# What datasets/prepare_voc.py adds to the folder; a set is used with or without it.
+PREPARE = "make it with python datasets/prepare_voc.py"
 CLASS_MAPS = "SegmentationClassAug"  # true class maps of train_aug: VOC's own, and SBD's
 CENTER_POINTS = "Center_points"  # the authors' name for their folder of given points
+INSTANCES, TAGS = "instances_{}.json", "tags_{}.json"  # of a split, in COCO's form
 
 # Detectron2 has the names voc_2012_train and voc_2012_val for VOC's detection task.
 # name: (image list, the authors' folder of cues, whether the truth is read)
@@ -52,7 +53,7 @@ def register_voc(root: str) -> None:
     for name, (split, cues, with_truth) in VOC_SETS.items():
 
         def load(name: str = name, split: str = split, with_truth: bool = with_truth) -> list[dict]:
-            truth = os.path.join(folder, instances_file(split))
+            truth = os.path.join(folder, INSTANCES.format(split))
             if not with_truth and os.path.isfile(truth):
                 MetadataCatalog.get(name).json_file = truth
             return load_voc(folder, split, with_truth=with_truth)
@@ -82,21 +83,22 @@ def load_voc(folder: str, split: str, *, with_truth: bool) -> list[dict]:
     Raises:
         InputError: a missing or unreadable file, or a tag that is no VOC class.
     """
-    tags, prepared = os.path.join(folder, tags_file(split)), {}
+    voc, prepared = VocFolder(folder), {}
+    tags = os.path.join(folder, TAGS.format(split))
     if os.path.isfile(tags):
         prepared = {Path(r["file_name"]).stem: r for r in read_tags(tags, VOC_CLASSES).records}
     class_maps = "SegmentationClass" if with_truth else CLASS_MAPS
     has_class_maps = os.path.isdir(os.path.join(folder, class_maps))
     records = []
-    for stem in read_voc_list(folder, split):
-        record = prepared.get(stem) or read_voc_xml(voc_file(folder, "Annotations", stem))
-        record["file_name"] = voc_file(folder, "JPEGImages", stem)
+    for stem in voc.stems(split):
+        record = prepared.get(stem) or voc.read_xml(stem)
+        record["file_name"] = voc.file("JPEGImages", stem)
         record["image_id"] = voc_image_id(stem)
         if with_truth:
             size = (record["height"], record["width"])
-            record["annotations"] = read_voc_objects(folder, stem, size).annotations()
+            record["annotations"] = voc.read_objects(stem, size).annotations()
         if has_class_maps:
-            record["semantic_truth_file_name"] = voc_file(folder, class_maps, stem)
+            record["semantic_truth_file_name"] = voc.file(class_maps, stem)
         records.append(record)
     return records
 
@@ -104,34 +106,6 @@ def load_voc(folder: str, split: str, *, with_truth: bool) -> list[dict]:
 def voc_image_id(stem: str) -> int:
     """2007_000032 -> 2007000032."""
     return int(stem.replace("_", ""))
-
-
-def voc_list(folder: str, split: str) -> str:
-    """The path of an image list."""
-    return os.path.join(folder, "ImageSets", "Segmentation", f"{split}.txt")
-
-
-def voc_file(folder: str, kind: str, stem: str) -> str:
-    """The path of an image's file in one of the folders of ``VOC2012``."""
-    return os.path.join(folder, kind, stem + SUFFIXES.get(kind, ".png"))
-
-
-def instances_file(split: str) -> str:
-    """The name of a split's COCO instance JSON."""
-    return f"instances_{split}.json"
-
-
-def tags_file(split: str) -> str:
-    """The name of a split's tags in COCO style."""
-    return f"tags_{split}.json"
-
-
-def read_voc_list(folder: str, split: str) -> list[str]:
-    """Image stems of a list of ``VOC2012``; see :func:`read_list`."""
-    hint = f"put VOC 2012 into {folder} as datasets/README.md shows"
-    if split == TRAIN_AUG:
-        hint = PREPARE
-    return read_list(voc_list(folder, split), hint)
 
 
 def read_list(path: str, hint: str) -> list[str]:
@@ -149,42 +123,58 @@ def read_list(path: str, hint: str) -> list[str]:
     return [Path(line.split()[0]).stem for line in lines if line.strip()]
 
 
-def read_voc_xml(path: str) -> dict:
-    """``height``, ``width`` and ``image_classes`` (sorted contiguous ids) of one annotation."""
-    try:
-        tree = ElementTree.parse(path)
-        size = {key: int(tree.findtext(f"size/{key}", "")) for key in ("height", "width")}
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file; put VOC's Annotations there (image tags are read from them)"
-        ) from None
-    except (OSError, ElementTree.ParseError, ValueError) as error:
-        raise InputError(f"{path}: not a VOC annotation ({error})") from None
-    names = {item.findtext("name", "") for item in tree.iterfind("object")}
-    unknown = sorted(names - set(VOC_CLASSES))
-    if unknown:
-        raise InputError(f"{path}: tag {unknown[0]!r} is not a VOC class")
-    return {**size, "image_classes": sorted(VOC_CLASSES.index(name) for name in names)}
+@dataclass(frozen=True)
+class VocFolder:
+    """``VOC2012``: paths in it, and readers of its files; what is missing or wrong is refused."""
 
+    path: str
 
-def read_voc_objects(folder: str, stem: str, size: Size) -> ObjectMap:
-    """The true objects of an image by the protocol of the VOC instance AP.
+    def list_file(self, split: str) -> str:
+        return os.path.join(self.path, "ImageSets", "Segmentation", f"{split}.txt")
 
-    Every number of the object PNG but 0 and 255 is one; its class is the class PNG's value under
-    it. Void pixels belong to none, and no object is difficult or crowd.
+    def file(self, kind: str, stem: str) -> str:
+        """An image's file in the folder ``kind``."""
+        suffix = {"JPEGImages": ".jpg", "Annotations": ".xml"}.get(kind, ".png")
+        return os.path.join(self.path, kind, stem + suffix)
 
-    Raises:
-        InputError: a missing or unreadable PNG, one of another ``size`` (height, width), or an
-            object without a class.
-    """
-    object_path = voc_file(folder, "SegmentationObject", stem)
-    class_path = voc_file(folder, "SegmentationClass", stem)
-    numbers = read_weak_sem_seg(object_path, IGNORE_INDEX - 1, size)
-    class_map = read_weak_sem_seg(class_path, len(VOC_CLASSES), size)
-    classes = {}
-    for number in np.setdiff1d(numbers, (BACKGROUND_INDEX, IGNORE_INDEX)).tolist():
-        index = int(np.bincount(class_map[numbers == number]).argmax())
-        if index in (BACKGROUND_INDEX, IGNORE_INDEX):
-            raise InputError(f"{class_path}: no class under object {number} of {object_path}")
-        classes[number] = index - 1
-    return ObjectMap(numbers, classes)
+    def stems(self, split: str) -> list[str]:
+        """The images of a list."""
+        hint = f"put VOC 2012 into {self.path} as datasets/README.md shows"
+        return read_list(self.list_file(split), PREPARE if split == TRAIN_AUG else hint)
+
+    def read_xml(self, stem: str) -> dict:
+        """``height``, ``width`` and ``image_classes`` (sorted contiguous ids) of an annotation."""
+        path = self.file("Annotations", stem)
+        try:
+            tree = ElementTree.parse(path)
+            size = {key: int(tree.findtext(f"size/{key}", "")) for key in ("height", "width")}
+        except FileNotFoundError:
+            raise InputError(
+                f"{path}: no such file; put VOC's Annotations there (image tags are read from them)"
+            ) from None
+        except (OSError, ElementTree.ParseError, ValueError) as error:
+            raise InputError(f"{path}: not a VOC annotation ({error})") from None
+        names = {item.findtext("name", "") for item in tree.iterfind("object")}
+        unknown = sorted(names - set(VOC_CLASSES))
+        if unknown:
+            raise InputError(f"{path}: tag {unknown[0]!r} is not a VOC class")
+        return {**size, "image_classes": sorted(VOC_CLASSES.index(name) for name in names)}
+
+    def read_objects(self, stem: str, size: Size) -> ObjectMap:
+        """The true objects of an image of ``size`` by the protocol of the VOC instance AP.
+
+        Every number of the object PNG but 0 and 255 is one; its class is the class PNG's value
+        under it. Void pixels belong to none, and no object is difficult or crowd.
+        """
+        object_path, class_path = (
+            self.file(kind, stem) for kind in ("SegmentationObject", "SegmentationClass")
+        )
+        numbers = read_weak_sem_seg(object_path, IGNORE_INDEX - 1, size)
+        class_map = read_weak_sem_seg(class_path, len(VOC_CLASSES), size)
+        classes = {}
+        for number in np.setdiff1d(numbers, (BACKGROUND_INDEX, IGNORE_INDEX)).tolist():
+            index = int(np.bincount(class_map[numbers == number]).argmax())
+            if index in (BACKGROUND_INDEX, IGNORE_INDEX):
+                raise InputError(f"{class_path}: no class under object {number} of {object_path}")
+            classes[number] = index - 1
+        return ObjectMap(numbers, classes)

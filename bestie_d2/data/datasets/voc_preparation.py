@@ -27,18 +27,14 @@ from bestie_d2.data.datasets.objects import ObjectMap, coco_annotation, coco_cat
 from bestie_d2.data.datasets.voc import (
     CENTER_POINTS,
     CLASS_MAPS,
+    INSTANCES,
     PREPARE,
+    TAGS,
     TRAIN_AUG,
     VOC_CLASSES,
-    instances_file,
+    VocFolder,
     read_list,
-    read_voc_list,
-    read_voc_objects,
-    read_voc_xml,
-    tags_file,
-    voc_file,
     voc_image_id,
-    voc_list,
 )
 from bestie_d2.data.images import Size, image_size
 from bestie_d2.data.labels.attach import check_present
@@ -89,13 +85,13 @@ def prepare_voc(
         InputError: other counts than expected, a missing or unreadable file, another
             ``train_aug.txt`` in ``output``, or ``output`` cannot be written.
     """
-    sources, report, target = VocSources.open(voc, sbd), VocReport(), Path(output)
+    sources, report, target = VocSources(VocFolder(voc), sbd), VocReport(), Path(output)
 
     def check_counts(found: Mapping[str, int]) -> None:
         wrong = [
-            f"{n:,} {what}, expected {expected[what]:,}"
-            for what, n in found.items()
-            if n != expected[what]
+            f"{count:,} {what}, expected {expected[what]:,}"
+            for what, count in found.items()
+            if count != expected[what]
         ]
         if wrong and not allow_partial:
             raise InputError(
@@ -104,30 +100,30 @@ def prepare_voc(
             )
         report.warnings += wrong
 
-    check_counts(sources.counts())
+    check_counts({f"images in {split}": len(stems) for split, stems in sources.stems.items()})
     sources.check_files()
-    image_list = Path(voc_list("", TRAIN_AUG))
+    image_list = Path(VocFolder("").list_file(TRAIN_AUG))
     sources.check_given_list(target / image_list)
+    stems = sources.stems[TRAIN_AUG]
     with staged(target) as scratch:
         new_folders = [name for name in IMAGE_FOLDERS if not (target / name).is_dir()]
         files = _go_through_images(sources, scratch, new_folders, tag_source, report)
-        check_counts({TRAIN_OBJECTS: len(files[instances_file("train")].annotations)})
+        check_counts({TRAIN_OBJECTS: len(files[INSTANCES.format("train")].annotations)})
         for name, file in files.items():
             file.write(scratch / name)
         if not (target / image_list).exists():
             (scratch / image_list).parent.mkdir(parents=True)
-            (scratch / image_list).write_text("".join(f"{stem}\n" for stem in sources.train_aug))
-    images = len(sources.train_aug)
-    report.rows.append((str(image_list), images, "image names"))
+            (scratch / image_list).write_text("".join(f"{stem}\n" for stem in stems))
+    report.rows.append((str(image_list), len(stems), "image names"))
     for name, file in files.items():
         report.rows.append((name, len(file.images), f"{len(file.annotations)} labels"))
     for name in IMAGE_FOLDERS:
-        there = {path.stem for path in (target / name).iterdir()}.intersection(sources.train_aug)
+        there = {path.stem for path in (target / name).iterdir()}.intersection(stems)
         report.rows.append((name, len(there), "new" if name in new_folders else "kept"))
-        if len(there) < images:
+        if len(there) < len(stems):
             report.warnings.append(
                 f"{target / name}: was there and is kept, with files of {len(there):,} of "
-                f"{images:,} images; remove it to have it made anew"
+                f"{len(stems):,} images; remove it to have it made anew"
             )
     return report
 
@@ -163,106 +159,76 @@ class VocReport:
 # -- what is read
 
 
-@dataclass(frozen=True)
 class VocSources:
-    """The two data sets as they were extracted.
+    """The two data sets as they were extracted: ``VOC2012`` and ``benchmark_RELEASE``.
 
-    Attributes:
-        voc, sbd: ``VOC2012`` and ``benchmark_RELEASE``.
-        train, val, train_aug: image stems in the order of VOC's lists, and sorted.
+    ``stems`` has the images of train, val and train_aug: those of SBD's two lists and of VOC's
+    train, without VOC's val.
     """
 
-    voc: str
-    sbd: str
-    train: list[str]
-    val: list[str]
-    train_aug: list[str]
-
-    @staticmethod
-    def open(voc: str, sbd: str) -> VocSources:
-        """Read the image lists.
-
-        ``train_aug`` are the images of SBD's two lists and of VOC's train, without VOC's val.
-
-        Raises:
-            InputError: a list is missing.
-        """
+    def __init__(self, voc: VocFolder, sbd: str) -> None:
+        self.voc, self.sbd = voc, os.path.join(sbd, "dataset")
         hint = f"put SBD into {sbd} as datasets/README.md shows"
-        lists = [os.path.join(sbd, "dataset", f"{split}.txt") for split in ("train", "val")]
+        lists = [os.path.join(self.sbd, f"{split}.txt") for split in ("train", "val")]
         outlined = {stem for path in lists for stem in read_list(path, hint)}
-        train, val = (read_voc_list(voc, split) for split in ("train", "val"))
-        return VocSources(voc, sbd, train, val, sorted({*train, *outlined} - set(val)))
-
-    @property
-    def with_voc_masks(self) -> set[str]:
-        """The images that VOC itself has masks of; SBD's count for the others."""
-        return {*self.train, *self.val}
-
-    def counts(self) -> dict[str, int]:
-        """What is counted before any image is read; see ``OFFICIAL_COUNTS``."""
-        return {f"images in {s}": len(getattr(self, s)) for s in ("train", "val", TRAIN_AUG)}
+        train, val = voc.stems("train"), voc.stems("val")
+        train_aug = sorted({*train, *outlined} - set(val))
+        self.stems = {"train": train, "val": val, TRAIN_AUG: train_aug}
+        self.with_voc_masks = {*train, *val}  # SBD's masks count for the others
 
     def sbd_file(self, stem: str) -> str:
-        return os.path.join(self.sbd, "dataset", "inst", f"{stem}.mat")
+        return os.path.join(self.sbd, "inst", f"{stem}.mat")
 
     def check_files(self) -> None:
         """Refuse sources in which a file of a listed image is missing."""
-        stems = {*self.train_aug, *self.val}
+        stems = {*self.stems[TRAIN_AUG], *self.stems["val"]}
         for what, folder, needing in (
             ("image", "JPEGImages", stems),
             ("annotation", "Annotations", stems),
             ("truth", "SegmentationObject", self.with_voc_masks),
             ("truth", "SegmentationClass", self.with_voc_masks),
         ):
-            check_present(what, [voc_file(self.voc, folder, stem) for stem in sorted(needing)])
+            check_present(what, [self.voc.file(folder, stem) for stem in sorted(needing)])
         check_present("SBD truth", list(map(self.sbd_file, sorted(stems - self.with_voc_masks))))
 
     def check_given_list(self, path: Path) -> None:
         """Refuse a ``train_aug`` list that is there already and has other images."""
         if not path.exists():
             return
-        given = set(read_list(str(path), PREPARE))
-        lacking, more = set(self.train_aug) - given, given - set(self.train_aug)
-        if lacking or more:
+        given, expected = set(read_list(str(path), PREPARE)), set(self.stems[TRAIN_AUG])
+        if given != expected:
             raise InputError(
                 f"{path}: is there already with other images than SBD's and VOC's train without "
-                f"VOC's val (lacking: {len(lacking)}, too many: {len(more)}); move it away, then "
-                "run this again"
+                f"VOC's val (lacking: {len(expected - given)}, too many: {len(given - expected)}); "
+                "move it away, then run this again"
             )
 
-    def read(self, stems: list[str], title: str) -> Iterator[VocImage]:
+    def read(self, split: str) -> Iterator[VocImage]:
         """The images with their labels; what their XML says of the size is not relied on."""
-        voc_masks = self.with_voc_masks
-        for stem in tqdm(stems, desc=title, unit="image"):
-            tags = read_voc_xml(voc_file(self.voc, "Annotations", stem))["image_classes"]
-            size = image_size(voc_file(self.voc, "JPEGImages", stem))
-            if stem in voc_masks:
-                objects = read_voc_objects(self.voc, stem, size)
-                class_map = voc_file(self.voc, "SegmentationClass", stem)
+        for stem in tqdm(self.stems[split], desc=split, unit="image"):
+            tags = set(self.voc.read_xml(stem)["image_classes"])
+            size = image_size(self.voc.file("JPEGImages", stem))
+            if stem in self.with_voc_masks:
+                objects = self.voc.read_objects(stem, size)
+                class_map = self.voc.file("SegmentationClass", stem)
             else:
                 objects, class_map = read_sbd_objects(self.sbd_file(stem), size), None
-            yield VocImage(stem, size, set(tags), objects, class_map)
+            yield VocImage(stem, size, tags, objects, class_map)
 
 
 @dataclass(frozen=True)
 class VocImage:
-    """An image with its labels.
-
-    Attributes:
-        size: height, width.
-        tags: contiguous classes that its XML names.
-        class_map: path of VOC's own class PNG; None where the objects are SBD's.
-    """
+    """An image with its labels; ``tags`` are contiguous classes."""
 
     stem: str
     size: Size
-    tags: set[int]
+    tags: set[int]  # that its XML names
     objects: ObjectMap
-    class_map: str | None
+    class_map: str | None  # path of VOC's own; None where the objects are SBD's
 
     @property
     def shown(self) -> set[int]:
-        """Contiguous classes of its objects."""
+        """The tags that its masks show."""
         return set(self.objects.classes.values())
 
 
@@ -367,13 +333,14 @@ def _go_through_images(
     sources: VocSources, scratch: Path, new_folders: list[str], tag_source: str, report: VocReport
 ) -> dict[str, CocoFile]:
     """Go through all images once: fill the JSON files, by name, and write the folders."""
-    splits = ("train", TRAIN_AUG, "val")
-    instances = {split: CocoFile(f"VOC 2012 {split}: instances") for split in splits}
+    instances = {
+        split: CocoFile(f"VOC 2012 {split}: instances") for split in ("train", TRAIN_AUG, "val")
+    }
     tags = CocoFile(f"VOC 2012 {TRAIN_AUG}: tags from the {tag_source}")
     for name in new_folders:
         (scratch / name).mkdir()
-    train = set(sources.train)
-    for image in sources.read(sources.train_aug, TRAIN_AUG):
+    train = set(sources.stems["train"])
+    for image in sources.read(TRAIN_AUG):
         instances[TRAIN_AUG].add_objects(image)
         if image.stem in train:
             instances["train"].add_objects(image)
@@ -381,7 +348,7 @@ def _go_through_images(
         report.tags.append((image.tags, image.shown))
         for name in new_folders:
             IMAGE_FOLDERS[name](image, scratch / name)
-    for image in sources.read(sources.val, "val"):
+    for image in sources.read("val"):
         instances["val"].add_objects(image)
-    files = {instances_file(split): file for split, file in instances.items()}
-    return {tags_file(TRAIN_AUG): tags, **files}
+    files = {INSTANCES.format(split): file for split, file in instances.items()}
+    return {TAGS.format(TRAIN_AUG): tags, **files}
