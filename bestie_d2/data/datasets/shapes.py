@@ -101,7 +101,10 @@ def _draw_split(folder: Path, split: str, image_ids: Iterable[int]) -> None:
     images_folder, maps_folder = folder / "images" / split, folder / "weak_maps" / split
     images_folder.mkdir(parents=True)
     maps_folder.mkdir(parents=True)
-    images, truth, points, cues = [], [], [], []
+    images: list[dict] = []
+    truth: list[dict] = []
+    points: list[dict] = []
+    cues: list[dict] = []
     for image_id in image_ids:
         rng, name = scene_generator(image_id), f"{image_id:06d}.png"
         scene = draw_scene(rng)
@@ -145,13 +148,13 @@ def _simulate_cues(rng: np.random.Generator, scene: Scene) -> Iterator[dict]:
     for shape, visible in scene.visible():
         chance = rng.random()
         if chance >= NO_CUE:
-            yield _cue(rng, *shape.emblem_yx, shape.label)
+            yield _cue(rng, shape.emblem_yx, shape.label)
         if chance > 1 - TWO_CUES:
-            yield _cue(rng, *_centroid(visible), shape.label)
+            yield _cue(rng, _centroid(visible), shape.label)
 
 
-def _cue(rng: np.random.Generator, y: float, x: float, label: int) -> dict:
-    jitter = CUE_JITTER * (2 * rng.random(2) - 1)
+def _cue(rng: np.random.Generator, yx: Iterable[float], label: int) -> dict:
+    (y, x), jitter = yx, CUE_JITTER * (2 * rng.random(2) - 1)
     low, high = CUE_SCORES
     score = round(float(low + (high - low) * max(rng.random(3))), 3)
     point = [to_pixel(x + jitter[0]), to_pixel(y + jitter[1])]

@@ -268,7 +268,8 @@ def _fits(shape: Shape, shapes: list[Shape]) -> bool:
     if not all(margin <= at <= IMAGE_SIZE - 1 - margin for at in (shape.y, shape.x)):
         return False
     for other in shapes:
-        distance = float(disc(shape.x - other.x, shape.y - other.y, 0.0))
+        dy, dx = shape.y - other.y, shape.x - other.x
+        distance = float(np.sqrt(dy * dy + dx * dx))
         reach = shape.radius + other.radius
         low, high = (share * reach for share in COMPANION_REACH)
         if shape.label != other.label:

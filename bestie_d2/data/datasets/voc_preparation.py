@@ -261,7 +261,7 @@ def read_sbd_objects(path: str, size: Size) -> ObjectMap:
         where, num_classes = f"SBD {path}: object {number}", len(VOC_CLASSES)
         if number >= IGNORE_INDEX:
             raise InputError(f"{where}, expected at most {IGNORE_INDEX - 1} objects")
-        if category not in range(1, num_classes + 1):
+        if category is None or not 1 <= category <= num_classes:
             raise InputError(f"{where} has the class {category}, expected 1..{num_classes}")
         classes[number] = category - 1
     return ObjectMap(numbers.astype(np.uint8), classes)
@@ -279,10 +279,10 @@ class CocoFile:
     annotations: list[dict] = field(default_factory=list)
 
     def _add_image(self, image: VocImage) -> int:
-        height, width = image.size
-        entry = {"id": voc_image_id(image.stem), "file_name": f"{image.stem}.jpg"}
-        self.images.append(entry | {"height": height, "width": width})
-        return entry["id"]
+        image_id, (height, width) = voc_image_id(image.stem), image.size
+        entry = {"id": image_id, "file_name": f"{image.stem}.jpg"}
+        self.images.append({**entry, "height": height, "width": width})
+        return image_id
 
     def add_objects(self, image: VocImage) -> None:
         """Add an image with its objects; ``void`` of its entry is what belongs to none (RLE)."""

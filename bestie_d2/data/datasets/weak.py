@@ -15,7 +15,7 @@ from bestie_d2.data.datasets.true_objects import known_annotations, objects_of_f
 from bestie_d2.data.images import UNREADABLE, image_size
 from bestie_d2.data.labels.coco_json import IMAGE_LISTS, load_json
 from bestie_d2.data.labels.remarks import keep_remarks, log_once
-from bestie_d2.data.labels.tags import TaggedImages, read_tags, tags_from_coco
+from bestie_d2.data.labels.tags import read_tags, tags_from_coco
 from bestie_d2.data.names import located, name_records, without_suffix
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
@@ -77,8 +77,12 @@ def register_weak_dataset(
     Raises:
         InputError: the name is taken by another data set, or the arguments don't go together.
     """
-    classes = tuple(classes) if classes else None
-    dataset = WeakDataset(name, images, points, tags, cues, weak_maps, annotations, classes)
+    names = tuple(classes) if classes else None
+    _register(WeakDataset(name, images, points, tags, cues, weak_maps, annotations, names), prepare)
+
+
+def _register(dataset: WeakDataset, prepare: Callable[[], None] | None = None) -> None:
+    name = dataset.name
     if _registered.get(name) == dataset:
         return
     if name in DatasetCatalog:
@@ -92,14 +96,16 @@ def register_weak_dataset(
 
     DatasetCatalog.register(name, load)
     known = {
-        "json_file": annotations,
-        "weak_maps": weak_maps,
-        "cues": cues or points,
-        "tags": tags or points,
-        "thing_classes": list(classes or ()),
+        "image_root": dataset.images,
+        "json_file": dataset.annotations,
+        "weak_maps": dataset.weak_maps,
+        "cues": dataset.cues or dataset.points,
+        "tags": dataset.tags or dataset.points,
+        "thing_classes": list(dataset.classes or ()),
     }
-    known = {key: value for key, value in known.items() if value}
-    MetadataCatalog.get(name).set(image_root=images, evaluator_type=EVALUATOR_TYPE, **known)
+    MetadataCatalog.get(name).set(
+        evaluator_type=EVALUATOR_TYPE, **{key: value for key, value in known.items() if value}
+    )
 
 
 def register_custom_datasets(datasets: Sequence[Mapping]) -> None:
@@ -126,12 +132,9 @@ def register_custom_datasets(datasets: Sequence[Mapping]) -> None:
         for key in ("name", "images"):
             if not entry.get(key):
                 raise InputError(f"{where}: {key!r} is missing")
-        paths = {
-            key: expand_path(value)
-            for key, value in entry.items()
-            if value and key not in ("name", "classes")
-        }
-        register_weak_dataset(entry["name"], classes=entry.get("classes"), **paths)
+        paths = {key: value for key, value in entry.items() if value and isinstance(value, str)}
+        paths |= {key: expand_path(paths[key]) for key in paths if key != "name"}
+        _register(WeakDataset(**paths, classes=tuple(entry.get("classes") or ()) or None))
 
 
 def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
@@ -148,14 +151,14 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
         InputError: unreadable lists, two images of one name, an unknown category, or too many
             annotations that cannot be used.
     """
-    source = dataset.tags or dataset.points
-    if source:
+    source, data = dataset.tags or dataset.points or dataset.annotations or "", None
+    if dataset.tags or dataset.points:
         tagged = read_tags(source, dataset.classes)
     else:
-        data = load_json(dataset.annotations, IMAGE_LISTS)
-        known = {**data, "annotations": known_annotations(dataset.annotations, data)}
-        tagged = tags_from_coco(dataset.annotations, known, dataset.classes)
-    _check_names(source or dataset.annotations, tagged.records)
+        data = load_json(source, IMAGE_LISTS)
+        known = {**data, "annotations": known_annotations(source, data)}
+        tagged = tags_from_coco(source, known, dataset.classes)
+    _check_names(source, tagged.records)
     name_records(tagged.records)
     for record in tagged.records:
         name, folder = record["file_name"], dataset.images
@@ -165,8 +168,13 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
                 record["height"], record["width"] = image_size(path)
             except InputError as error:
                 record[UNREADABLE] = str(error)
-    if not source:
-        _add_annotations(tagged, data, dataset)
+    if data is not None:
+        found = objects_of_file(source, data, tagged.records, tagged.classes, dataset.images)
+        if found.bad:
+            log_once(found.describe()[-1], logging.WARNING)
+        for record in tagged.records:
+            objects = found.by_image[record["image_id"]]
+            record["annotations"] = [_as_trained(entry) for entry in objects]
     contiguous = {category_id: index for index, category_id in enumerate(tagged.category_ids)}
     MetadataCatalog.get(dataset.name).set(
         thing_classes=tagged.classes, thing_dataset_id_to_contiguous_id=contiguous
@@ -187,17 +195,6 @@ def _check_names(path: str, records: Sequence[dict]) -> None:
                 "are found; rename one"
             )
         names[key] = name
-
-
-def _add_annotations(tagged: TaggedImages, data: Mapping, dataset: WeakDataset) -> None:
-    """Give each record its ``annotations``; objects that cannot be used are left out and told."""
-    found = objects_of_file(
-        dataset.annotations, data, tagged.records, tagged.classes, dataset.images
-    )
-    if found.bad:
-        log_once(found.describe()[-1], logging.WARNING)
-    for record in tagged.records:
-        record["annotations"] = [_as_trained(entry) for entry in found.by_image[record["image_id"]]]
 
 
 def _as_trained(entry: Mapping) -> dict:
