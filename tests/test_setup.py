@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from bestie_d2.engine import detectron2_seam
+from bestie_d2 import detectron2_seam
 from bestie_d2.start_up import KNOWN_WARNINGS, filter_known_warnings
 
 ROOT = Path(__file__).resolve().parent.parent

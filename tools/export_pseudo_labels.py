@@ -12,7 +12,7 @@ are not: to evaluate a model there is tools/train_net.py --eval-only.
 
 import argparse
 
-from bestie_d2.checks.config import check_config
+from bestie_d2.checks.configuration import check_config
 from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config, with_trained_weights
 from bestie_d2.errors import InputError

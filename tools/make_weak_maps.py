@@ -18,7 +18,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from bestie_d2.checks.config import check_config
+from bestie_d2.checks.configuration import check_config
 from bestie_d2.checks.weak_maps import check_weak_maps
 from bestie_d2.data import ImageReader
 from bestie_d2.data.deep_images import OWN_RANGE, Intensity

@@ -9,8 +9,7 @@ An OUTPUT_DIR that holds a training is only gone on with, by --resume; it is nev
 from argparse import Namespace
 from contextlib import nullcontext
 
-from bestie_d2.checks.config import check_processes, check_test_sets
-from bestie_d2.checks.mask_sets import check_train_sets
+from bestie_d2.checks.configuration import check_processes, check_test_sets, check_train_sets
 from bestie_d2.engine.command_line import default_argument_parser, is_main_process, launch, run_tool
 from bestie_d2.engine.configuration import check_output, run_config, setup_run, with_trained_weights
 from bestie_d2.engine.trainer import Trainer, evaluate

@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
 from torch import nn
 
 from bestie_d2.checks.checked_records import LISTS
-from bestie_d2.checks.class_names import check_class_names
-from bestie_d2.checks.config import check_config, check_sides_of_images
+from bestie_d2.checks.configuration import (
+    check_class_names,
+    check_config,
+    check_sides_of_images,
+    read_label_progress,
+)
 from bestie_d2.checks.findings import Findings
 from bestie_d2.checks.set_check import SetCheck, SetReport
 from bestie_d2.data.paths import ROOT_VARIABLE, datasets_root
-from bestie_d2.engine.label_progress import LabelProgress
 from bestie_d2.errors import InputError
 from bestie_d2.weights.checkpoint import BestieCheckpointer
 
@@ -108,8 +110,5 @@ def _check_weights(cfg: CfgNode, report: DataReport) -> None:
 
 
 def _check_label_progress(cfg: CfgNode) -> None:
-    name = cfg.TEST.LABEL_PROGRESS.DATASET
-    if name and name not in DatasetCatalog:
-        raise InputError(f"TEST.LABEL_PROGRESS.DATASET: {name!r} is not registered")
-    if name:
-        LabelProgress(cfg)
+    if cfg.TEST.LABEL_PROGRESS.DATASET:
+        read_label_progress(cfg)

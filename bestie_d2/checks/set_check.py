@@ -11,10 +11,9 @@ from detectron2.data import MetadataCatalog
 from tqdm import tqdm
 
 from bestie_d2.checks.checked_records import LISTS, paths_of, read_records, with_weak_labels
-from bestie_d2.checks.config import check_test_sets
+from bestie_d2.checks.configuration import check_test_sets, check_train_sets
 from bestie_d2.checks.findings import Findings
 from bestie_d2.checks.image_check import ImageCheck, ImageResult, packed
-from bestie_d2.checks.mask_sets import check_train_sets
 from bestie_d2.checks.tally import Tally
 from bestie_d2.data import MAPPER_REGISTRY, ImageReader
 from bestie_d2.data.images import describe_traits

@@ -1,12 +1,19 @@
-"""From command line to configuration."""
+"""From a command line to a configuration: files on their bases, keys and values, with every mistake
+told; and the output folder of a run."""
 
 from __future__ import annotations
 
 import argparse
+import ast
+import contextlib
+import difflib
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from reprlib import repr as shortened
 
+import yaml
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 from detectron2.utils import comm
@@ -14,11 +21,9 @@ from detectron2.utils.logger import setup_logger
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
-from bestie_d2.checks.config import check_config
+from bestie_d2.checks.configuration import check_config
 from bestie_d2.config import add_bestie_config
 from bestie_d2.data import register_custom_datasets
-from bestie_d2.engine.config_keys import key_value_pairs, set_keys
-from bestie_d2.engine.strict_yaml import load_strict_yaml
 from bestie_d2.errors import InputError
 from bestie_d2.storage.files import make_folder
 from bestie_d2.weights.checkpoint import CHECKPOINTS
@@ -26,6 +31,18 @@ from bestie_d2.weights.checkpoint import CHECKPOINTS
 BASE = "_BASE_"
 WEIGHTS = "MODEL.WEIGHTS"
 MODEL_ZOO = "model_zoo://"  # a _BASE_ out of the installed Detectron2's own configurations
+KINDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    tuple: "a list",
+    dict: "keys and values",
+    CfgNode: "keys and values",
+}
+CLOSE, NEAR = 0.75, 0.5  # similarity of two keys (1: equal), and of two that have one last part
+MOST_HINTS = 3  # for a key without the ones above it
 
 
 def load_config(config_file: str = "", overrides: Sequence[str] = ()) -> CfgNode:
@@ -44,22 +61,25 @@ def load_config(config_file: str = "", overrides: Sequence[str] = ()) -> CfgNode
         _merge_file(cfg, config_file, f"--config-file {config_file}")
     if len(overrides) % 2:
         raise InputError(f"overrides come as KEY VALUE pairs, got {' '.join(overrides)!r}")
-    try:
+    with _naming("override on the command line"):
         set_keys(cfg, zip(overrides[::2], overrides[1::2], strict=True))
-    except InputError as error:
-        raise InputError(f"override on the command line: {error}") from None
     register_custom_datasets(cfg.DATASETS.CUSTOM)
     cfg.freeze()
     return cfg
 
 
-def _merge_file(cfg: CfgNode, path: str, where: str, above: tuple[str, ...] = ()) -> None:
-    """Merge a yaml file on top of its ``_BASE_``, which lies beside it or in the model zoo.
+@contextlib.contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Puts the file or option in front of what is wrong with it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
-    Args:
-        where: the option that names it, for the errors.
-        above: the files that it is a base of.
-    """
+
+def _merge_file(cfg: CfgNode, path: str, where: str, above: tuple[str, ...] = ()) -> None:
+    """Merge a yaml file on its ``_BASE_``, which lies beside it or in the model zoo; ``above`` are
+    the files that it is a base of."""
     content = load_strict_yaml(path, where)
     base = content.pop(BASE, None)
     if base is not None and not isinstance(base, str):
@@ -78,21 +98,129 @@ def _merge_file(cfg: CfgNode, path: str, where: str, above: tuple[str, ...] = ()
         if os.path.realpath(file) in above:
             raise InputError(f"{where}: {BASE} {file}: is a base of itself")
         _merge_file(cfg, file, f"{where}: {BASE} {file}", above)
+    with _naming(where):
+        set_keys(cfg, _keys_of_file(content, cfg))
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, but a key that is given twice is a mistake: it would take the last."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise InputError(f"line {line} gives the key {key.value!r} once more")
+                seen.add(key.value)
+        return node
+
+
+def load_strict_yaml(path: str, where: str) -> dict:
+    """What a yaml file says, named ``where`` in errors; nothing if it is empty.
+
+    Raises:
+        InputError: no such file, no yaml, no keys and values, or a key twice.
+    """
     try:
-        set_keys(cfg, key_value_pairs(content, cfg))
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+        with open(path, encoding="utf-8") as file, _naming(where):
+            content = yaml.load(file, _StrictLoader)
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{where}: no yaml ({' '.join(str(error).split())})") from None
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise InputError(f"{where}: expected keys and values")
+    return content
+
+
+def _keys_of_file(content: Mapping, cfg: CfgNode, above: str = "") -> Iterator[tuple[str, object]]:
+    """What a yaml file says, as full keys and values."""
+    for name, value in content.items():
+        default = cfg.get(name)
+        if isinstance(value, dict) and isinstance(default, CfgNode):
+            yield from _keys_of_file(value, default, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def set_keys(cfg: CfgNode, pairs: Iterable[tuple[str, object]]) -> None:
+    """Set keys in place; texts are read as yacs reads them, whole numbers do for floats.
+
+    Raises:
+        InputError: there is no such key, or its value is of another kind.
+    """
+    for key, value in pairs:
+        default: object = cfg
+        for name in key.split("."):
+            if not isinstance(default, CfgNode) or name not in default:
+                raise InputError(f"{key}: no such key{_hint(cfg, key)}")
+            default = default[name]
+        if isinstance(default, float):
+            is_text_of_one = isinstance(value, str) and value.lstrip("+-").isdigit()
+            value = f"{value}.0" if type(value) is int or is_text_of_one else value
+        # yacs takes None for anything: right where it is written, not where a value is forgotten.
+        if isinstance(default, CfgNode) or (value is None and default is not None):
+            raise _wrong_kind(key, value, default)
+        try:
+            cfg.merge_from_list([key, value])
+        except ValueError:
+            raise _wrong_kind(key, value, default) from None
+
+
+def _wrong_kind(key: str, value: object, default: object) -> InputError:
+    expected = KINDS.get(type(default), "another kind of value")
+    if value is None:
+        return InputError(f"{key} is empty, expected {expected}")
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError, SyntaxError):  # then it is a text
+            value = ast.literal_eval(value)
+    found = KINDS.get(type(value), type(value).__name__)
+    return InputError(f"{key} is {shortened(value)} ({found}), expected {expected}")
+
+
+def _hint(cfg: CfgNode, key: str) -> str:
+    """The existing keys that may be meant by one that does not exist, as a question."""
+    wanted, known = key.upper(), list(_all_keys(cfg))
+    by_last_part: dict[str, list[str]] = {}
+    for other in known:
+        by_last_part.setdefault(other.rpartition(".")[2], []).append(other)
+    last = wanted.rpartition(".")[2]
+    close = partial(difflib.get_close_matches, wanted)
+    count, similarity = (1, NEAR) if "." in key else (MOST_HINTS, 0)
+    meant = (
+        close(by_last_part.get(last, []), count, similarity)
+        or close([other for other in known if other.count(".") == key.count(".")], 1, CLOSE)
+        or close(known, 1, CLOSE)
+    )
+    if not meant:  # misspelled, and below another key than it was looked for
+        alike = difflib.get_close_matches(last, by_last_part, 1, CLOSE)
+        meant = close([other for name in alike for other in by_last_part[name]], 1, 0)
+    return f"; did you mean {' or '.join(meant)}?" if meant else ""
+
+
+def _all_keys(cfg: CfgNode, above: str = "") -> Iterator[str]:
+    for name, value in cfg.items():
+        yield above + name
+        if isinstance(value, CfgNode):
+            yield from _all_keys(value, f"{above}{name}.")
+
+
+def run_config(args: argparse.Namespace) -> CfgNode:
+    """Configuration of a command line, looked through."""
+    cfg = load_config(args.config_file, args.opts)
+    check_config(cfg)
+    return cfg
 
 
 def with_trained_weights(cfg: CfgNode, overrides: Sequence[str] = ()) -> CfgNode:
     """The configuration with ``MODEL.WEIGHTS`` a trained model's: for evaluation and labeling.
 
-    A configuration file's ``MODEL.WEIGHTS`` is what training starts from, so the last checkpoint of
-    ``OUTPUT_DIR``, if there is one, takes its place.
-
-    Args:
-        overrides: the ``KEY VALUE`` pairs that the configuration was loaded with; weights named
-            there are kept.
+    A file's ``MODEL.WEIGHTS`` is what training starts from, so the last checkpoint of
+    ``OUTPUT_DIR``, if there is one, takes its place; unless ``overrides``, the ``KEY VALUE`` pairs
+    that the configuration was loaded with, name weights.
 
     Raises:
         InputError: there are no weights.
@@ -110,13 +238,6 @@ def with_trained_weights(cfg: CfgNode, overrides: Sequence[str] = ()) -> CfgNode
     cfg.defrost()
     cfg.MODEL.WEIGHTS = path
     cfg.freeze()
-    return cfg
-
-
-def run_config(args: argparse.Namespace) -> CfgNode:
-    """Configuration of a command line, looked through."""
-    cfg = load_config(args.config_file, args.opts)
-    check_config(cfg)
     return cfg
 
 
@@ -140,9 +261,5 @@ def setup_run(cfg: CfgNode, args: argparse.Namespace) -> None:
 
     make_folder(cfg.OUTPUT_DIR, "OUTPUT_DIR")
     default_setup(cfg, args)
-    log_to(cfg.OUTPUT_DIR)
-
-
-def log_to(output_dir: str) -> None:
-    """Show this package's own messages and write them to a run's log, beside Detectron2's."""
-    setup_logger(output_dir, distributed_rank=comm.get_rank(), name="bestie_d2")
+    # Our own messages, beside Detectron2's.
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="bestie_d2")

@@ -9,27 +9,28 @@ import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
 from detectron2.engine import HookBase
 from detectron2.evaluation import inference_context
 from detectron2.utils import comm
 from torch import Tensor
 
+from bestie_d2.checks.configuration import read_label_progress
 from bestie_d2.data import WeakInstanceMapper
 from bestie_d2.data.augmentation import ResizeLongSide
-from bestie_d2.errors import InputError
-from bestie_d2.evaluation import ObjectsByImage, encode_masks, has_truth, load_truth
+from bestie_d2.evaluation import encode_masks
 from bestie_d2.evaluation.base import PERCENT
 from bestie_d2.evaluation.label_quality import PseudoLabelReport, instances_of_targets
 from bestie_d2.modeling.heads import InstanceMaps
 from bestie_d2.modeling.meta_arch import BESTIE
+from bestie_d2.pictures.predictions import spread_over
 from bestie_d2.structures import InstanceTargets
 
 PSEUDO, REFINED = "pseudo_labels", "refined_labels"  # of the metrics' names
 
 
-class LabelProgress:
-    """Pseudo and refined labels of some images with known truth, at the size of training.
+class LabelProgress(HookBase):
+    """Pseudo and refined labels of some images with known truth, at the size of training; written
+    to the event storage whenever the model is evaluated.
 
     Training reads no truth: this measures only.
     """
@@ -39,20 +40,22 @@ class LabelProgress:
         Raises:
             InputError: ``TEST.LABEL_PROGRESS.DATASET`` has no truth or no weak labels.
         """
-        node = cfg.TEST.LABEL_PROGRESS
-        if node.DATASET not in DatasetCatalog:
-            raise InputError(f"TEST.LABEL_PROGRESS.DATASET: {node.DATASET!r} is not registered")
-        if not has_truth(node.DATASET):
-            raise InputError(f"TEST.LABEL_PROGRESS.DATASET: {node.DATASET!r} has no true masks")
-        records = WeakInstanceMapper.load_records(cfg, node.DATASET)
-        count = min(node.IMAGES or len(records), len(records))
-        chosen = np.linspace(0, len(records) - 1, count).round().astype(int)
-        self._records = [records[index] for index in chosen]
-        self._truth: ObjectsByImage = load_truth(node.DATASET)
+        records, self._truth = read_label_progress(cfg)
+        self._records = spread_over(records, cfg.TEST.LABEL_PROGRESS.IMAGES or len(records))
         self._num_classes = cfg.MODEL.BESTIE.NUM_CLASSES
+        self._period = cfg.TEST.EVAL_PERIOD
         resize = ResizeLongSide(cfg.INPUT.BESTIE.LONG_SIDE, [1.0, 1.0], 0.0)
         parts = {**WeakInstanceMapper.from_config(cfg), "augmentations": [resize]}
         self._mapper = WeakInstanceMapper(**parts)
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        if done == self.trainer.max_iter or (self._period > 0 and done % self._period == 0):
+            model = self.trainer.model
+            model = getattr(model, "module", model)  # without the wrapper of several processes
+            with inference_context(model):
+                figures = self.measure(model)
+            self.trainer.storage.put_scalars(**figures, smoothing_hint=False)
 
     @torch.no_grad()
     def measure(self, model: BESTIE) -> dict[str, float]:
@@ -68,14 +71,20 @@ class LabelProgress:
             return {}
         kinds = (PSEUDO,) if model.criterion.refinement is None else (PSEUDO, REFINED)
         reports = {kind: PseudoLabelReport(self._num_classes, with_truth=True) for kind in kinds}
+        figures = {}
         for image_id, labels in itertools.chain.from_iterable(gathered):
             for kind, report in reports.items():
                 report.add(labels[kind], {}, self._truth[image_id])
-        return {
-            f"{kind}/{name}": value
-            for kind, report in reports.items()
-            for name, value in _figures(report).items()
-        }
+        for kind, report in reports.items():
+            of = report.quality.figures()
+            figures |= {
+                f"{kind}/true_positives": of.true_positives,
+                f"{kind}/labels": of.labels,
+                f"{kind}/objects": of.objects,
+                f"{kind}/precision": PERCENT * of.precision,
+                f"{kind}/recall": PERCENT * of.recall,
+            }
+        return figures
 
     def _taught_labels(self, model: BESTIE, record: dict) -> tuple[object, dict[str, list[dict]]]:
         """An image's id and its labels of each kind."""
@@ -102,45 +111,14 @@ def taught_targets(model: BESTIE, item: Mapping) -> dict[str, InstanceTargets]:
 def _as_labels(
     targets: InstanceTargets, sem_seg: Tensor, size: tuple[int, int]
 ) -> list[dict[str, object]]:
-    """Labels as ``PseudoLabelReport`` takes them, at the image's own size."""
+    """Labels as ``PseudoLabelReport`` takes them, at the image's size (height, width)."""
     masks, classes, weights = instances_of_targets(targets, sem_seg)
-    height, width = size
     resized = [
-        cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+        cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST)
         for mask in masks.numpy().astype(np.uint8)
     ]
-    own_size = torch.from_numpy(np.array(resized, dtype=bool).reshape(-1, height, width))
-    triples = zip(encode_masks(own_size), classes.tolist(), weights.tolist(), strict=True)
+    rles = encode_masks(torch.from_numpy(np.array(resized, dtype=bool).reshape(-1, *size)))
     return [
         {"segmentation": rle, "category_id": class_id, "score": weight}
-        for rle, class_id, weight in triples
+        for rle, class_id, weight in zip(rles, classes.tolist(), weights.tolist(), strict=True)
     ]
-
-
-def _figures(report: PseudoLabelReport) -> dict[str, float]:
-    of = report.quality.figures()
-    return {
-        "true_positives": of.true_positives,
-        "labels": of.labels,
-        "objects": of.objects,
-        "precision": PERCENT * of.precision,
-        "recall": PERCENT * of.recall,
-    }
-
-
-class LabelProgressHook(HookBase):
-    """Writes :class:`LabelProgress` to the event storage whenever the model is evaluated."""
-
-    def __init__(self, cfg: CfgNode) -> None:
-        self._progress = LabelProgress(cfg)
-        self._period = cfg.TEST.EVAL_PERIOD
-
-    def after_step(self) -> None:
-        done = self.trainer.iter + 1
-        due = done == self.trainer.max_iter or (self._period > 0 and done % self._period == 0)
-        if due:
-            model = self.trainer.model
-            model = getattr(model, "module", model)  # without the wrapper of several processes
-            with inference_context(model):
-                figures = self._progress.measure(model)
-            self.trainer.storage.put_scalars(**figures, smoothing_hint=False)

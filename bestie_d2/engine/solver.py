@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+import detectron2.solver
 import torch
 from detectron2.config import CfgNode
 from detectron2.solver import LRMultiplier, WarmupParamScheduler
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from fvcore.common.param_scheduler import PolynomialDecayParamScheduler
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from bestie_d2.errors import InputError
+
+POLYNOMIAL = "WarmupPolynomialLR"  # SOLVER.LR_SCHEDULER_NAME of the schedule that we add
 
 
 def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
@@ -41,48 +43,47 @@ def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
             "'backbone' to tell its head from: set it to 1"
         )
     backbone = set(model.backbone.parameters())
-    return [
-        *_only(groups(base), model, lambda parameter: parameter in backbone),
-        *_only(groups(base * factor), model, lambda parameter: parameter not in backbone),
-    ]
+    order = {parameter: number for number, parameter in enumerate(model.parameters())}
+    parts = []
+    for learning_rate, of_backbone in ((base, True), (base * factor, False)):
+        for group in groups(learning_rate):
+            chosen = [p for p in group["params"] if (p in backbone) == of_backbone]
+            parts += [{**group, "params": chosen}] if chosen else []
+    return sorted(parts, key=lambda group: order[group["params"][0]])  # optimizers number them
 
 
-def _only(
-    groups: list[dict], model: nn.Module, wanted: Callable[[nn.Parameter], bool]
-) -> list[dict]:
-    """Groups with the wanted parameters alone, in the model's order: optimizers number them."""
-    place = {parameter: number for number, parameter in enumerate(model.parameters())}
-    left = [{**group, "params": [p for p in group["params"] if wanted(p)]} for group in groups]
-    return sorted(
-        (group for group in left if group["params"]), key=lambda group: place[group["params"][0]]
-    )
-
-
-def build_adam(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """Adam with gradient clipping as Detectron2 has it and :func:`parameter_groups`."""
-    return maybe_add_gradient_clipping(cfg, torch.optim.Adam)(
-        parameter_groups(cfg, model), lr=cfg.SOLVER.BASE_LR, fused=True
-    )
-
-
-def build_sgd(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """SGD as Detectron2 has it, gradient clipping included, with :func:`parameter_groups`."""
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """Adam or Detectron2's SGD, with its gradient clipping and :func:`parameter_groups`."""
+    groups, rate = parameter_groups(cfg, model), cfg.SOLVER.BASE_LR
+    if cfg.SOLVER.ADAM:
+        return maybe_add_gradient_clipping(cfg, torch.optim.Adam)(groups, lr=rate, fused=True)
     return maybe_add_gradient_clipping(cfg, torch.optim.SGD)(
-        parameter_groups(cfg, model),
-        lr=cfg.SOLVER.BASE_LR,
+        groups,
+        lr=rate,
         momentum=cfg.SOLVER.MOMENTUM,
         nesterov=cfg.SOLVER.NESTEROV,
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
     )
 
 
-def build_polynomial_schedule(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRMultiplier:
-    """Polynomial decay to 0 at ``SOLVER.MAX_ITER`` after a linear warm-up."""
-    decay = PolynomialDecayParamScheduler(1.0, cfg.SOLVER.POLY_POWER)
-    warmed_up = WarmupParamScheduler(
-        decay,
-        cfg.SOLVER.WARMUP_FACTOR,
-        min(cfg.SOLVER.WARMUP_ITERS / cfg.SOLVER.MAX_ITER, 1.0),
-        cfg.SOLVER.WARMUP_METHOD,
-    )
-    return LRMultiplier(optimizer, warmed_up, cfg.SOLVER.MAX_ITER)
+def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
+    """Polynomial decay to 0 at ``SOLVER.MAX_ITER`` after a warm-up, or one of Detectron2's.
+
+    Raises:
+        InputError: there is no schedule of this name.
+    """
+    if cfg.SOLVER.LR_SCHEDULER_NAME == POLYNOMIAL:
+        warmed_up = WarmupParamScheduler(
+            PolynomialDecayParamScheduler(1.0, cfg.SOLVER.POLY_POWER),
+            cfg.SOLVER.WARMUP_FACTOR,
+            min(cfg.SOLVER.WARMUP_ITERS / cfg.SOLVER.MAX_ITER, 1.0),
+            cfg.SOLVER.WARMUP_METHOD,
+        )
+        return LRMultiplier(optimizer, warmed_up, cfg.SOLVER.MAX_ITER)
+    try:
+        return detectron2.solver.build_lr_scheduler(cfg, optimizer)
+    except ValueError as error:
+        raise InputError(
+            f"SOLVER.LR_SCHEDULER_NAME is {cfg.SOLVER.LR_SCHEDULER_NAME!r}, expected "
+            f"{POLYNOMIAL} or one of Detectron2's ({error})"
+        ) from None

@@ -3,68 +3,89 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
+import signal
+import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from types import FrameType
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
-from detectron2.engine import DefaultTrainer, HookBase
+from detectron2.engine import HookBase, create_ddp_model
 from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer
+from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+from fvcore.common.checkpoint import Checkpointer
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
-from bestie_d2.checks.class_names import check_trained_classes, classes_of, write_class_names
-from bestie_d2.checks.config import check_test_sets
+from bestie_d2.checks.configuration import (
+    check_test_sets,
+    check_trained_classes,
+    classes_of,
+    write_class_names,
+)
 from bestie_d2.data import DetectionMapper, EvaluationMapper
-from bestie_d2.engine.interrupt import SaveOnInterrupt
-from bestie_d2.engine.label_progress import LabelProgressHook
-from bestie_d2.engine.solver import build_adam, build_polynomial_schedule, build_sgd
-from bestie_d2.engine.tasks import task_of
+from bestie_d2.detectron2_seam import DefaultTrainer
+from bestie_d2.engine.configuration import check_output
+from bestie_d2.engine.label_progress import LabelProgress
+from bestie_d2.engine.solver import build_lr_scheduler, build_optimizer
 from bestie_d2.engine.training_data import build_training_loader
 from bestie_d2.engine.training_step import TrainingStep, autocast_dtype
 from bestie_d2.errors import InputError
+from bestie_d2.evaluation.tasks import task_of
 from bestie_d2.modeling.norms import synchronize_batch_norms
 from bestie_d2.weights.checkpoint import BestieCheckpointer
 
-POLYNOMIAL = "WarmupPolynomialLR"  # SOLVER.LR_SCHEDULER_NAME of the schedule that we add
 METRICS_FILE = "metrics.json"
 FINAL_CHECKPOINT = "model_final.pth"  # Detectron2's, after the last iteration
+STANDARD_OUTPUT = 1  # file descriptor
+INTERRUPTED = b"\ninterrupted: saving after this step (Ctrl-C again stops at once)\n"
+
+logger = logging.getLogger(__name__)
 
 
 class Trainer(DefaultTrainer):
     """Trains and evaluates what a configuration describes: a model of ours, or of Detectron2's.
 
     A configuration that names an ``INPUT.MAPPER`` is trained on weak labels; any other one goes
-    through Detectron2's own loader. ``engine.tasks`` says what a model is evaluated by.
+    through Detectron2's own loader. ``evaluation.tasks`` says what a model is evaluated by.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
-        detectron2_cfg = cfg.clone()
-        detectron2_cfg.defrost()
-        detectron2_cfg.SOLVER.AMP.ENABLED = False  # its own form of it is for GPUs only
-        super().__init__(detectron2_cfg)
+        TrainerBase.__init__(self)  # DefaultTrainer's parts, in its order, with our step
+        if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
+            setup_logger()  # called from a script of one's own
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        loader = self.build_train_loader(cfg)
+        model = create_ddp_model(model, broadcast_buffers=False)
         self._trainer = TrainingStep(
-            self._trainer,
+            model,
+            loader,
+            optimizer,
             seed=cfg.SEED,
-            dtype=autocast_dtype(cfg),
+            precision=autocast_dtype(cfg),
             checkpoint_period=cfg.SOLVER.CHECKPOINT_PERIOD,
             last=cfg.SOLVER.MAX_ITER - 1,
         )
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = BestieCheckpointer(
-            self.model,
+            model,
             cfg.OUTPUT_DIR,
             classes=classes_of(cfg.DATASETS.TRAIN[0]),
             trainer=weakref.proxy(self),
         )
-        for hook in self._hooks:
-            if isinstance(hook, PeriodicCheckpointer):
-                hook.checkpointer = self.checkpointer  # it was built with Detectron2's
-        self.register_hooks([SaveOnInterrupt(self.checkpointer, self._trainer.read_losses)])
+        self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
+        self.register_hooks(self.build_hooks())
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -81,67 +102,50 @@ class Trainer(DefaultTrainer):
             # Both meet the other processes, so they come in the same order on each. The writers,
             # which the first process alone has, come later.
             place = next(n for n, hook in enumerate(hooks) if isinstance(hook, EvalHook))
-            hooks.insert(place + 1, LabelProgressHook(self.cfg))
+            hooks.insert(place + 1, LabelProgress(self.cfg))
         # Saved last: what is measured at an iteration is measured before it counts as done.
-        return sorted(hooks, key=lambda hook: isinstance(hook, PeriodicCheckpointer))
+        hooks.sort(key=lambda hook: isinstance(hook, PeriodicCheckpointer))
+        return [*hooks, SaveOnInterrupt(self.checkpointer, self._trainer.write_waiting_metrics)]
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, start: int = 0) -> Iterable[list[dict]]:
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         loader = build_training_loader(cfg, seed=seed, start=start)
         if loader is None:
-            mapper = DetectionMapper(cfg, is_train=True)
-            return build_detection_train_loader(cfg, mapper=mapper)
+            return build_detection_train_loader(cfg, mapper=DetectionMapper(cfg, is_train=True))
         return loader
 
-    def state_dict(self) -> dict:
-        # Release 0.6 leaves the optimizer out of its checkpoints: Adam's moments would start anew.
-        return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
-
-    def load_state_dict(self, state_dict: dict) -> None:
-        super().load_state_dict(state_dict)
-        if "_trainer" in state_dict:
-            self._trainer.load_state_dict(state_dict["_trainer"])
-
     def resume_or_load(self, resume: bool = True) -> None:
+        check_output(self.cfg.OUTPUT_DIR, resume=resume)
         super().resume_or_load(resume)  # looks at the classes of earlier weights
         if comm.is_main_process():
             write_class_names(self.cfg)
         if self.start_iter > 0:
-            self._trainer.read_from(self.build_train_loader(self.cfg, self.start_iter))
+            self._trainer.reset_data_loader(
+                lambda: self.build_train_loader(self.cfg, self.start_iter)
+            )
 
     def train(self) -> dict | None:
-        self._save_final()
-        return super().train()
-
-    def _save_final(self) -> None:
-        """Save what a run was killed before, or while, saving: all is trained, and no step is left
-        after which Detectron2 would."""
+        # Saves what a run was killed before, or while, saving: all is trained, and no step is left
+        # after which Detectron2 would.
         last = os.path.basename(self.checkpointer.get_checkpoint_file())
         if last and last != FINAL_CHECKPOINT and self.start_iter == self.max_iter:
             name = FINAL_CHECKPOINT.removesuffix(".pth")
             self.checkpointer.save(name, iteration=self.max_iter - 1)
+        return super().train()
 
     @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
         mapper = EvaluationMapper(cfg, is_train=False)
         return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        return build_adam(cfg, model) if cfg.SOLVER.ADAM else build_sgd(cfg, model)
+        return build_optimizer(cfg, model)
 
     @classmethod
-    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer):
-        if cfg.SOLVER.LR_SCHEDULER_NAME == POLYNOMIAL:
-            return build_polynomial_schedule(cfg, optimizer)
-        try:
-            return super().build_lr_scheduler(cfg, optimizer)
-        except ValueError as error:
-            raise InputError(
-                f"SOLVER.LR_SCHEDULER_NAME is {cfg.SOLVER.LR_SCHEDULER_NAME!r}, expected "
-                f"{POLYNOMIAL} or one of Detectron2's ({error})"
-            ) from None
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
+        return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
     def build_evaluator(
@@ -149,6 +153,43 @@ class Trainer(DefaultTrainer):
     ) -> DatasetEvaluators:
         folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
         return DatasetEvaluators(task_of(cfg).build_evaluators(cfg, dataset_name, folder))
+
+
+class SaveOnInterrupt(HookBase):
+    """Saves a checkpoint after the step in which Ctrl-C came, so that ``--resume`` loses nothing.
+
+    A second Ctrl-C stops at once. Only where one process trains: several would stop at different
+    steps and wait for each other.
+    """
+
+    def __init__(self, checkpointer: Checkpointer, check: Callable[[], None]) -> None:
+        """``check`` is called before weights are saved, and raises if they have gone wrong."""
+        self.check, self.checkpointer = check, checkpointer
+        self.asked, self.previous = False, None
+
+    def before_train(self) -> None:
+        main_thread = threading.current_thread() is threading.main_thread()
+        if comm.get_world_size() == 1 and main_thread:
+            self.previous = signal.signal(signal.SIGINT, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        self.after_train()
+        # Not logged: the signal may have come in the middle of a line of the log.
+        os.write(STANDARD_OUTPUT, INTERRUPTED)
+
+    def after_step(self) -> None:
+        if self.asked:
+            self.check()
+            iteration = self.trainer.iter
+            self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+            logger.info("saved iteration %d; go on with --resume", iteration)
+            raise KeyboardInterrupt
+
+    def after_train(self) -> None:
+        if self.previous is not None:
+            signal.signal(signal.SIGINT, self.previous)
+            self.previous = None
 
 
 def load_trained_model(cfg: CfgNode) -> tuple[nn.Module, dict]:

@@ -9,23 +9,17 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
-from torch import Tensor
+from torch import Tensor, nn
 
+from bestie_d2.checks.configuration import PRECISIONS, on_cpu
 from bestie_d2.data.training_stream import seed_for
-from bestie_d2.engine.detectron2_seam import take_running_loader
+from bestie_d2.detectron2_seam import SimpleTrainer
 
-PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}  # SOLVER.AMP.DTYPE
-LOG_PERIOD = 20  # iterations between two readings of the losses; Detectron2's writers have the same
+GATHER_METRIC_PERIOD = 20  # iterations between two readings of the losses; that of the writers too
 
 logger = logging.getLogger(__name__)
-
-
-def on_cpu(cfg: CfgNode) -> bool:
-    """Whether the model is trained on the processor."""
-    return torch.device(cfg.MODEL.DEVICE).type == "cpu"
 
 
 def autocast_dtype(cfg: CfgNode) -> torch.dtype | None:
@@ -47,47 +41,39 @@ def cpu_has_bfloat16() -> bool:
 
 
 class TrainingStep(SimpleTrainer):
-    """Detectron2's step, under autocast if asked, that does not wait for the device.
+    """Detectron2's step, with autocast on any device, that does not wait for the device.
 
-    Losses stay where they are for ``LOG_PERIOD`` steps; then they are read in one transfer,
-    averaged over all processes, and written.
+    Losses stay where they are for ``GATHER_METRIC_PERIOD`` steps; then they are read in one
+    transfer, averaged over all processes, and written.
     """
 
     def __init__(
         self,
-        plain: SimpleTrainer,
+        model: nn.Module,
+        data_loader: Iterable[list[dict]],
+        optimizer: torch.optim.Optimizer,
         *,
         seed: int,
-        dtype: torch.dtype | None,
+        precision: torch.dtype | None,
         checkpoint_period: int,
         last: int,
     ) -> None:
         """
         Args:
-            plain: the step that Detectron2 has built; its running loader is taken over.
             seed: each iteration's own random numbers, others on each process, follow from it;
                 below 0 none do.
-            dtype: of autocast; None for none. Gradients are scaled if it is float16.
+            precision: of autocast; None for none. Gradients are scaled if it is float16.
             checkpoint_period: losses are also read every so many iterations, lest weights are saved
                 that have gone wrong ...
             last: ... and at this iteration.
         """
-        self._batches = take_running_loader(plain)
-        self.__dict__.update(plain.__dict__)  # its own __init__ would start the loader once more
+        super().__init__(model, data_loader, optimizer)
         self.seed = seed
-        self.device_type = next(self.model.parameters()).device.type
-        self.dtype = dtype
-        self.checkpoint_period = checkpoint_period
-        self.last = last
-        scaled = dtype == torch.float16
-        self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=scaled)
-        self._waiting: list[dict[str, Tensor]] = []
-        self._data_times: list[float] = []
-
-    def read_from(self, data_loader: Iterable[list[dict]]) -> None:
-        """Take the next batches from another loader; the workers of the one before end."""
-        self.data_loader = data_loader
-        self._batches = iter(data_loader)
+        self.precision = precision
+        self.device_type = next(model.parameters()).device.type
+        self.grad_scaler = torch.amp.GradScaler(self.device_type, precision == torch.float16)
+        self._periods, self._last = (GATHER_METRIC_PERIOD, checkpoint_period), last
+        self._waiting: list[tuple[dict[str, Tensor], float]] = []
 
     def run_step(self) -> None:
         """Data, losses, gradients, optimizer.
@@ -96,50 +82,41 @@ class TrainingStep(SimpleTrainer):
             FloatingPointError: when losses are read and one is no number.
         """
         start = time.perf_counter()
-        data = next(self._batches)
-        self._data_times.append(time.perf_counter() - start)
+        data = self.next_batch()
+        data_time = time.perf_counter() - start
         if self.seed >= 0:
             seed_for(self.seed, self.iter, comm.get_rank())
-        enabled = self.dtype is not None
-        with torch.autocast(self.device_type, dtype=self.dtype, enabled=enabled):
-            losses = self.model(data)
-            total = sum(losses.values())
+        enabled = self.precision is not None
+        with torch.autocast(self.device_type, dtype=self.precision, enabled=enabled):
+            loss_dict = self.model(data)
+            losses = sum(loss_dict.values())
         self.optimizer.zero_grad()
-        self.grad_scaler.scale(total).backward()
-        self._waiting.append({name: loss.detach() for name, loss in losses.items()})
-        periods = (LOG_PERIOD, self.checkpoint_period)
-        if self.iter == self.last or any((self.iter + 1) % period == 0 for period in periods):
-            self.read_losses()
+        self.grad_scaler.scale(losses).backward()
+        self._waiting.append(({name: loss.detach() for name, loss in loss_dict.items()}, data_time))
+        done = self.iter + 1
+        if self.iter == self._last or any(done % period == 0 for period in self._periods):
+            self.write_waiting_metrics()
         self.grad_scaler.unscale_(self.optimizer)  # the optimizer may clip before it unscales
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
-    def read_losses(self) -> None:
-        """Write what was lost since the last reading to the event storage, step by step.
+    def write_waiting_metrics(self) -> None:
+        """Write what was lost since the last time to the event storage, step by step.
 
         Raises:
             FloatingPointError: a loss is no number.
         """
         if not self._waiting:
             return
-        names = list(self._waiting[0])
-        steps = [torch.stack([losses[name] for name in names]) for losses in self._waiting]
-        gathered = comm.gather((torch.stack(steps).tolist(), self._data_times))
-        self._waiting, self._data_times = [], []
+        names = list(self._waiting[0][0])
+        steps = [torch.stack([losses[name] for name in names]) for losses, _ in self._waiting]
+        gathered = comm.gather((torch.stack(steps).tolist(), [took for _, took in self._waiting]))
+        self._waiting = []
         if comm.is_main_process():
             means = np.mean([losses for losses, _ in gathered], axis=0)
             slowest = np.max([times for _, times in gathered], axis=0)
             for losses, data_time in zip(means.tolist(), slowest.tolist(), strict=True):
-                self._write(dict(zip(names, losses, strict=True)), data_time)
-
-    def _write(self, losses: Mapping[str, float], data_time: float) -> None:
-        storage, total = get_event_storage(), sum(losses.values())
-        if not np.isfinite(total):
-            raise FloatingPointError(
-                f"a loss became infinite or NaN before iteration {storage.iter}: {dict(losses)}"
-            )
-        storage.put_scalar("data_time", data_time)
-        storage.put_scalars(total_loss=total, **losses)
+                _write_metrics(dict(zip(names, losses, strict=True)), data_time)
 
     def state_dict(self) -> dict:
         return {**super().state_dict(), "grad_scaler": self.grad_scaler.state_dict()}
@@ -149,3 +126,13 @@ class TrainingStep(SimpleTrainer):
         state = state_dict.get("grad_scaler")
         if state:  # empty where it was trained without one
             self.grad_scaler.load_state_dict(state)
+
+
+def _write_metrics(losses: Mapping[str, float], data_time: float) -> None:
+    storage, total = get_event_storage(), sum(losses.values())
+    if not np.isfinite(total):
+        raise FloatingPointError(
+            f"a loss became infinite or NaN before iteration {storage.iter}: {dict(losses)}"
+        )
+    storage.put_scalar("data_time", data_time)
+    storage.put_scalars(total_loss=total, **losses)

@@ -17,6 +17,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 from pycocotools.coco import COCO
 
+from bestie_d2.detectron2_seam import has_compiled_operators
 from bestie_d2.evaluation.truth import ObjectsByImage, load_truth
 
 NOTHING = {"images": [], "categories": [], "annotations": []}
@@ -96,15 +97,16 @@ class COCOInstanceEvaluator(COCOEvaluator):
         """
         Args:
             truth: what :func:`load_truth` reads, with crowds, if that was done already.
-            others: as Detectron2's evaluator takes them.
+            others: as Detectron2's evaluator takes them; "segm" alone unless ``tasks`` are given.
 
         Raises:
             InputError: the data set is not registered, or comes without any truth.
         """
         if truth is None:
             truth = load_truth(dataset_name, crowds=True)
+        defaults = {"tasks": ("segm",), "use_fast_impl": has_compiled_operators()}
         with _set_without_objects() as name:
-            super().__init__(name, **others)
+            super().__init__(name, **{**defaults, **others})
         self._metadata = MetadataCatalog.get(dataset_name)
         self._coco_api = true_coco(dataset_name, truth)
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bestie_d2.engine.strict_yaml import load_strict_yaml
+from bestie_d2.engine.configuration import load_strict_yaml
 from bestie_d2.engine.trainer import FINAL_CHECKPOINT
 from bestie_d2.errors import InputError
 

@@ -9,7 +9,7 @@ from functools import cache
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
-from bestie_d2.checks.config import check_config, check_sides_of_images
+from bestie_d2.checks.configuration import check_config, check_sides_of_images
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import num_classes_key

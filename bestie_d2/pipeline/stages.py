@@ -11,8 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils.env import seed_all_rng
 
-from bestie_d2.checks.config import check_test_sets
-from bestie_d2.checks.mask_sets import check_train_sets
+from bestie_d2.checks.configuration import check_test_sets, check_train_sets
 from bestie_d2.checks.weak_maps import check_weak_maps
 from bestie_d2.data import register_custom_datasets
 from bestie_d2.engine.trainer import Trainer, append_metrics, evaluate

@@ -8,7 +8,7 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-from bestie_d2.checks.class_names import check_trained_classes
+from bestie_d2.checks.configuration import check_trained_classes
 from bestie_d2.data import EvaluationMapper, WeakInstanceMapper
 from bestie_d2.engine.label_progress import PSEUDO, REFINED, taught_targets
 from bestie_d2.engine.trainer import load_trained_model

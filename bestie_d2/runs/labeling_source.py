@@ -10,7 +10,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from bestie_d2.checks.class_names import check_trained_classes
+from bestie_d2.checks.configuration import check_trained_classes
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import num_classes
 from bestie_d2.runs.fingerprint import fingerprint

@@ -9,7 +9,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
 
-from bestie_d2.checks.class_names import check_trained_classes, classes_of
+from bestie_d2.checks.configuration import check_trained_classes, classes_of
 from bestie_d2.data.labels.index_png import check_class_limit
 from bestie_d2.data.names import label_name
 from bestie_d2.errors import InputError

@@ -7,10 +7,10 @@ from functools import partial
 
 from detectron2.data import MetadataCatalog
 
-from bestie_d2.engine.tasks import INSTANCES, task_of
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import has_truth, load_truth
 from bestie_d2.evaluation.label_quality import PseudoLabelReport
+from bestie_d2.evaluation.tasks import INSTANCES, task_of
 from bestie_d2.runs.coco_writer import LabeledDataset, LabelRecipe, PseudoLabelWriter
 from bestie_d2.runs.labeling_source import LabelingSource
 from bestie_d2.storage.processes import only_run_for

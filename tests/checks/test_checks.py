@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bestie_d2.checks.config import (
+from bestie_d2.checks.configuration import (
     check_config,
     check_processes,
     check_sides_of_images,
@@ -159,7 +159,7 @@ def test_test_sets_are_read_before_training(truth, tmp_path):
     }
     (tmp_path / "points.json").write_text(json.dumps(points))
     checked(truth())
-    with pytest.raises(InputError, match=r"the model has 4 classes, the data set .* 1 \(cell\)"):
+    with pytest.raises(InputError, match=r"NUM_CLASSES is 4, but .* has 1 classes \(cell\)"):
         checked(truth(), num_classes=4)
     with pytest.raises(InputError, match="'nowhere' is not registered"):
         checked("nowhere")

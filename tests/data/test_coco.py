@@ -17,9 +17,9 @@ from pycocotools.coco import COCO
 from bestie_d2.data import load_tagged_records, load_weak_records
 from bestie_d2.data.datasets.coco import register_coco, write_coco_points
 from bestie_d2.data.labels import tags
-from bestie_d2.engine.detectron2_seam import build_coco_evaluator
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import VOCInstanceEvaluator
+from bestie_d2.evaluation.coco_instance import COCOInstanceEvaluator
 from bestie_d2.evaluation.truth import load_truth
 
 SETS = [f"coco_2017_{split}_{kind}" for split in ("train", "val") for kind in ("tags", "point")]
@@ -215,7 +215,7 @@ def test_real_points_lie_in_their_objects(mini):
 def test_perfect_predictions_of_the_real_val_images_reach_everything(mini, tmp_path):
     name = "coco_2017_val_tags"
     truth = load_truth(name)
-    evaluators = [build_coco_evaluator(name, output_dir=str(tmp_path)), VOCInstanceEvaluator(name)]
+    evaluators = [COCOInstanceEvaluator(name, output_dir=str(tmp_path)), VOCInstanceEvaluator(name)]
     for evaluator in evaluators:
         evaluator.reset()
         for record in DatasetCatalog.get(name):

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.engine import defaults
 from detectron2.utils import comm
 from pycocotools import mask as mask_api
 from torch.nn.parallel import DistributedDataParallel
 
 from bestie_d2.data.datasets import register_custom_datasets
+from bestie_d2.engine import trainer as trainer_module
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.engine.label_progress import LabelProgress, _as_labels
 from bestie_d2.engine.trainer import Trainer
@@ -131,7 +131,7 @@ def train_as_one_of_two(rank: int, yaml: str, opts: list[str], address: str) -> 
         "gloo", init_method=address, world_size=2, rank=rank, timeout=waiting
     )
     comm._LOCAL_PROCESS_GROUP = torch.distributed.group.WORLD
-    defaults.create_ddp_model = lambda model, **_: DistributedDataParallel(model)
+    trainer_module.create_ddp_model = lambda model, **_: DistributedDataParallel(model)
     seen = []
     taught = LabelProgress._taught_labels
 

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.engine import SimpleTrainer
 from detectron2.utils.events import EventStorage, get_event_storage
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 from torch.utils.data import DataLoader
 
-from bestie_d2.checks.config import check_config
+from bestie_d2.checks.configuration import check_config
 from bestie_d2.engine import training_step
 from bestie_d2.engine.configuration import load_config
-from bestie_d2.engine.solver import build_adam, build_sgd
+from bestie_d2.engine.solver import build_optimizer
 from bestie_d2.engine.training_step import TrainingStep, autocast_dtype
 from bestie_d2.errors import InputError
 
@@ -50,15 +49,14 @@ def run(
     iteration where they were, and by name."""
     model = model or Line()
     optimizer = optimizer or torch.optim.SGD(model.parameters(), lr=0.0)
-    plain = SimpleTrainer(model, data, optimizer)
     settings = {
         "seed": -1,
-        "dtype": None,
+        "precision": None,
         "checkpoint_period": 1000,
         "last": len(data) - 1,
         **changes,
     }
-    step = TrainingStep(plain, **settings)
+    step = TrainingStep(model, data, optimizer, **settings)
     written: dict[int, dict[str, list[float]]] = {}
     with EventStorage(0) as storage:
         for iteration in range(len(data)):
@@ -119,21 +117,22 @@ def test_random_numbers_differ_between_processes(monkeypatch):
     assert drawn[0] == torch.rand(()).item()
 
 
-@pytest.mark.parametrize("build", [build_adam, build_sgd])
-def test_scaled_gradients_are_clipped_as_what_they_are(build):
+@pytest.mark.parametrize("adam", [True, False])
+def test_scaled_gradients_are_clipped_as_what_they_are(adam):
     cfg = config(
+        "SOLVER.ADAM", str(adam),
         "SOLVER.CLIP_GRADIENTS.ENABLED", "True",
         "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "value",
         "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "0.5",
         "SOLVER.WEIGHT_DECAY", "0",
     )  # fmt: skip
     model = Line()
-    optimizer = build(cfg, model)
+    optimizer = build_optimizer(cfg, model)
     # The first step is left out: its scale of 2 ** 16 is too large for float16.
-    step, _ = run([1.0, 1.0], model=model, optimizer=optimizer, dtype=torch.float16)
+    step, _ = run([1.0, 1.0], model=model, optimizer=optimizer, precision=torch.float16)
     assert step.grad_scaler.get_scale() == 2**15
     (state,) = optimizer.state.values()
-    first_moment = state["exp_avg"] / 0.1 if build is build_adam else state["momentum_buffer"]
+    first_moment = state["exp_avg"] / 0.1 if adam else state["momentum_buffer"]
     assert first_moment.item() == pytest.approx(0.5)
 
 
@@ -143,13 +142,14 @@ def test_the_workers_of_a_loader_end_when_another_takes_its_place():
 
     others = set(multiprocessing.active_children())
     model = Line()
-    plain = SimpleTrainer(model, loader(), torch.optim.SGD(model.parameters(), lr=0.0))
-    step = TrainingStep(plain, seed=-1, dtype=None, checkpoint_period=9, last=9)
-    del plain
-    next(step._batches)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    settings = {"seed": -1, "precision": None, "checkpoint_period": 9, "last": 9}
+    step = TrainingStep(model, loader(), optimizer, **settings)
+    assert set(multiprocessing.active_children()) == others  # nobody has asked for a batch
+    step.next_batch()
     (first,) = set(multiprocessing.active_children()) - others
-    step.read_from(loader())
-    next(step._batches)
+    step.reset_data_loader(loader)
+    step.next_batch()
     (second,) = set(multiprocessing.active_children()) - others
     assert second is not first
     assert not first.is_alive()
@@ -157,7 +157,7 @@ def test_the_workers_of_a_loader_end_when_another_takes_its_place():
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
 def test_precision(dtype):
-    step, _ = run([1.0, 2.0], dtype=dtype)
+    step, _ = run([1.0, 2.0], precision=dtype)
     assert step.model.seen == [dtype or torch.float32] * 2
 
 
@@ -172,10 +172,10 @@ def test_its_state_is_that_of_detectron2s_step():
 
 
 def test_the_scale_of_gradients_goes_into_a_checkpoint_and_comes_back(tmp_path):
-    step, _ = run([1.0], dtype=torch.float16)
+    step, _ = run([1.0], precision=torch.float16)
     assert step.grad_scaler.get_scale() == 2**15  # 2 ** 16 is none of float16: halved
     Checkpointer(nn.Module(), str(tmp_path), trainer=step).save("half")
-    other, _ = run([], dtype=torch.float16)
+    other, _ = run([], precision=torch.float16)
     assert other.grad_scaler.get_scale() == 2**16
     Checkpointer(nn.Module(), trainer=other).load(str(tmp_path / "half.pth"))
     assert other.grad_scaler.get_scale() == 2**15

@@ -17,8 +17,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from bestie_d2.data import register_weak_dataset
-from bestie_d2.engine.detectron2_seam import build_coco_evaluator
 from bestie_d2.evaluation import VOCInstanceEvaluator
+from bestie_d2.evaluation.coco_instance import COCOInstanceEvaluator
 
 SIZE = (120, 150)
 IDS = {  # annotation ids of the n-th object, which is the k-th of its image
@@ -123,7 +123,7 @@ def predictions(content: dict, *, perfect: bool) -> dict[str, list[tuple[np.ndar
     return found
 
 
-def evaluate(name: str, found: dict, folder, build=build_coco_evaluator) -> dict:
+def evaluate(name: str, found: dict, folder, build=COCOInstanceEvaluator) -> dict:
     evaluator = build(name, output_dir=str(folder)) if folder else build(name)
     evaluator.reset()
     classes = ["cat", "bird", "dog"]

@@ -1,4 +1,4 @@
-"""What each kind of model is evaluated by, and what its test sets must have."""
+"""What each kind of model is evaluated by, and what its test sets must have for that."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
 
 from bestie_d2.data import load_tagged_records
-from bestie_d2.engine.detectron2_seam import build_coco_evaluator
-from bestie_d2.evaluation import (
-    ImageTagEvaluator,
-    SemanticIoUEvaluator,
-    SemanticTruth,
-    VOCInstanceEvaluator,
-    load_truth,
-)
+from bestie_d2.evaluation.coco_instance import COCOInstanceEvaluator
+from bestie_d2.evaluation.image_tags import ImageTagEvaluator
+from bestie_d2.evaluation.semantic_iou import SemanticIoUEvaluator, SemanticTruth
+from bestie_d2.evaluation.truth import load_truth
+from bestie_d2.evaluation.voc_instance import VOCInstanceEvaluator
 from bestie_d2.model_keys import num_classes
 
 
@@ -36,11 +33,9 @@ class Task:
 
 def _instance_evaluators(cfg: CfgNode, dataset_name: str, folder: str) -> list[DatasetEvaluator]:
     truth = load_truth(dataset_name, crowds=True)
-    coco = build_coco_evaluator(
-        dataset_name,
-        output_dir=folder,
-        max_dets_per_image=cfg.TEST.MAX_DETECTIONS_PER_IMAGE,
-        truth=truth,
+    most = cfg.TEST.MAX_DETECTIONS_PER_IMAGE
+    coco = COCOInstanceEvaluator(
+        dataset_name, truth=truth, output_dir=folder, max_dets_per_image=most
     )
     return [coco, VOCInstanceEvaluator(dataset_name, truth=truth)]
 

@@ -1,0 +1,298 @@
+"""What a configuration and its data sets have to satisfy before anything is built or trained.
+
+Networks know classes by number alone, so sets whose names differ would be confused without a word:
+names are compared between data sets, and written down with a run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
+from operator import getitem
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, build_backbone
+from detectron2.solver.build import GradientClipType
+
+from bestie_d2.data import MAPPER_REGISTRY, WeakInstanceMapper
+from bestie_d2.data.datasets.object_masks import is_box
+from bestie_d2.data.deep_images import Intensity
+from bestie_d2.data.labels.index_png import check_class_limit
+from bestie_d2.errors import InputError
+from bestie_d2.evaluation.tasks import task_of
+from bestie_d2.evaluation.truth import ObjectsByImage, has_truth, load_truth
+from bestie_d2.model_keys import SIDE_KEYS, num_classes, num_classes_key
+from bestie_d2.modeling.heads import INSTANCE_HEAD_REGISTRY
+from bestie_d2.modeling.sides import check_side
+from bestie_d2.storage.files import replacing
+from bestie_d2.weights.checkpoint import classes_of_weights
+from bestie_d2.weights.class_names import CLASSES, CLASSES_FILE, compare_classes
+
+POSITIVE = (
+    "SOLVER.MAX_ITER",
+    "SOLVER.IMS_PER_BATCH",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "SOLVER.HEAD_LR_FACTOR",
+    "INPUT.BESTIE.LONG_SIDE",
+    "INPUT.BESTIE.CROP_SIZE",
+    "INPUT.TAGS.CROP_SIZE",
+    "MODEL.BESTIE.NUM_CLASSES",
+    "MODEL.PAM.NUM_CLASSES",
+    "MODEL.PAM.CUES.MIN_SCORE",
+    "MODEL.PAM.CUES.MAX_PER_CLASS",
+    "MODEL.WSSS.NUM_CLASSES",
+    "MODEL.WSSS.TEST.SIZE_DIVISIBILITY",
+    "MODEL.BESTIE.SIGMA",
+    "MODEL.BESTIE.SIZE_DIVISIBILITY",
+    "MODEL.BESTIE.LOSS.SEM_SEG_TOP_K",
+)
+NOT_NEGATIVE = ("DATALOADER.NUM_WORKERS", "TEST.LABEL_PROGRESS.IMAGES")
+ODD = {  # key: its smallest value
+    "MODEL.BESTIE.REFINEMENT.KERNEL": 3,
+    "MODEL.BESTIE.TEST.KERNEL": 3,
+    "MODEL.PAM.CUES.KERNEL": 3,
+    "MODEL.PAM.CUES.SMOOTHING": 1,
+}
+CLIP_TYPES = [kind.value for kind in GradientClipType]
+PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}  # SOLVER.AMP.DTYPE
+REGISTRIES = {
+    "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,
+    "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
+    "MODEL.BESTIE.HEAD": INSTANCE_HEAD_REGISTRY,
+    "INPUT.MAPPER": MAPPER_REGISTRY,
+}
+OF_WEAK_MAPS = ("BESTIE", "SingleStageWSSS")  # read or write them; a PAM classifier need not
+BITMASK = "bitmask"  # INPUT.MASK_FORMAT of masks that come as RLE
+PROGRESS = "TEST.LABEL_PROGRESS.DATASET"
+
+logger = logging.getLogger(__name__)
+
+
+def on_cpu(cfg: CfgNode) -> bool:
+    """Whether the model is trained on the processor."""
+    return torch.device(cfg.MODEL.DEVICE).type == "cpu"
+
+
+def check_config(cfg: CfgNode) -> None:
+    """Refuse what would fail later, or worse, would not.
+
+    Raises:
+        InputError: names the key and what it may be.
+    """
+
+    def expect(key: str, fits: Callable[[Any], object], expected: str) -> None:
+        value = _value(cfg, key)
+        if value is None or not fits(value):
+            raise InputError(f"{key} is {value!r}, expected {expected}")
+
+    for key in POSITIVE:
+        expect(key, lambda value: value > 0, "more than 0")
+    for key in NOT_NEGATIVE:
+        expect(key, lambda value: value >= 0, "0 or more")
+    for key, smallest in ODD.items():
+        fitting = range(smallest, 2**31, 2)
+        expect(key, fitting.__contains__, f"an odd number of pixels from {smallest}")
+    Intensity.from_config(cfg)
+    if cfg.MODEL.META_ARCHITECTURE in OF_WEAK_MAPS:
+        check_class_limit(num_classes_key(cfg), num_classes(cfg))
+    expect("INPUT.BESTIE.SCALE_RANGE", _is_range, "[smallest, largest]")
+    expect("MODEL.PAM.ALPHA", lambda alpha: 0 <= alpha <= 1, "0 to 1")
+    expect("OUTPUT_DIR", bool, "a folder")
+    expect("MODEL.DEVICE", _is_device, "'cuda' or 'cpu'")
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but there is no GPU: use 'cpu'")
+    expect("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", CLIP_TYPES.__contains__, " or ".join(CLIP_TYPES))
+    expect("SOLVER.AMP.DTYPE", PRECISIONS.__contains__, " or ".join(PRECISIONS))
+    if cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "float16" and on_cpu(cfg):
+        raise InputError("SOLVER.AMP.DTYPE is 'float16', but there is no GPU: use 'bfloat16'")
+    for key, registry in REGISTRIES.items():
+        name = _value(cfg, key)
+        if name not in registry and (name or key != "INPUT.MAPPER"):
+            known = ", ".join(sorted(known for known, _ in registry))
+            raise InputError(f"{key} is {name!r}; choose from {known}")
+
+
+def _value(cfg: CfgNode, key: str) -> Any:
+    return reduce(getitem, key.split("."), cfg)
+
+
+def _is_range(scales: Sequence[float]) -> bool:
+    return len(scales) == 2 and 0 < scales[0] <= scales[1]
+
+
+def _is_device(name: str) -> bool:
+    try:
+        return bool(torch.device(name))
+    except RuntimeError:
+        return False
+
+
+def check_sides_of_images(cfg: CfgNode) -> None:
+    """Refuse sizes of images that the model would refuse, without building more than its backbone.
+
+    Raises:
+        InputError: names the key and what fits.
+    """
+    keys = SIDE_KEYS.get(cfg.MODEL.META_ARCHITECTURE)
+    if not keys:
+        return
+    with torch.random.fork_rng(devices=[]):
+        backbone = build_backbone(cfg)  # only it knows
+    for key in keys:
+        check_side(key, _value(cfg, key), backbone)
+
+
+def check_processes(num_gpus: int) -> None:
+    """Refuse more training processes than there are GPUs."""
+    if num_gpus > max(torch.cuda.device_count(), 1):
+        raise InputError(f"--num-gpus {num_gpus}: this machine has {torch.cuda.device_count()}")
+
+
+def classes_of(name: str) -> list[str]:
+    """The class names of a registered data set in contiguous order; reads it if they are inferred.
+
+    Raises:
+        InputError: an unknown name, or a data set that cannot be read.
+    """
+    if name not in DatasetCatalog:
+        raise InputError(f"data set {name!r} is not registered; see DATASETS.CUSTOM")
+    if not MetadataCatalog.get(name).get("thing_classes"):
+        DatasetCatalog.get(name)
+    return list(MetadataCatalog.get(name).thing_classes)
+
+
+def check_class_names(cfg: CfgNode) -> None:
+    """Refuse training and test sets that do not all have the same classes in the same order.
+
+    Raises:
+        InputError: names two of them.
+    """
+    keys = ("TRAIN", "TEST")
+    sets = [(f"{name!r} of DATASETS.{key}", name) for key in keys for name in cfg.DATASETS[key]]
+    for what, name in sets[1:]:
+        compare_classes(f"of {sets[0][0]}", classes_of(sets[0][1]), what, classes_of(name))
+
+
+def write_class_names(cfg: CfgNode) -> None:
+    """Write ``classes.json`` into ``OUTPUT_DIR``: the names of the training set's classes."""
+    content = {CLASSES: classes_of(cfg.DATASETS.TRAIN[0])}
+    with replacing(Path(cfg.OUTPUT_DIR, CLASSES_FILE)) as file:
+        json.dump(content, file, ensure_ascii=False, indent=1)
+
+
+def check_trained_classes(cfg: CfgNode, *names: str) -> None:
+    """Refuse data sets of other classes than ``MODEL.WEIGHTS`` was trained with.
+
+    Weights that neither hold these nor have a ``classes.json`` beside them are taken as they are.
+
+    Raises:
+        InputError: names the data set, or a list of classes that is damaged.
+    """
+    trained = classes_of_weights(cfg.MODEL.WEIGHTS)
+    for name in names if trained is not None else ():
+        what = f"that {cfg.MODEL.WEIGHTS} was trained with"
+        compare_classes(what, trained, repr(name), classes_of(name))
+
+
+def check_test_sets(cfg: CfgNode) -> None:
+    """Read what the evaluation on each set of ``DATASETS.TEST`` needs, before training starts.
+
+    Raises:
+        InputError: a set is unknown, empty, without truth, or of another number of classes than
+            the model.
+    """
+    for name in cfg.DATASETS.TEST:
+        _check_registered("DATASETS.TEST", name)
+        if not task_of(cfg).read_truth(cfg, name):
+            raise InputError(f"DATASETS.TEST: data set {name!r} has no images")
+        _check_number_of_classes(cfg, "DATASETS.TEST", name)
+
+
+def _check_registered(key: str, name: str) -> None:
+    if name not in DatasetCatalog:
+        raise InputError(f"{key}: data set {name!r} is not registered; see DATASETS.CUSTOM")
+
+
+def _check_number_of_classes(cfg: CfgNode, key: str, name: str) -> None:
+    classes = MetadataCatalog.get(name).thing_classes
+    if len(classes) != num_classes(cfg):
+        raise InputError(
+            f"{num_classes_key(cfg)} is {num_classes(cfg)}, but the data set {name!r} of {key} has "
+            f"{len(classes)} classes ({', '.join(classes)}): set it to {len(classes)}"
+        )
+
+
+def check_train_sets(cfg: CfgNode) -> None:
+    """Read the sets of ``DATASETS.TRAIN`` as Detectron2's loader will; say which images it drops.
+
+    Where ``INPUT.MAPPER`` names a mapper, that one checks its own sets, but for the classes' names.
+
+    Raises:
+        InputError: a set is unknown or without masks, or model and set do not go together.
+    """
+    check_class_names(cfg)
+    for name in () if cfg.INPUT.MAPPER else cfg.DATASETS.TRAIN:
+        _check_registered("DATASETS.TRAIN", name)
+        records = DatasetCatalog.get(name)
+        if not all("annotations" in record for record in records):
+            raise InputError(
+                f"DATASETS.TRAIN: data set {name!r} has no masks to train on; register it with "
+                "'annotations' and without 'tags' and 'points'"
+            )
+        _check_number_of_classes(cfg, "DATASETS.TRAIN", name)
+        _check_annotations(cfg, name, records)
+        _tell_empty_images(cfg, name, records)
+
+
+def _check_annotations(cfg: CfgNode, name: str, records: Sequence[dict]) -> None:
+    needs_bitmask = cfg.MODEL.MASK_ON and cfg.INPUT.MASK_FORMAT != BITMASK
+    for record in records:
+        for item in _objects(record):
+            if needs_bitmask and isinstance(item.get("segmentation"), dict):
+                raise InputError(
+                    f"INPUT.MASK_FORMAT is {cfg.INPUT.MASK_FORMAT!r}, but the masks of {name!r} of "
+                    f"DATASETS.TRAIN are run-length encoded: set it to {BITMASK!r}"
+                )
+            if not is_box(item.get("bbox")):
+                raise InputError(
+                    f"DATASETS.TRAIN: {name!r}: {record['file_name']}: the 'bbox' of an object is "
+                    f"{item.get('bbox')!r}, expected [left, top, width, height]"
+                )
+
+
+def _tell_empty_images(cfg: CfgNode, name: str, records: Sequence[dict]) -> None:
+    empty = sum(next(_objects(record), None) is None for record in records)
+    filtered = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+    if filtered and empty == len(records):
+        raise InputError(
+            f"DATASETS.TRAIN: none of the {len(records)} images of {name!r} has an instance"
+        )
+    fate = "are left out of the training" if filtered else "are trained on as background"
+    logger.info(
+        "%s: %d of %d images have no instance and %s (DATALOADER.FILTER_EMPTY_ANNOTATIONS %s)",
+        name, empty, len(records), fate, filtered,
+    )  # fmt: skip
+
+
+def _objects(record: dict) -> Iterator[dict]:
+    """Annotations that Detectron2 trains on: those that are no crowd."""
+    return (item for item in record["annotations"] if not item.get("iscrowd", 0))
+
+
+def read_label_progress(cfg: CfgNode) -> tuple[list[dict], ObjectsByImage]:
+    """The records, with weak labels, and the true objects of ``TEST.LABEL_PROGRESS.DATASET``.
+
+    Raises:
+        InputError: it has no truth or no weak labels.
+    """
+    name = cfg.TEST.LABEL_PROGRESS.DATASET
+    _check_registered(PROGRESS, name)
+    if not has_truth(name):
+        raise InputError(f"{PROGRESS}: {name!r} has no true masks")
+    return WeakInstanceMapper.load_records(cfg, name), load_truth(name)
