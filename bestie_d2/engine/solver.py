@@ -43,13 +43,17 @@ def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
             "'backbone' to tell its head from: set it to 1"
         )
     backbone = set(model.backbone.parameters())
+    # Optimizers number parameters in the order of the groups: that of the model, in each part.
     order = {parameter: number for number, parameter in enumerate(model.parameters())}
     parts = []
     for learning_rate, of_backbone in ((base, True), (base * factor, False)):
-        for group in groups(learning_rate):
-            chosen = [p for p in group["params"] if (p in backbone) == of_backbone]
-            parts += [{**group, "params": chosen}] if chosen else []
-    return sorted(parts, key=lambda group: order[group["params"][0]])  # optimizers number them
+        chosen = [
+            {**group, "params": [p for p in group["params"] if (p in backbone) == of_backbone]}
+            for group in groups(learning_rate)
+        ]
+        filled = [group for group in chosen if group["params"]]
+        parts += sorted(filled, key=lambda group: order[group["params"][0]])
+    return parts
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

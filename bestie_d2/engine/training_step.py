@@ -71,7 +71,8 @@ class TrainingStep(SimpleTrainer):
         self.seed = seed
         self.precision = precision
         self.device_type = next(model.parameters()).device.type
-        self.grad_scaler = torch.amp.GradScaler(self.device_type, precision == torch.float16)
+        scaled = precision == torch.float16
+        self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=scaled)
         self._periods, self._last = (GATHER_METRIC_PERIOD, checkpoint_period), last
         self._waiting: list[tuple[dict[str, Tensor], float]] = []
 

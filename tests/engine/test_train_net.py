@@ -175,7 +175,10 @@ def unreadable_map(project: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (lambda p: ["MODEL.BESTIE.NUM_CLASSES", "3"], "the model has 3 classes, the data set"),
+        (
+            lambda p: ["MODEL.BESTIE.NUM_CLASSES", "3"],
+            "MODEL.BESTIE.NUM_CLASSES is 3, but the data set",
+        ),
         (break_map, "3.png: no such file"),
         (unreadable_map, "not a readable PNG"),
         (lambda p: ["MODEL.WEIGHTS", "absent.pth"], "checkpoint absent.pth: no such file"),
