@@ -14,11 +14,13 @@ import argparse
 import os
 
 from bestie_d2.checks.check_data import check_data
+from bestie_d2.checks.set_check import image_check_of
 from bestie_d2.checks.weak_maps import check_weak_maps, maps_to_check
 from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
-from bestie_d2.pictures.taught import draw_data
+from bestie_d2.pictures.dataset import draw_taught
+from bestie_d2.storage.files import make_folder
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -60,7 +62,9 @@ def main() -> None:
     print("\n".join(report.describe()))
     if arguments.draw:
         folder = os.path.join(cfg.OUTPUT_DIR, "data_check")
-        print("", *draw_data(cfg, report.good, arguments.draw, folder), sep="\n")
+        make_folder(folder, "OUTPUT_DIR")
+        smallest = image_check_of(cfg).smallest
+        print("", *draw_taught(cfg, report.good, arguments.draw, folder, smallest), sep="\n")
     if report.findings.problems:
         raise InputError(f"a training would fail; problems: {report.findings.count}")
     print("\na training could start")

@@ -14,7 +14,7 @@ from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config, with_trained_weights
 from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.errors import InputError
-from bestie_d2.pictures.predictions import draw_predictions
+from bestie_d2.pictures.dataset import draw_predictions
 
 
 def main() -> None:

@@ -10,15 +10,24 @@ would give, so that one can be chosen.
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from bestie_d2.checks.configuration import check_config
 from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config, with_trained_weights
+from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.weak_components import compare_summaries
-from bestie_d2.pictures.cues import draw_cue_pictures
-from bestie_d2.runs.cue_extraction import CueSource, count_for_alphas, extract_cue_file, with_alpha
+from bestie_d2.pictures.dataset import KnownLabels, draw_found_cues
+from bestie_d2.runs.cue_extraction import (
+    CueSource,
+    count_for_alphas,
+    extract_cue_file,
+    recipe_of,
+    with_alpha,
+)
+from bestie_d2.runs.cue_writer import cues_of
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -78,7 +87,11 @@ def main() -> None:
         print(line)
     if arguments.draw > 0:
         stem = Path(arguments.output).with_suffix("")
-        for path in draw_cue_pictures(source, arguments.draw, f"{stem}-pictures"):
+        recipe, (model, _) = recipe_of(cfg, dataset), load_trained_model(cfg)
+        labels = KnownLabels(dataset, weak_maps=recipe.weak_maps)
+        find = partial(cues_of, recipe=recipe)
+        number, prefix = arguments.draw, f"{stem}-pictures"
+        for path in draw_found_cues(cfg, model, labels, find, number, prefix):
             print(path)
 
 

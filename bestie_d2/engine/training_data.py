@@ -14,7 +14,7 @@ from bestie_d2.data import MAPPER_REGISTRY, DetectionMapper, ImageReader
 from bestie_d2.data.images import describe_traits
 from bestie_d2.data.training_stream import TrainingStream
 from bestie_d2.errors import InputError
-from bestie_d2.pictures.predictions import spread_over
+from bestie_d2.pictures.dataset import spread_over
 
 LOOKED_AT = 8  # pictures, of which it is told how they are taken
 PLAIN_SAMPLER = "TrainingSampler"  # Detectron2's name of the sampler that shuffles all images

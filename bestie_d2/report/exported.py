@@ -7,8 +7,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from bestie_d2.data.labels.coco_json import IMAGE_LISTS, category_indices, load_json
-from bestie_d2.pictures.predictions import mask_set, size_of
-from bestie_d2.pictures.sheets import MaskSet
+from bestie_d2.pictures.dataset import mask_set
+from bestie_d2.pictures.drawing import MaskSet
 
 ANNOTATION_KEYS = ("image_id", "category_id", "segmentation", "score")
 
@@ -41,4 +41,4 @@ class ExportedLabels:
         return ExportedLabels(len(data["images"]), dict(by_image))
 
     def masks_of(self, record: dict) -> MaskSet:
-        return mask_set(self.by_image.get(record["image_id"], []), size_of(record))
+        return mask_set(record, self.by_image.get(record["image_id"], []))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
-from bestie_d2.pictures.predictions import MIN_SCORE, KnownLabels, spread_over
+from bestie_d2.pictures.dataset import MIN_SCORE, KnownLabels, spread_over
+from bestie_d2.pictures.sheets import Layers
 from bestie_d2.report.attempts import attempt, attempt_each
 from bestie_d2.report.page import heading, paragraph
-from bestie_d2.report.picture_row import PictureRow
+from bestie_d2.report.picture_row import row_of_pictures
 from bestie_d2.report.predictions import predictions_of, taught_labels_of
 from bestie_d2.report.run_files import RunFiles, StageFiles
 from bestie_d2.report.training_set import TrainingSet
@@ -48,16 +50,15 @@ def _training_images(run: RunFiles, training_set: TrainingSet) -> list[str]:
     ]
 
     def row_of(record: dict) -> list[str]:
-        index_map = labels.weak_map(record)
-        row = PictureRow(record, labels.class_names, training_set.reader)
-        row.add_cues(training_set.used_cues(record))
-        row.add_weak_map(index_map)
+        layers = Layers(training_set.reader.read(record["file_name"]), labels.weak_map(record))
+        layers.cues = training_set.used_cues(record)
+        foreground = None if layers.weak_map is None else layers.weak_map > 0
         for title, found in taught.get(record["image_id"], {}).items():
-            row.add_instances(title, found, index_map)
+            layers.instances[title] = replace(found, foreground=foreground)
         if training_set.exported is not None:
-            row.add_instances("exported labels", training_set.exported.masks_of(record))
-        row.add_instances("truth", labels.truth(record))
-        return [row.html()]
+            layers.instances["exported labels"] = training_set.exported.masks_of(record)
+        layers.instances |= labels.truth(record)
+        return [row_of_pictures(record, layers, labels.class_names)]
 
     return [*parts, *_rows(records, row_of)]
 
@@ -81,11 +82,11 @@ def _test_images(run: RunFiles, training_set: TrainingSet) -> list[str]:
     )
 
     def row_of(record: dict) -> list[str]:
-        row = PictureRow(record, labels.class_names, training_set.reader)
+        layers = Layers(training_set.reader.read(record["file_name"]))
         for name, found in predictions.items():
-            row.add_instances(f"prediction, {name}", found[record["image_id"]])
-        row.add_instances("truth", labels.truth(record))
-        return [row.html()]
+            layers.instances[f"prediction, {name}"] = found[record["image_id"]]
+        layers.instances |= labels.truth(record)
+        return [row_of_pictures(record, layers, labels.class_names)]
 
     return [*parts, *problems, *_rows(records, row_of)]
 

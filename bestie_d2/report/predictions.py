@@ -13,8 +13,8 @@ from bestie_d2.data import EvaluationMapper, WeakInstanceMapper
 from bestie_d2.engine.label_progress import PSEUDO, REFINED, taught_targets
 from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.evaluation.label_quality import instances_of_targets
-from bestie_d2.pictures.predictions import predicted_masks
-from bestie_d2.pictures.sheets import MaskSet
+from bestie_d2.pictures.dataset import predicted_masks
+from bestie_d2.pictures.drawing import MaskSet
 from bestie_d2.report.run_files import StageFiles
 
 TITLES = {PSEUDO: "pseudo labels", REFINED: "refined labels"}

@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 
 from bestie_d2.data import ImageReader
 from bestie_d2.errors import InputError
-from bestie_d2.pictures.predictions import KnownLabels
+from bestie_d2.pictures.dataset import KnownLabels
 from bestie_d2.report.exported import ExportedLabels
 from bestie_d2.report.run_files import RunFiles
 from bestie_d2.structures import PointCues

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from bestie_d2.data.labels.attach import MADE_WITH, WEAK_MAP_SUFFIX
+from bestie_d2.data.labels.index_png import index_palette
 from bestie_d2.errors import InputError
-from bestie_d2.pictures.colors import index_palette
 from bestie_d2.storage.files import make_folder, replacing, write_json
 from bestie_d2.storage.results import FOLDER_SUFFIX, differences
 from bestie_d2.weights.class_names import CLASSES

@@ -152,9 +152,9 @@ class ThresholdMaps:
             if self.of(path).exists():
                 image = brighten(draw_image(self.reader.read_grey(str(path))))
                 found = read_weak_sem_seg(str(self.of(path)), self.class_index)
-                rows.append([image, draw_weak_map(image, found)])
+                rows.append({"image": image, "weak map": draw_weak_map(image, found)})
         preview = self.output.with_name(f"{self.output.name}-preview.png")
-        Image.fromarray(contact_sheet(rows, ["image", "weak map"])).save(preview)
+        Image.fromarray(contact_sheet(rows)).save(preview)
         return preview
 
 

@@ -16,8 +16,8 @@ from scipy.sparse import csc_matrix
 from bestie_d2.data.datasets import weak
 from bestie_d2.data.datasets.voc import VOC_CLASSES
 from bestie_d2.data.datasets.voc_preparation import VocReport, prepare_voc
+from bestie_d2.data.labels.index_png import index_palette
 from bestie_d2.data.paths import datasets_root
-from bestie_d2.pictures.colors import index_palette
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -39,8 +39,8 @@ from bestie_d2.data.datasets.voc import (
 from bestie_d2.data.images import Size, image_size
 from bestie_d2.data.labels.attach import check_present
 from bestie_d2.data.labels.cue_files import GIVEN_SCORE
+from bestie_d2.data.labels.index_png import index_palette
 from bestie_d2.errors import InputError
-from bestie_d2.pictures.colors import index_palette
 from bestie_d2.storage.files import staged
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
 

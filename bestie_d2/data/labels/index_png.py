@@ -118,3 +118,12 @@ def check_maps_hold_classes(folder: str, paths: Sequence[str]) -> None:
             "means unknown, so that no picture would have any foreground; write the class there, "
             "as its index + 1 (1 for the first class)"
         )
+
+
+def index_palette() -> list[int]:
+    """PASCAL VOC's color of each WSSS index, 255 grey, as Pillow's flat palette for index PNGs."""
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+    bits = np.pad(bits, ((0, 0), (0, 1))).reshape(256, 3, 3)  # of red, green, blue by thirds
+    colors = (bits * [[128], [64], [32]]).sum(axis=1)
+    colors[IGNORE_INDEX] = 128
+    return colors.ravel().tolist()
