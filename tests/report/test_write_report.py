@@ -103,13 +103,13 @@ def test_there_is_a_chart_of_everything_that_was_measured(html):
 
 def test_the_grid_shows_each_image_through_the_stages(html):
     alternatives = [image["alt"] for image in Page(html).of("img")]
-    training, test = "input of 0.png", "prediction, bestie of 0.png"
+    training, test = "image of 0.png", "prediction, bestie of 0.png"
     assert alternatives.count(training) == 2
     kinds = Counter(text.split(" of ")[0] for text in alternatives)
     every = ("cues", "weak map", "pseudo labels", "refined labels", "exported labels")
     assert {kind: kinds[kind] for kind in every} == dict.fromkeys(every, IMAGES)
     assert kinds["prediction, bestie"] == kinds["prediction, mrcnn"] == 4
-    assert kinds["input"] == kinds["truth"] == IMAGES + 4
+    assert kinds["image"] == kinds["truth"] == IMAGES + 4
     assert any(text.startswith(test) for text in alternatives)
     for expected in (
         "cues of 0.png: square",
@@ -136,7 +136,7 @@ def test_a_run_that_has_not_begun(elsewhere):
     ):
         assert sentence in html
     kinds = {image["alt"].split(" of ")[0] for image in Page(html).of("img")}
-    assert kinds == {"input", "truth"}
+    assert kinds == {"image", "truth"}
 
 
 def test_a_training_in_its_first_steps(elsewhere):
