@@ -22,7 +22,7 @@ from bestie_d2.evaluation.base import PERCENT
 from bestie_d2.evaluation.label_quality import PseudoLabelReport, instances_of_targets
 from bestie_d2.modeling.heads import InstanceMaps
 from bestie_d2.modeling.meta_arch import BESTIE
-from bestie_d2.pictures.predictions import spread_over
+from bestie_d2.pictures.dataset import spread_over
 from bestie_d2.structures import InstanceTargets
 
 PSEUDO, REFINED = "pseudo_labels", "refined_labels"  # of the metrics' names
