@@ -1,10 +1,10 @@
-"""True and predicted masks as run-length encodings (RLE), by image id."""
+"""The true objects of a data set, with which every figure is measured, as run-length encodings."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -13,7 +13,12 @@ from pycocotools import mask as mask_api
 from torch import Tensor
 
 from bestie_d2.data.datasets.object_masks import is_box, is_number
-from bestie_d2.data.datasets.true_objects import TrueObjects, objects_of_file, objects_of_records
+from bestie_d2.data.datasets.true_objects import (
+    RecordsWithTruth,
+    TrueObjects,
+    objects_of_file,
+    objects_of_records,
+)
 from bestie_d2.data.datasets.weak import EVALUATOR_TYPE
 from bestie_d2.data.images import Size
 from bestie_d2.data.labels.attach import check_readable
@@ -56,9 +61,9 @@ def has_truth(dataset_name: str) -> bool:
 def load_truth(dataset_name: str, *, crowds: bool = False) -> ObjectsByImage:
     """The true objects of every image of a registered data set, contiguous classes ``0..C-1``.
 
-    Each has ``category_id``, ``segmentation`` (RLE), ``iscrowd``, ``area`` and ``bbox``. The log
-    tells what :func:`read_truth` leaves out, and how many crowd annotations are left out here
-    unless ``crowds`` asks for them.
+    Each has ``category_id``, ``segmentation`` (RLE), ``iscrowd``, ``area`` and ``bbox`` (XYWH).
+    The log tells what :func:`read_truth` leaves out, and how many crowd annotations are left out
+    here unless ``crowds`` asks for them.
 
     Raises:
         InputError: as :func:`read_truth`.
@@ -81,16 +86,8 @@ def without_crowds(dataset_name: str, objects: ObjectsByImage) -> ObjectsByImage
     return kept
 
 
-@dataclass(frozen=True)
-class Truth:
-    """The true objects of a data set, crowds among them, and lines on what was left out."""
-
-    objects: ObjectsByImage
-    notices: list[str]
-
-
-def read_truth(dataset_name: str) -> Truth:
-    """What every figure of a data set is measured with.
+def read_truth(dataset_name: str) -> TrueObjects:
+    """What every figure of a data set is measured with, crowds among it.
 
     The objects come from the COCO file that the metadata names as ``json_file``, or else from the
     records' ``annotations``. Those without a pixel, those that cannot be used, and those that are
@@ -104,29 +101,27 @@ def read_truth(dataset_name: str) -> Truth:
         raise InputError(f"data set {dataset_name!r} is not registered; see DATASETS.CUSTOM")
     records = DatasetCatalog.get(dataset_name)
     check_readable(records)
-    found = _true_objects(dataset_name, records)
+    given = _objects_as_given(dataset_name, records)
+    found = replace(given, objects={})
     for record in records:
         image_id, size = record["image_id"], (record["height"], record["width"])
-        objects = [_true_object(entry, size) for entry in found.by_image[image_id]]
-        known = [item for item in objects if item is not None]
-        found.by_image[image_id] = _each_once(known)
-        found.without_pixels += len(objects) - len(known)
-        found.repeated += len(known) - len(found.by_image[image_id])
-    if found.without_pixels and not any(found.by_image.values()):
+        objects = [_true_object(entry, size) for entry in given.objects[image_id]]
+        known: dict[tuple, dict] = {}  # of the same class and mask nobody could find the second
+        for item in filter(None, objects):
+            mask = item["segmentation"]["counts"]
+            known.setdefault((item["category_id"], item["iscrowd"], mask), item)
+        without = objects.count(None)
+        found.objects[image_id] = list(known.values())
+        found.without_pixels += without
+        found.repeated += len(objects) - without - len(known)
+    if found.without_pixels and not any(found.objects.values()):
         raise InputError(f"{found.source}: none of its {found.total} objects has a pixel")
-    return Truth(found.by_image, found.describe())
+    return found
 
 
-def _each_once(objects: list[dict]) -> list[dict]:
-    """Objects without those of the same class and mask, of which nobody could find the second."""
-    first: dict[tuple, dict] = {}
-    for item in objects:
-        key = (item["category_id"], item["iscrowd"], item["segmentation"]["counts"])
-        first.setdefault(key, item)
-    return list(first.values())
-
-
-def _true_objects(dataset_name: str, records: list[dict]) -> TrueObjects:
+def _objects_as_given(dataset_name: str, records: list[dict]) -> TrueObjects:
+    if isinstance(records, RecordsWithTruth):
+        return records.truth
     metadata = MetadataCatalog.get(dataset_name)
     classes = metadata.get("thing_classes", [])
     path = metadata.get("json_file")
@@ -150,14 +145,13 @@ def _true_object(entry: Mapping, size: Size) -> dict | None:
     area, box = entry.get("area"), entry.get("bbox")
     given = is_number(area) and 0 < area <= size[0] * size[1]  # else nobody has measured it
     mode = entry.get("bbox_mode", BoxMode.XYWH_ABS)
+    if is_box(box):
+        box = BoxMode.convert(list(box), mode, BoxMode.XYWH_ABS)
+    else:
+        box = mask_api.toBbox(rle).tolist()
     return {
-        "category_id": entry["category_id"],
+        **{key: entry[key] for key in ("category_id", "iscrowd")},
         "segmentation": rle,
-        "iscrowd": entry["iscrowd"],
         "area": area if given else pixels,
-        "bbox": (
-            BoxMode.convert(list(box), mode, BoxMode.XYWH_ABS)
-            if is_box(box)
-            else mask_api.toBbox(rle).tolist()
-        ),
+        "bbox": box,
     }

@@ -29,7 +29,7 @@ class TrueObjects:
 
     Attributes:
         source: the file, or the data set, that they come from.
-        by_image: the data set's image id -> annotations with ``category_id`` 0..C-1, ``iscrowd`` 0
+        objects: the data set's image id -> annotations with ``category_id`` 0..C-1, ``iscrowd`` 0
             or 1, and ``segmentation``, ``bbox``, ``area`` as they were given; every image is there.
         bad: a line for each object that cannot be used.
         without_pixels: number of objects without a mask, or with an empty one.
@@ -38,7 +38,7 @@ class TrueObjects:
     """
 
     source: str
-    by_image: dict[Hashable, list[dict]] = field(default_factory=dict)
+    objects: dict[Hashable, list[dict]]
     bad: list[str] = field(default_factory=list)
     without_pixels: int = 0
     repeated: int = 0
@@ -47,16 +47,28 @@ class TrueObjects:
     @property
     def total(self) -> int:
         left_out = len(self.bad) + self.without_pixels + self.repeated
-        return sum(map(len, self.by_image.values())) + left_out
+        return sum(map(len, self.objects.values())) + left_out
+
+    def add(self, record: Mapping, entry: Mapping, where: str) -> None:
+        """Take an object of an image in if it has a mask; ``where`` names it."""
+        if UNREADABLE in record:
+            return  # of unknown size; whoever needs its pixels refuses the image
+        mask = _without_lines(entry.get("segmentation"))
+        if _is_empty(mask):
+            self.without_pixels += 1
+            return
+        crowd = crowd_value(entry)
+        problem = problem_of_mask(mask, (record["height"], record["width"]))
+        if crowd is None:
+            problem = f"'iscrowd' is {shortened(entry['iscrowd'])}, expected 0 or 1"
+        if problem:
+            self.bad.append(f"{where}: {problem}")
+        else:
+            taken = {**entry, "segmentation": mask, "iscrowd": crowd}
+            self.objects[record["image_id"]].append(taken)
 
     def check(self) -> None:
-        """Refuse objects of which too many, or all, cannot be used.
-
-        One that is bad never stops the others.
-
-        Raises:
-            InputError: names the first of them.
-        """
+        """Refuse objects of which too many, or all, cannot be used; the line names the first."""
         bad, total = len(self.bad), self.total
         if bad and (bad == total or bad > max(1, MOST_BAD * total)):
             raise InputError(f"{self.source}: {bad} of {total} objects cannot be used: {self._few}")
@@ -66,28 +78,34 @@ class TrueObjects:
         more = f"; and {len(self.bad) - LISTED} more" if len(self.bad) > LISTED else ""
         return "; ".join(self.bad[:LISTED]) + more
 
-    def describe(self) -> list[str]:
-        """A line for each kind of what was left out; none if everything is used."""
-        lines = [f"{self.source}: {note}" for note in self.notes]
-        if self.without_pixels:
-            left_out = counted(self.without_pixels, "object")
-            verb = "is" if self.without_pixels == 1 else "are"
-            lines.append(f"{self.source}: {left_out} without a pixel {verb} left out")
-        if self.repeated:
-            objects = counted(self.repeated, "object")
-            verb = "is" if self.repeated == 1 else "are"
-            lines.append(
-                f"{self.source}: {objects} given twice, with the same class and mask, {verb} "
-                "counted once"
-            )
+    @property
+    def notices(self) -> list[str]:
+        """A line for each kind of what was left out, the bad objects last; none if everything is
+        used."""
+        lines = list(self.notes)
+        for count, what, fate in (
+            (self.without_pixels, "without a pixel", "left out"),
+            (self.repeated, "given twice, with the same class and mask,", "counted once"),
+        ):
+            if count:
+                verb = "is" if count == 1 else "are"
+                lines.append(f"{_counted(count, 'object')} {what} {verb} {fate}")
         if not self.total:
-            lines.append(f"{self.source}: no object in any image of the set: AP is no number")
+            lines.append("no object in any image of the set: AP is no number")
         if self.bad:
             lines.append(
-                f"{self.source}: {len(self.bad)} of {self.total} objects cannot be used and are "
-                f"left out: {self._few}"
+                f"{len(self.bad)} of {self.total} objects cannot be used and are left out: "
+                f"{self._few}"
             )
-        return lines
+        return [f"{self.source}: {line}" for line in lines]
+
+
+class RecordsWithTruth(list[dict]):
+    """The records of a data set of which nothing but its truth is given, and that truth."""
+
+    def __init__(self, records: Sequence[dict], truth: TrueObjects) -> None:
+        super().__init__(records)
+        self.truth = truth
 
 
 def objects_of_file(
@@ -96,8 +114,8 @@ def objects_of_file(
     """The objects that a COCO file has of a data set.
 
     Args:
-        path, data: the file and what
-            :func:`bestie_d2.data.labels.coco_json.load_json` read from it.
+        path, data: the file and what :func:`bestie_d2.data.labels.coco_json.load_json` read from
+            it.
         records: of the data set, with ``file_name``, ``image_id``, ``height`` and ``width``.
         classes: names of its classes in contiguous order.
         root: its image folder, from which the file's names go out.
@@ -107,37 +125,35 @@ def objects_of_file(
             objects that cannot be used.
     """
     found = TrueObjects(path, {record["image_id"]: [] for record in records})
-    images, categories = _by_id(path, data, "images"), _by_id(path, data, "categories")
+    images, categories, annotations = _lists_of(path, data)
     matched, found.notes = _match_images(data["images"], records, root)
     if records and not matched:
         raise InputError(
-            f"{path}: none of the {counted(len(records), 'image')} of the set is in it, first "
+            f"{path}: none of the {_counted(len(records), 'image')} of the set is in it, first "
             f"{records[0]['file_name']}"
         )
     contiguous = _match_categories(data["categories"], classes)
     passed_over = 0
-    for number, entry in enumerate(annotations_of(path, data)):
-        where = f"annotations[{number}]"
-        problem = _problem_of_references(entry, images, categories)
+    for number, entry in enumerate(annotations):
+        problem = _unknown_reference(entry, images, categories)
         if problem:
-            found.bad.append(f"{where}: {problem}")
+            found.bad.append(f"annotations[{number}]: {problem}")
             continue
         image_key, category_key = id_key(entry["image_id"]), id_key(entry["category_id"])
-        record = matched.get(image_key)
+        record, class_id = matched.get(image_key), contiguous[category_key]
+        where = f"annotations[{number}] (image {images[image_key].get('file_name')})"
         if record is None:
             passed_over += 1
-            continue
-        where = f"{where} (image {images[image_key].get('file_name')})"
-        class_id = contiguous[category_key]
-        if class_id is None:
-            name = categories[category_key]["name"]
+        elif class_id is None:
             found.bad.append(
-                f"{where}: category {name!r} is not a class of the data set ({', '.join(classes)})"
+                f"{where}: category {categories[category_key]['name']!r} is not a class of the "
+                f"data set ({', '.join(classes)})"
             )
-            continue
-        _add(found, record, {**entry, "category_id": class_id}, where)
+        else:
+            found.add(record, {**entry, "category_id": class_id}, where)
     if passed_over:
-        found.notes.append(f"{counted(passed_over, 'object')} of images not in the set passed over")
+        objects = _counted(passed_over, "object")
+        found.notes.append(f"{objects} of images not in the set passed over")
     found.check()
     return found
 
@@ -153,10 +169,10 @@ def objects_of_records(source: str, records: Sequence[dict], classes: Sequence[s
         for number, entry in enumerate(record.get("annotations", ())):
             where = f"object {number} of image {record.get('file_name', record['image_id'])}"
             class_id = entry["category_id"]
-            if not 0 <= class_id < len(classes):
-                found.bad.append(f"{where}: class {class_id}, expected 0 to {len(classes) - 1}")
+            if 0 <= class_id < len(classes):
+                found.add(record, entry, where)
             else:
-                _add(found, record, entry, where)
+                found.bad.append(f"{where}: class {class_id}, expected 0 to {len(classes) - 1}")
     found.check()
     return found
 
@@ -168,85 +184,48 @@ def known_annotations(path: str, data: Mapping) -> list[dict]:
     Raises:
         InputError: no list of annotations, or two entries of one id.
     """
-    images, categories = _by_id(path, data, "images"), _by_id(path, data, "categories")
+    images, categories, annotations = _lists_of(path, data)
     return [
         {
             "image_id": images[id_key(entry["image_id"])]["id"],
             "category_id": categories[id_key(entry["category_id"])]["id"],
             "iscrowd": crowd,
         }
-        for entry in annotations_of(path, data)
-        if not _problem_of_references(entry, images, categories)
+        for entry in annotations
+        if not _unknown_reference(entry, images, categories)
         and (crowd := crowd_value(entry)) is not None
     ]
 
 
-def annotations_of(path: str, data: Mapping) -> list:
-    """The file's list of annotations.
+ById = dict[Hashable, dict]
 
-    Raises:
-        InputError: there is none.
-    """
+
+def _lists_of(path: str, data: Mapping) -> tuple[ById, ById, list]:
+    """Images and categories by their ids' keys, and the list of annotations."""
+    images: ById = {}
+    categories: ById = {}
+    for name, entries in (("images", images), ("categories", categories)):
+        for number, entry in enumerate(data[name]):
+            if entries.setdefault(id_key(entry["id"]), entry) is not entry:
+                raise InputError(
+                    f"{path}: {name}[{number}]: another one has the id {entry['id']!r}"
+                )
     annotations = data.get("annotations")
     if not isinstance(annotations, list):
         raise InputError(f"{path}: has no list 'annotations' at the top level")
-    return annotations
+    return images, categories, annotations
 
 
-def _add(found: TrueObjects, record: Mapping, entry: Mapping, where: str) -> None:
-    """Take an object in if it has a mask."""
-    if UNREADABLE in record:
-        return  # of unknown size; whoever needs its pixels refuses the image
-    mask = _without_lines(entry.get("segmentation"))
-    if _is_empty(mask):
-        found.without_pixels += 1
-        return
-    crowd = crowd_value(entry)
-    if crowd is None:
-        problem = f"'iscrowd' is {shortened(entry['iscrowd'])}, expected 0 or 1"
-    else:
-        problem = problem_of_mask(mask, (record["height"], record["width"]))
-    if problem:
-        found.bad.append(f"{where}: {problem}")
-    else:
-        found.by_image[record["image_id"]].append({**entry, "segmentation": mask, "iscrowd": crowd})
-
-
-def _without_lines(mask: object) -> object:
-    """Polygons without those that have no area beside others: points, lines and nothing at all."""
-    if not isinstance(mask, list) or len(mask) == 1:
-        return mask
-    others = [part for part in mask if not isinstance(part, list) or len(part) not in LINES]
-    return others or mask
-
-
-def _is_empty(mask: object) -> bool:
-    """Whether there is no mask at all, as in files of boxes."""
-    if isinstance(mask, list):
-        return not any(part or part == 0 for part in mask)
-    if isinstance(mask, Mapping):
-        return "counts" in mask and mask["counts"] in ("", b"", [])
-    return mask is None
-
-
-def _problem_of_references(entry: object, images: Mapping, categories: Mapping) -> str | None:
+def _unknown_reference(entry: object, images: ById, categories: ById) -> str | None:
+    """Why an annotation belongs to no image or category of its file, if it does not."""
     if not isinstance(entry, dict):
         return f"is {shortened(entry)}, expected an object"
-    for key, known in (("image_id", images), ("category_id", categories)):
-        if key not in entry:
-            return f"has no {key!r}"
-        if id_key(entry[key]) not in known:
-            kind = "image" if known is images else "category"
-            return f"{kind} id {entry[key]!r} is not in the file's list"
+    for kind, known in (("image", images), ("category", categories)):
+        if f"{kind}_id" not in entry:
+            return f"has no '{kind}_id'"
+        if id_key(entry[f"{kind}_id"]) not in known:
+            return f"{kind} id {entry[f'{kind}_id']!r} is not in the file's list"
     return None
-
-
-def _by_id(path: str, data: Mapping, key: str) -> dict[Hashable, dict]:
-    entries: dict[Hashable, dict] = {}
-    for number, entry in enumerate(data[key]):
-        if entries.setdefault(id_key(entry["id"]), entry) is not entry:
-            raise InputError(f"{path}: {key}[{number}]: another one has the id {entry['id']!r}")
-    return entries
 
 
 def _match_images(
@@ -258,7 +237,7 @@ def _match_images(
     By path from the image folder ``root``; else by stem, where only one has it; else, among those
     of the stem, by id. By id alone only if not one name is known.
     """
-    notes = []
+    notes: list[str] = []
     matched = _by_name(images, records, root)
     if not matched and images and records:
         by_id = {id_key(record["image_id"]): record for record in records}
@@ -268,15 +247,14 @@ def _match_images(
     seen = {id(record) for record in matched.values()}
     missing = [record["file_name"] for record in records if id(record) not in seen]
     if missing:
+        of = _counted(len(records), "image")
         notes.append(
-            f"{len(missing)} of the set's {counted(len(records), 'image')} are not in it and count "
-            f"as without objects, first {missing[0]}"
+            f"{len(missing)} of the set's {of} are not in it and count as without objects, first "
+            f"{missing[0]}"
         )
     if len(matched) < len(images):
-        notes.append(
-            f"{len(images) - len(matched)} of its {counted(len(images), 'image')} are not in the "
-            "set and passed over"
-        )
+        of = _counted(len(images), "image")
+        notes.append(f"{len(images) - len(matched)} of its {of} are not in the set and passed over")
     return matched, notes
 
 
@@ -310,16 +288,32 @@ def _match_categories(
 ) -> dict[Hashable, int | None]:
     """Contiguous class of each category, None for what is no class; the case of letters decides
     only between names that are else the same."""
-    exact = {name: index for index, name in enumerate(classes)}
     folded = [name.strip().casefold() for name in classes]
     found: dict[Hashable, int | None] = {}
     for category in categories:
         name = str(category["name"])
-        alike = [i for i, known in enumerate(folded) if known == name.strip().casefold()]
-        index = exact.get(name, alike[0] if len(alike) == 1 else None)
-        found[id_key(category["id"])] = index
+        alike = name.strip().casefold()
+        index = folded.index(alike) if folded.count(alike) == 1 else None
+        found[id_key(category["id"])] = classes.index(name) if name in classes else index
     return found
 
 
-def counted(count: int, what: str) -> str:
+def _without_lines(mask: object) -> object:
+    """Polygons without those that have no area beside others: points, lines and nothing at all."""
+    if not isinstance(mask, list) or len(mask) == 1:
+        return mask
+    others = [part for part in mask if not isinstance(part, list) or len(part) not in LINES]
+    return others or mask
+
+
+def _is_empty(mask: object) -> bool:
+    """Whether there is no mask at all, as in files of boxes."""
+    if isinstance(mask, list):
+        return not any(part or part == 0 for part in mask)
+    if isinstance(mask, Mapping):
+        return "counts" in mask and mask["counts"] in ("", b"", [])
+    return mask is None
+
+
+def _counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -11,7 +11,11 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from pycocotools import mask as mask_api
 
-from bestie_d2.data.datasets.true_objects import known_annotations, objects_of_file
+from bestie_d2.data.datasets.true_objects import (
+    RecordsWithTruth,
+    known_annotations,
+    objects_of_file,
+)
 from bestie_d2.data.images import UNREADABLE, image_size
 from bestie_d2.data.labels.coco_json import IMAGE_LISTS, load_json
 from bestie_d2.data.labels.remarks import keep_remarks, log_once
@@ -168,19 +172,21 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
                 record["height"], record["width"] = image_size(path)
             except InputError as error:
                 record[UNREADABLE] = str(error)
+    records = tagged.records
     if data is not None:
         found = objects_of_file(source, data, tagged.records, tagged.classes, dataset.images)
         if found.bad:
-            log_once(found.describe()[-1], logging.WARNING)
+            log_once(found.notices[-1], logging.WARNING)
         for record in tagged.records:
-            objects = found.by_image[record["image_id"]]
+            objects = found.objects[record["image_id"]]
             record["annotations"] = [_as_trained(entry) for entry in objects]
+        records = RecordsWithTruth(tagged.records, found)
     contiguous = {category_id: index for index, category_id in enumerate(tagged.category_ids)}
     MetadataCatalog.get(dataset.name).set(
         thing_classes=tagged.classes, thing_dataset_id_to_contiguous_id=contiguous
     )
     keep_remarks(dataset.name, tagged.remarks)
-    return tagged.records
+    return records
 
 
 def _check_names(path: str, records: Sequence[dict]) -> None:
