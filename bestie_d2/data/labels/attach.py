@@ -1,4 +1,5 @@
-"""Weak labels for the records of a data set: the semantic map and the cues of each image."""
+"""The records of a data set with what a training reads beside the images: tags, or weak maps and
+cues. All that needs no pixel to be read is checked here, before it starts."""
 
 from __future__ import annotations
 
@@ -25,6 +26,37 @@ CUE_SCORE_THRESHOLD = 0.7  # the released recipe's: cues above it are used in tr
 logger = logging.getLogger(__name__)
 
 
+def registered_records(name: str) -> list[dict]:
+    """The records of a data set of Detectron2's catalog; an unknown name is an ``InputError``."""
+    if name not in DatasetCatalog:
+        raise InputError(f"data set {name!r} is not registered; see DATASETS.CUSTOM")
+    return DatasetCatalog.get(name)
+
+
+def load_tagged_records(name: str, num_classes: int) -> list[dict]:
+    """The records of a registered data set that have a tag, each with ``image_classes``.
+
+    Images without any tag are left out: they teach nothing.
+
+    Args:
+        num_classes: C of the model.
+
+    Raises:
+        InputError: an unknown name, no (tagged) image, a missing image, or another number of
+            classes than the model's.
+    """
+    records = registered_records(name)
+    check_classes(MetadataCatalog.get(name).thing_classes, num_classes)
+    check_present("image", [record["file_name"] for record in records])
+    check_readable(records)
+    kept = [record for record in records if record["image_classes"]]
+    if not kept:
+        raise InputError(f"data set {name!r}: none of its {len(records)} images has a tag")
+    if len(kept) < len(records):
+        logger.info("%s: %d images without any tag left out", name, len(records) - len(kept))
+    return [{k: v for k, v in record.items() if k != "annotations"} for record in kept]
+
+
 def load_weak_records(
     name: str,
     *,
@@ -36,19 +68,15 @@ def load_weak_records(
     """The records of a registered data set with their weak labels attached.
 
     Args:
-        name: a registered data set.
         num_classes: C of the model.
-        weak_maps, cues: paths that replace the registered ones unless empty; ``~`` and ``$VAR``
-            are expanded.
+        weak_maps, cues: as in :func:`weak_label_paths`.
         score_threshold: only cues that score above it are kept.
 
     Raises:
-        InputError: an unknown name, no path of weak maps or cues, or what
-            :func:`attach_weak_labels` raises.
+        InputError: an unknown name, or what :func:`weak_label_paths` and
+            :func:`attach_weak_labels` raise.
     """
-    if name not in DatasetCatalog:
-        raise InputError(f"data set {name!r} is not registered; see DATASETS.CUSTOM")
-    records = DatasetCatalog.get(name)
+    records = registered_records(name)
     weak_maps, cues = weak_label_paths(name, weak_maps=weak_maps, cues=cues)
     return attach_weak_labels(
         records,
@@ -64,7 +92,8 @@ def weak_label_paths(name: str, *, weak_maps: str = "", cues: str = "") -> tuple
     """The folder of weak maps and the cues of a registered data set.
 
     Args:
-        weak_maps, cues: paths that replace the registered ones unless empty.
+        weak_maps, cues: paths that replace the registered ones unless empty; ``~`` and ``$VAR``
+            are expanded.
 
     Raises:
         InputError: the data set is registered without them, and no other path is given.
@@ -96,8 +125,6 @@ def attach_weak_labels(
 ) -> list[dict]:
     """Copies of the records with ``sem_seg_file_name`` and ``cues`` (:class:`PointCues`).
 
-    Everything that needs no pixel to be read is checked here, before training starts.
-
     Args:
         weak_maps: folder of ``<label name>.png``.
         cues: cue or point file, or the folder of text files; given points score 1.
@@ -121,10 +148,20 @@ def attach_weak_labels(
     check_readable(records)
     check_present("weak map", maps)
     check_maps_hold_classes(weak_maps, maps)
-    sizes = [(record["height"], record["width"]) for record in records]
-    for path, size in zip(maps, sizes, strict=True):
-        check_map_size(path, size)
-    by_name = _read_cues_of(cues, classes, records)
+    for path, record in zip(maps, records, strict=True):
+        check_map_size(path, (record["height"], record["width"]))
+    by_name = read_cues_of_records(cues, records, classes=classes)
+    without = [name for name in map(label_name, records) if name not in by_name]
+    if len(without) == len(records):
+        raise InputError(
+            f"cues {cues}: none of the data set's {len(records)} images is in it; the first is "
+            f"{without[0]}"
+        )
+    if without:
+        logger.warning(
+            "cues %s: %d of %d images are not in it and give no pseudo label, first %s",
+            cues, len(without), len(records), without[0],
+        )  # fmt: skip
     labelled = []
     for record, path in zip(records, maps, strict=True):
         points = by_name.get(label_name(record), PointCues.empty())
@@ -171,51 +208,3 @@ def check_present(what: str, paths: list[str]) -> None:
     if absent:
         others = f" ({len(absent)} of {len(paths)} are missing)" if len(paths) > 1 else ""
         raise InputError(f"{missing(what, absent[0])}{others}")
-
-
-def _read_cues_of(
-    path: str, classes: Sequence[str], records: Sequence[dict]
-) -> dict[str, PointCues]:
-    by_name = read_cues_of_records(path, records, classes=classes)
-    without = [name for name in map(label_name, records) if name not in by_name]
-    if len(without) == len(records):
-        raise InputError(
-            f"cues {path}: none of the data set's {len(records)} images is in it; the first is "
-            f"{without[0]}"
-        )
-    if without:
-        logger.warning(
-            "cues %s: %d of %d images are not in it and give no pseudo label, first %s",
-            path, len(without), len(records), without[0],
-        )  # fmt: skip
-    return by_name
-
-
-logger = logging.getLogger(__name__)
-
-
-def load_tagged_records(name: str, num_classes: int) -> list[dict]:
-    """The records of a registered data set, each with ``image_classes``.
-
-    Images without any tag are left out: they teach nothing.
-
-    Args:
-        name: a registered data set.
-        num_classes: C of the model.
-
-    Raises:
-        InputError: an unknown name, no (tagged) image, a missing image, or another number of
-            classes than the model's.
-    """
-    if name not in DatasetCatalog:
-        raise InputError(f"data set {name!r} is not registered; see DATASETS.CUSTOM")
-    records = DatasetCatalog.get(name)
-    check_classes(MetadataCatalog.get(name).thing_classes, num_classes)
-    check_present("image", [record["file_name"] for record in records])
-    check_readable(records)
-    kept = [record for record in records if record["image_classes"]]
-    if not kept:
-        raise InputError(f"data set {name!r}: none of its {len(records)} images has a tag")
-    if len(kept) < len(records):
-        logger.info("%s: %d images without any tag left out", name, len(records) - len(kept))
-    return [{k: v for k, v in record.items() if k != "annotations"} for record in kept]

@@ -1,7 +1,5 @@
-"""Where cues lie on the weak maps: on their class, or beside it.
-
-They lie beside it where their numbers mean something else than pixels (x, y).
-"""
+"""Where cues lie on the weak maps: on their class, or beside it, as where their numbers mean
+something else than pixels (x, y)."""
 
 from __future__ import annotations
 
@@ -15,13 +13,13 @@ from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.errors import InputError
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, PointCues, wsss_index
 
-logger = logging.getLogger(__name__)
-
 MAPS_READ = 100  # of a data set before a training, spread over it
 LEAST_ON_CLASS = 0.05  # share of given points; with fewer nearly nothing would be labeled
 CLEARLY_MORE = 0.2  # share of all points that another reading has to bring onto their class
 FEWEST_MORE = 2  # points, as well
 PERCENT = 100.0
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class CuePositions:
     above_100: int = 0
 
     def __add__(self, other: CuePositions) -> CuePositions:
-        return CuePositions(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        return CuePositions(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
     def describe(self) -> str:
         return (
@@ -64,30 +62,24 @@ class CuePositions:
     @property
     def hint(self) -> str:
         """What the coordinates seem to be, if not pixels (x, y); else ""."""
-        readings = {
-            "are x and y swapped?": self.swapped,
-            "is y counted from below?": self.flipped,
-            "are they in percent of the sides?": 0 if self.above_100 else self.percent,
-        }
-        question, most = max(readings.items(), key=lambda item: item[1])
+        most, question = max(
+            (self.swapped, "are x and y swapped?"),
+            (self.flipped, "is y counted from below?"),
+            (0 if self.above_100 else self.percent, "are they in percent of the sides?"),
+        )
         clearly = most - self.on_class >= max(FEWEST_MORE, CLEARLY_MORE * self.points)
         return f"{most} would lie there with another reading: {question}" if clearly else ""
 
     @property
     def remark(self) -> str:
         """What a person should look at, if anything."""
-        if not self.hint and not (self.points and self.nearly_none):
-            return ""
-        return f"{self.describe()}; {self.hint}" if self.hint else self.describe()
+        if self.hint:
+            return f"{self.describe()}; {self.hint}"
+        return self.describe() if self.points and self.nearly_none else ""
 
 
 def positions_of(cues: PointCues, index_map: np.ndarray) -> CuePositions:
-    """Where the cues of an image lie on its weak map.
-
-    Args:
-        cues: those that are used, inside the image.
-        index_map: (H, W) WSSS indices.
-    """
+    """Where the cues of an image, all inside of it, lie on its (H, W) map of WSSS indices."""
     if not len(cues):
         return CuePositions()
     yx = cues.yx.numpy().astype(np.float64)
@@ -95,6 +87,7 @@ def positions_of(cues: PointCues, index_map: np.ndarray) -> CuePositions:
     height, width = index_map.shape
     found = _values_at(index_map, yx)
     on_class = found == wanted
+    no_class = (BACKGROUND_INDEX, IGNORE_INDEX)
 
     def fitting(moved: np.ndarray) -> int:
         return int((_values_at(index_map, moved) == wanted).sum())
@@ -103,7 +96,7 @@ def positions_of(cues: PointCues, index_map: np.ndarray) -> CuePositions:
         points=len(cues),
         on_class=int(on_class.sum()),
         on_background=int((found == BACKGROUND_INDEX).sum()),
-        on_other=int((~on_class & (found != BACKGROUND_INDEX) & (found != IGNORE_INDEX)).sum()),
+        on_other=int((~on_class & ~np.isin(found, no_class)).sum()),
         on_unknown=int((found == IGNORE_INDEX).sum()),
         swapped=fitting(yx[:, ::-1]),
         flipped=fitting(np.stack([height - 1 - yx[:, 0], yx[:, 1]], axis=1)),
@@ -137,19 +130,19 @@ def check_given_points(name: str, records: Sequence[Mapping], num_classes: int) 
     if not with_points:
         raise InputError(f"data set {name!r}: none of its {len(records)} images has a point")
     chosen = np.unique(np.linspace(0, len(with_points) - 1, MAPS_READ).round().astype(int))
-    places, useless = CuePositions(), []
+    total, useless = CuePositions(), []
     for record in (with_points[index] for index in chosen):
         size = (record["height"], record["width"])
         index_map = read_weak_sem_seg(record["sem_seg_file_name"], num_classes, size)
         found = positions_of(record["cues"], index_map)
-        places += found
+        total += found
         useless += [record["file_name"]] * found.nearly_none
-    if places.nearly_none:
-        hint = f"; {places.hint}" if places.hint else ""
+    if total.nearly_none:
+        hint = f"; {total.hint}" if total.hint else ""
         raise InputError(
-            f"data set {name!r}: nearly nothing would be labeled: {places.describe()} "
+            f"data set {name!r}: nearly nothing would be labeled: {total.describe()} "
             f"({len(chosen)} of {len(records)} images looked at; look at {useless[0]} beside its "
             f"weak map){hint}"
         )
-    if places.remark:
-        logger.warning("%s: %s", name, places.remark)
+    if total.remark:
+        logger.warning("%s: %s", name, total.remark)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
-from numbers import Real
 
 import numpy as np
 from detectron2.data import transforms as T
 from pycocotools import mask as mask_api
 
-from bestie_d2.data.datasets.object_masks import check_mask
+from bestie_d2.data.datasets.object_masks import check_mask, is_number
 from bestie_d2.data.images import Size
 from bestie_d2.data.labels.coco_json import IMAGE_LISTS, category_indices, load_json
 from bestie_d2.data.names import label_name, match_label_names, names_of_records
@@ -73,29 +71,37 @@ def attach_instance_labels(records: list[dict], path: str, classes: Sequence[str
         InputError: the file is none; an image, a category, a mask or a score of an entry is none,
             or not of the data set.
     """
+    what = f"instance labels {path}"
     by_name = {label_name(record): record for record in records}
     data = load_json(path, LABEL_LISTS)
     contiguous = category_indices(path, data, classes)
     files = [image["file_name"] for image in data["images"]]
-    matched = match_label_names(f"instance labels {path}", files, names_of_records(records))
+    matched = match_label_names(what, files, names_of_records(records))
     names = {image["id"]: name for image, name in zip(data["images"], matched, strict=True)}
-    if not any(name in by_name for name in names.values()):
-        raise InputError(f"instance labels {path}: none of the data set's images is in it")
-    labels = {name: InstanceLabels() for name in by_name}
+    if not any(name in by_name for name in matched):
+        raise InputError(f"{what}: none of the data set's images is in it")
     for number, entry in enumerate(data["annotations"]):
-        _check_entry(f"instance labels {path}: annotations[{number}]", entry, names, contiguous)
+        problem = _problem_of_references(entry, names, contiguous)
+        if problem:
+            raise InputError(f"{what}: annotations[{number}]: {problem}")
+    labels = {name: InstanceLabels() for name in by_name}
     for entry in sorted(data["annotations"], key=_score):
         name = names[entry["image_id"]]
         if name is None:
             continue  # an image of another data set
-        _check_mask(path, entry, by_name[name])
+        record, mask = by_name[name], entry["segmentation"]
+        if not isinstance(mask, dict) or not isinstance(mask.get("counts"), str):
+            raise InputError(
+                f"{what}: a mask of image {entry['image_id']} is no compressed run-length encoding"
+            )
+        check_mask(f"{what}: {record['file_name']}", mask, (record["height"], record["width"]))
         labels[name].classes.append(contiguous[entry["category_id"]])
-        labels[name].rles.append(entry["segmentation"])
+        labels[name].rles.append(mask)
     for name, found in labels.items():
         if len(found.rles) > MAX_INSTANCES:
             raise InputError(
-                f"instance labels {path}: {by_name[name]['file_name']} has {len(found.rles)} of "
-                f"them, at most {MAX_INSTANCES} in a picture can be told apart"
+                f"{what}: {by_name[name]['file_name']} has {len(found.rles)} of them, at most "
+                f"{MAX_INSTANCES} in a picture can be told apart"
             )
     return [{**record, "instance_labels": labels[name]} for name, record in by_name.items()]
 
@@ -104,21 +110,11 @@ def _score(entry: Mapping) -> float:
     return entry.get("score", 0.0)
 
 
-def _check_entry(where: str, entry: Mapping, images: Mapping, categories: Mapping) -> None:
-    score = _score(entry)
-    if not isinstance(score, Real) or not isfinite(score):
-        raise InputError(f"{where}: 'score' is {score!r}, expected a number")
+def _problem_of_references(entry: Mapping, images: Mapping, categories: Mapping) -> str | None:
+    if not is_number(_score(entry)):
+        return f"'score' is {_score(entry)!r}, expected a number"
     if entry["image_id"] not in images:
-        raise InputError(f"{where}: image id {entry['image_id']!r} is not in 'images'")
+        return f"image id {entry['image_id']!r} is not in 'images'"
     if entry["category_id"] not in categories:
-        raise InputError(f"{where}: category id {entry['category_id']!r} is not in 'categories'")
-
-
-def _check_mask(path: str, entry: Mapping, record: Mapping) -> None:
-    mask, size = entry["segmentation"], (record["height"], record["width"])
-    if not isinstance(mask, dict) or not isinstance(mask.get("counts"), str):
-        raise InputError(
-            f"instance labels {path}: a mask of image {entry['image_id']} is no compressed "
-            "run-length encoding"
-        )
-    check_mask(f"instance labels {path}: {record['file_name']}", mask, size)
+        return f"category id {entry['category_id']!r} is not in 'categories'"
+    return None

@@ -6,24 +6,21 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
+from bestie_d2.data.names import IMAGE_SUFFIXES
 from bestie_d2.errors import InputError
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
-SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}  # of columns
+SEPARATORS = (",", ";", "\t")  # of columns
 MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 # A first line that names the sign between columns.
 EXCEL_HINT = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
 UNSEEN = dict.fromkeys(map(ord, "\ufeff\u200b"))  # marks that nobody sees, at any place
-# A table's cell is the name of a picture if it ends like one.
-PICTURE = re.compile(
-    r"\.(png|jpe?g|jpe|jfif|jp2|tiff?|bmp|gif|webp|p[bgpn]m|tga|exr|hdr)$", re.IGNORECASE
-)
+PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, ".exr", ".hdr")
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A line of a table that is not empty: its number in the file, and its cells."""
 
     number: int
@@ -42,7 +39,8 @@ def is_table(path: str) -> bool:
 
 
 def is_picture(cell: str) -> bool:
-    return bool(PICTURE.search(cell))
+    """Whether a cell is the name of a picture: it ends like one."""
+    return cell.lower().endswith(PICTURE_SUFFIXES)
 
 
 def read_rows(path: str) -> list[Row]:
@@ -51,33 +49,29 @@ def read_rows(path: str) -> list[Row]:
     The sign between columns is the one that leaves most lines a cell that names a picture.
 
     Raises:
-        InputError: no such file, or no text in UTF-8 (or UTF-16 with its mark).
+        InputError: no such file, no text in UTF-8 (or UTF-16 with its mark), or a quote that is
+            not closed.
     """
     text = _read_text(path)
     hint = EXCEL_HINT.fullmatch(text.splitlines()[0]) if text else None
     if hint:
-        return _closed(path, _split(path, text, hint.group(1))[1:])
-    readings = {separator: _split(path, text, separator) for separator in SEPARATORS}
-    found = {separator: _pictures_in(rows) for separator, rows in readings.items()}
-    most = max(found.values())
-    best = [separator for separator in SEPARATORS if found[separator] == most]
-    # Without tags a line looks the same whatever the sign; of two that fit, more columns are meant.
-    rows = max((readings[s] for s in best), key=lambda rows: sum(len(r.cells) > 1 for r in rows))
-    return _closed(path, rows)
-
-
-def _closed(path: str, rows: list[Row]) -> list[Row]:
-    """The rows, none of which may hold the lines of other pictures: a quote that is not closed
-    takes them in."""
+        rows = _split(path, text, hint.group(1))[1:]
+    else:
+        signs = [sign for sign in SEPARATORS if sign in text] or SEPARATORS[:1]
+        rows = max((_split(path, text, sign) for sign in signs), key=_fitness)
     for row in rows:
+        # A quote that is not closed takes in the lines of other pictures.
         lines = [line for cell in row.cells for line in cell.split("\n")[1:]]
         if any(is_picture(part.strip()) for line in lines for part in re.split("[,;\t]", line)):
             raise InputError(f"{path}: {row} holds other lines: a quote in it is not closed")
     return rows
 
 
-def _pictures_in(rows: Sequence[Row]) -> int:
-    return sum(any(map(is_picture, row.cells)) for row in rows)
+def _fitness(rows: Sequence[Row]) -> tuple[int, int]:
+    """Lines that name a picture, then those of several columns: without tags a line looks the same
+    whatever the sign."""
+    pictures = sum(any(map(is_picture, row.cells)) for row in rows)
+    return pictures, sum(len(row.cells) > 1 for row in rows)
 
 
 def _read_text(path: str) -> str:

@@ -53,16 +53,22 @@ def read_tags(path: str, classes: Sequence[str] | None = None) -> TaggedImages:
         InputError: unreadable file, a table that can be read in two ways, or a tag that is no
             category.
     """
-    if is_table(path):
-        return _tags_of_table(path, classes)
-    return tags_from_coco(path, load_json(path, IMAGE_LISTS), classes)
+    if not is_table(path):
+        return tags_from_coco(path, load_json(path, IMAGE_LISTS), classes)
+    table = read_table(path, classes)
+    contiguous = {name: index for index, name in enumerate(table.classes)}
+    records = [
+        {"file_name": name, "image_id": number}
+        | {"image_classes": sorted({contiguous[tag] for tag in tags})}
+        for number, (name, tags) in enumerate(table.tags.items(), start=1)
+    ]
+    return TaggedImages(records, table.classes, list(range(1, len(contiguous) + 1)), table.remarks)
 
 
 def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) -> TaggedImages:
     """:func:`read_tags` of a COCO-style JSON already loaded from ``path``."""
     name = "annotations" if "annotations" in data else "points"
-    entries = data.get(name)
-    if not isinstance(entries, list):
+    if not isinstance(data.get(name), list):
         raise InputError(f"{path}: has neither 'annotations' nor 'points' to take tags from")
     categories = _sorted_categories(path, data["categories"])
     passed_over = [c for c in passed_over_categories(data) if c["name"] not in (classes or ())]
@@ -77,7 +83,7 @@ def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) 
     tags: dict[int | str, set[int]] = {image["id"]: set() for image in data["images"]}
     in_crowds: dict[int | str, set[int]] = {image_id: set() for image_id in tags}
     crowds = 0
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(data[name]):
         if not isinstance(entry, dict):
             raise InputError(f"{path}: entry {number} of its tags is {entry!r}, expected an object")
         image_id, category_id = entry.get("image_id"), entry.get("category_id")
@@ -100,71 +106,38 @@ def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) 
         | {"image_classes": sorted(tags[image["id"]])}
         for image in data["images"]
     ]
-    losing = sum(bool(in_crowds[image_id] - found) for image_id, found in tags.items())
     remarks = [
-        *_on_passed_over(path, passed_over),
-        *_on_spelling(path, classes),
-        *_on_crowds(path, crowds, losing, len(tags)),
+        f"{path}: category {category['name']!r} is no class: "
+        + "it is the parent (supercategory) of others, and " * (category["name"] not in BACKGROUND)
+        + "no image has it"
+        for category in passed_over
     ]
+    first: dict[str, str] = {}
+    for class_name in classes:  # the ids say that they are two
+        alike = first.setdefault(" ".join(class_name.split()).casefold(), class_name)
+        if alike != class_name:
+            remarks.append(
+                f"{path}: the categories {alike!r} and {class_name!r} differ by letter case or "
+                "blanks alone, and are two classes"
+            )
+    losing = sum(bool(in_crowds[image_id] - found) for image_id, found in tags.items())
+    if losing:
+        remarks.append(
+            f"{path}: {crowds} annotations are crowds (iscrowd) and give no tag; by that {losing} "
+            f"of {len(tags)} images lose one"
+        )
     ids = {index: category_id for category_id, index in contiguous.items()}
     return TaggedImages(records, classes, [ids[index] for index in range(len(classes))], remarks)
-
-
-def _on_passed_over(path: str, categories: Sequence[dict]) -> list[str]:
-    return [
-        f"{path}: category {category['name']!r} is no class: "
-        + (
-            ""
-            if category["name"] in BACKGROUND
-            else "it is the parent (supercategory) of others, and "
-        )
-        + "no image has it"
-        for category in categories
-    ]
-
-
-def _on_spelling(path: str, classes: Sequence[str]) -> list[str]:
-    """Lines on classes that may be meant to be one; their ids say that they are two."""
-    first: dict[str, str] = {}
-    pairs = [(first.setdefault(" ".join(name.split()).casefold(), name), name) for name in classes]
-    return [
-        f"{path}: the categories {one!r} and {other!r} differ by letter case or blanks alone, and "
-        "are two classes"
-        for one, other in pairs
-        if one != other
-    ]
-
-
-def _on_crowds(path: str, crowds: int, losing: int, images: int) -> list[str]:
-    """A line where images lose a tag."""
-    if not losing:
-        return []
-    return [
-        f"{path}: {crowds} annotations are crowds (iscrowd) and give no tag; by that {losing} of "
-        f"{images} images lose one"
-    ]
 
 
 def _sorted_categories(path: str, categories: Sequence[dict]) -> list[dict]:
     """By id; the ids are whole numbers or texts, and like the names all different."""
     ids = [category["id"] for category in categories]
-    names = [str(category["name"]) for category in categories]
     if {type(category_id) for category_id in ids} not in ({int}, {str}, set()):
         raise InputError(f"{path}: the ids of its categories are {ids}, expected whole numbers")
-    for what, values in (("id", ids), ("name", names)):
+    for what in ("id", "name"):
+        values = [category[what] for category in categories]
         if len(set(values)) < len(values):
             shown = ", ".join(map(str, values))
             raise InputError(f"{path}: two categories have the same {what} ({shown})")
     return sorted(categories, key=lambda category: category["id"])
-
-
-def _tags_of_table(path: str, classes: Sequence[str] | None) -> TaggedImages:
-    table = read_table(path, classes)
-    contiguous = {name: index for index, name in enumerate(table.classes)}
-    records = [
-        {"file_name": name, "image_id": number}
-        | {"image_classes": sorted({contiguous[tag] for tag in tags})}
-        for number, (name, tags) in enumerate(table.tags.items(), start=1)
-    ]
-    ids = list(range(1, len(table.classes) + 1))
-    return TaggedImages(records, table.classes, ids, table.remarks)
