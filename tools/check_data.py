@@ -13,8 +13,8 @@ indices, tags and, where it is known, the truth.
 import argparse
 import os
 
-from bestie_d2.checks.check_data import check_data
-from bestie_d2.checks.set_check import image_check_of
+from bestie_d2.checks.data import check_data
+from bestie_d2.checks.images import ImageCheck
 from bestie_d2.checks.weak_maps import check_weak_maps, maps_to_check
 from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config
@@ -63,10 +63,10 @@ def main() -> None:
     if arguments.draw:
         folder = os.path.join(cfg.OUTPUT_DIR, "data_check")
         make_folder(folder, "OUTPUT_DIR")
-        smallest = image_check_of(cfg).smallest
+        smallest = ImageCheck(cfg).smallest
         print("", *draw_taught(cfg, report.good, arguments.draw, folder, smallest), sep="\n")
-    if report.findings.problems:
-        raise InputError(f"a training would fail; problems: {report.findings.count}")
+    if report.problems:
+        raise InputError(f"a training would fail; problems: {report.count}")
     print("\na training could start")
 
 

@@ -20,7 +20,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, build_backbone
 from detectron2.solver.build import GradientClipType
 
-from bestie_d2.data import MAPPER_REGISTRY, WeakInstanceMapper
+from bestie_d2.data import MAPPER_REGISTRY, DetectionMapper, WeakInstanceMapper
 from bestie_d2.data.datasets.object_masks import is_box
 from bestie_d2.data.deep_images import Intensity
 from bestie_d2.data.labels.index_png import check_class_limit
@@ -131,6 +131,11 @@ def _is_device(name: str) -> bool:
         return bool(torch.device(name))
     except RuntimeError:
         return False
+
+
+def training_mapper(cfg: CfgNode) -> type:
+    """The class of the mapper that makes training examples; ``needs`` says of what."""
+    return MAPPER_REGISTRY.get(cfg.INPUT.MAPPER) if cfg.INPUT.MAPPER else DetectionMapper
 
 
 def check_sides_of_images(cfg: CfgNode) -> None:

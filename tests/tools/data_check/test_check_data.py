@@ -32,8 +32,8 @@ def test_data_that_fit_bestie(check, folder):
         assert f"images: {folder}/images\n  tags or points: {folder}/tags.json" in printed
         assert f"weak maps: {folder}/maps\n  cues: {folder}/cues.json" in printed
         rows = [line.split() for line in printed.splitlines()]
-        assert ["cat", "2", "40", "2", "3", "0", "1", "1"] in rows
-        assert ["dog", "3", "60", "3", "2", "1", "2", "0"] in rows
+        assert ["cat", "2", "40.0", "2", "3", "0", "1", "1"] in rows
+        assert ["dog", "3", "60.0", "3", "2", "1", "2", "0"] in rows
         assert "1 of 5 images have no class" in printed
         assert "20.0 % / 60.0 % / 20.0 % of 5 (those with exactly one" in printed
         assert "training would start with 3 pseudo instances, in 3 of 5 images" in printed
@@ -84,8 +84,8 @@ def test_mask_rcnn(check, folder):
     entry = {"annotations": "truth.json"}
     printed = check("mrcnn_shapes", MASKS, "--draw", "2", entry=entry)
     rows = [line.split() for line in printed.splitlines()]
-    assert ["cat", "1", "20", "2"] in rows
-    assert ["dog", "1", "20", "1"] in rows  # without the crowd
+    assert ["cat", "1", "20.0", "2"] in rows
+    assert ["dog", "1", "20.0", "1"] in rows  # without the crowd
     assert "3 of 5 images have no class" in printed
     assert "/data_check/1-fünf.png: cat\n" in printed
     bad = {

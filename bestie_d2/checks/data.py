@@ -1,0 +1,275 @@
+"""Everything that the training of a configuration would read: looked through, nothing trained.
+
+What is wrong is found by the functions that a training refuses it with, but none of it ends the
+search: all of it is counted, the first few of each kind are shown.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from torch import nn
+from tqdm import tqdm
+
+from bestie_d2.checks import configuration
+from bestie_d2.checks.images import ImageCheck, Tally, packed
+from bestie_d2.checks.weak_maps import LISTED
+from bestie_d2.data import EvaluationMapper, expand_path
+from bestie_d2.data.images import UNREADABLE, describe_traits
+from bestie_d2.data.labels import attach
+from bestie_d2.data.labels.cue_files import read_cues_of_records
+from bestie_d2.data.labels.index_png import check_maps_hold_classes
+from bestie_d2.data.labels.instance_files import attach_instance_labels
+from bestie_d2.data.labels.remarks import remarks_of
+from bestie_d2.data.names import label_name
+from bestie_d2.data.paths import ROOT_VARIABLE, datasets_root
+from bestie_d2.errors import InputError
+from bestie_d2.evaluation.truth import has_truth, read_truth
+from bestie_d2.model_keys import num_classes
+from bestie_d2.storage.processes import mapping
+from bestie_d2.structures import PointCues
+from bestie_d2.weights.checkpoint import BestieCheckpointer
+
+CONFIGURATION = "configuration"  # kinds of problems and notices
+LISTS = "lists of images, tags and classes"
+CUES = "cues"
+WEAK_MAPS = "weak maps"
+LEFT_OUT = "true objects"
+
+
+@dataclass
+class DataReport:
+    """What there is, and what is wrong.
+
+    Attributes:
+        lines: on each set.
+        problems, notices: with which a training fails, and with which it does not; lines by kind.
+        good: by training set, the records of which nothing is wrong.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    notices: dict[str, list[str]] = field(default_factory=dict)
+    good: dict[str, list[dict]] = field(default_factory=dict)
+
+    def add(self, kind: str, problem: object) -> None:
+        """Take down a problem: a line, or the error that says it."""
+        self.problems.setdefault(kind, []).append(" ".join(str(problem).split()))
+
+    def notice(self, kind: str, line: str) -> None:
+        self.notices.setdefault(kind, []).append(line)
+
+    @contextmanager
+    def catching(self, kind: str) -> Iterator[None]:
+        """What cannot be read in the block is a problem of this kind, and ends the block alone."""
+        try:
+            yield
+        except (InputError, OSError) as error:
+            self.add(kind, error)
+
+    @property
+    def count(self) -> int:
+        """How many problems there are."""
+        return sum(map(len, self.problems.values()))
+
+    def describe(self) -> list[str]:
+        """The lines, and a paragraph each for problems and notices, if there are any."""
+        lines = list(self.lines)
+        for title, kinds in (
+            ("problems, with which a training fails", self.problems),
+            ("worth a look", self.notices),
+        ):
+            lines += ["", f"{title}:"] if kinds else []
+            for kind, found in kinds.items():
+                lines += [f"  {kind}: {len(found)}", *(f"    {line}" for line in found[:LISTED])]
+                lines += [f"    and {len(found) - LISTED} more"] if len(found) > LISTED else []
+        return lines
+
+
+def check_data(cfg: CfgNode, *, jobs: int = 1) -> DataReport:
+    """Read all sets, and the weights, that a training would read; ``jobs`` processes share the
+    images."""
+    report = DataReport()
+    with report.catching(CONFIGURATION):
+        configuration.check_config(cfg)
+    with report.catching(CONFIGURATION):
+        _check_output(cfg.OUTPUT_DIR)
+    state = "" if os.environ.get(ROOT_VARIABLE) else " (not set)"
+    report.lines.append(f"{ROOT_VARIABLE}{state}: {os.path.abspath(datasets_root())}")
+    if not report.problems:
+        try:  # no mistake of the data, and cured by a key
+            configuration.check_sides_of_images(cfg)
+        except InputError as error:
+            report.lines.append(f"before you train: {error}")
+    _check_weights(cfg.MODEL.WEIGHTS, report)
+    if not cfg.DATASETS.TRAIN:
+        report.add(CONFIGURATION, "DATASETS.TRAIN is empty: name a data set to train on")
+    for name in cfg.DATASETS.TRAIN:
+        _check_set(cfg, name, report, jobs, training=True)
+    for name in cfg.DATASETS.TEST:
+        _check_set(cfg, name, report, jobs, training=False)
+    if not report.problems:
+        with report.catching(LISTS):
+            configuration.check_class_names(cfg)
+        with report.catching("TEST.LABEL_PROGRESS"):
+            if cfg.TEST.LABEL_PROGRESS.DATASET:
+                configuration.read_label_progress(cfg)
+    return report
+
+
+def _check_output(folder: str) -> None:
+    """Refuse a folder that cannot be made; nothing is made."""
+    for path in (Path(folder), *Path(folder).parents):
+        if path.exists() and not path.is_dir():
+            raise InputError(f"OUTPUT_DIR {folder}: cannot be made a folder ({path} is a file)")
+
+
+def _check_weights(path: str, report: DataReport) -> None:
+    if "://" in path:
+        report.lines.append(f"MODEL.WEIGHTS: {path}, not looked at: fetched when training starts")
+    elif path:
+        report.lines.append(f"MODEL.WEIGHTS: {os.path.abspath(path)}")
+        with report.catching("weights"):
+            if not os.path.isfile(path):
+                raise InputError(f"MODEL.WEIGHTS {path}: no such file")
+            BestieCheckpointer(nn.Module())._load_file(path)  # as its load() does first
+
+
+def _check_set(cfg: CfgNode, name: str, report: DataReport, jobs: int, *, training: bool) -> None:
+    """All that training, or its evaluation, reads of a set."""
+    mapper = configuration.training_mapper(cfg) if training else EvaluationMapper
+    before, masks = report.count, "masks" in mapper.needs
+    if not training and name in cfg.DATASETS.TRAIN:
+        report.lines += ["", f"test set {name}: the images of the training set"]
+    else:
+        records = _read_records(cfg, name, report)
+        if training and not masks:
+            records = [{k: v for k, v in r.items() if k != "annotations"} for r in records]
+        if "weak_maps" in mapper.needs and records:
+            records = _with_weak_labels(cfg, name, records, report)
+        title = f"{'training' if training else 'test'} set {name}"
+        report.lines += ["", f"{title}: {len(records)} images", *_paths_of(cfg, name, mapper.needs)]
+        good = _read_images(ImageCheck(cfg, masks=masks), name, records, report, jobs)
+        report.good |= {name: good} if training else {}
+    if report.count > before:
+        return  # the training's own check would say it again
+    with report.catching(LISTS):
+        if not training:
+            configuration.check_test_sets(_with_sets(cfg, TEST=(name,)))
+        elif masks:
+            configuration.check_train_sets(_with_sets(cfg, TRAIN=(name,), TEST=()))
+        else:
+            mapper.load_records(cfg, name)
+        if masks or (not training and has_truth(name)):
+            for line in read_truth(name).notices:
+                if line not in report.notices.get(LEFT_OUT, []):
+                    report.notice(LEFT_OUT, line)
+
+
+def _with_sets(cfg: CfgNode, **sets: tuple[str, ...]) -> CfgNode:
+    """The configuration with these sets alone as ``DATASETS.TRAIN`` or ``DATASETS.TEST``."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DATASETS.update(sets)
+    cfg.freeze()
+    return cfg
+
+
+def _read_records(cfg: CfgNode, name: str, report: DataReport) -> list[dict]:
+    """The records of a registered data set; what is wrong with its lists is a problem."""
+    with report.catching(LISTS):
+        classes = configuration.classes_of(name)
+        records = DatasetCatalog.get(name)
+        for line in remarks_of(name):
+            report.notice(LISTS, line)
+        if not records:
+            raise InputError(f"data set {name!r} has no images")
+        with report.catching(LISTS):
+            attach.check_classes(classes, num_classes(cfg))
+        return records
+    return []
+
+
+def _paths_of(cfg: CfgNode, name: str, needs: frozenset[str]) -> list[str]:
+    """A line for each path of a data set; of weak labels, what the configuration puts there."""
+    if name not in DatasetCatalog:
+        return []
+    known, node = MetadataCatalog.get(name).get, cfg.DATASETS
+    paths = {"images": known("image_root"), "tags or points": known("tags")}
+    paths["truth"] = known("json_file")
+    if "weak_maps" in needs:
+        paths["weak maps"] = expand_path(node.WEAK_MAPS) or known("weak_maps")
+        paths["cues"] = expand_path(node.CUES) or known("cues")
+        paths["instance labels"] = expand_path(node.INSTANCE_LABELS)
+    return [f"  {what}: {os.path.abspath(path)}" for what, path in paths.items() if path]
+
+
+def _with_weak_labels(
+    cfg: CfgNode, name: str, records: list[dict], report: DataReport
+) -> list[dict]:
+    """The records with ``cues``, and with ``sem_seg_file_name`` and ``instance_labels`` if known;
+    none where the data set has no weak labels."""
+    node, classes = cfg.DATASETS, MetadataCatalog.get(name).thing_classes
+    with report.catching(WEAK_MAPS):
+        folder, cue_path = attach.weak_label_paths(name, weak_maps=node.WEAK_MAPS, cues=node.CUES)
+        cues: dict[str, PointCues] = {}  # that can be used, by label name
+        with report.catching(CUES):
+            cues = read_cues_of_records(
+                cue_path,
+                records,
+                classes=classes,
+                on_problem=lambda problem: report.add(CUES, problem),
+                on_remark=lambda line: report.notice(CUES, line),
+            )
+            for record in records:
+                if label_name(record) not in cues:
+                    report.notice("images that are not in the cues", record["file_name"])
+        if not os.path.isdir(folder):
+            raise InputError(f"weak maps {folder}: no such folder")
+        maps = [attach.weak_map_path(folder, record) for record in records]
+        with report.catching(WEAK_MAPS):
+            attach.check_map_classes(folder, classes)
+        with report.catching(WEAK_MAPS):
+            check_maps_hold_classes(folder, maps)
+        records = [
+            {**r, "cues": cues.get(label_name(r), PointCues.empty()), "sem_seg_file_name": path}
+            for r, path in zip(records, maps, strict=True)
+        ]
+        labels = expand_path(node.INSTANCE_LABELS)
+        if labels and not any(UNREADABLE in record for record in records):
+            with report.catching("instance labels"):
+                return attach_instance_labels(records, labels, classes)
+    return records
+
+
+def _read_images(
+    check: ImageCheck, name: str, records: list[dict], report: DataReport, jobs: int
+) -> list[dict]:
+    """The records of which nothing is wrong; what there is goes into the report."""
+    if not records:
+        return []
+    good, tally = [], Tally(list(MetadataCatalog.get(name).thing_classes), len(records))
+    with mapping(jobs) as run:
+        results = run(check, map(packed, records))
+        bar = tqdm(results, total=len(records), desc=name, unit="image")
+        for record, result in zip(records, bar, strict=True):
+            tally.add(record, result)
+            for kind, line in result.problems:
+                report.add(kind, line)
+            good += [] if result.problems else [record]
+    for line in describe_traits(tally.traits, len(records), check.reader.intensity):
+        report.notice("pictures that are not taken as they are stored", f"{name}: {line}")
+    for class_name in tally.never:
+        report.notice(f"classes that no image of {name} has", class_name)
+    if tally.instances and not any(tally.instances):
+        report.notice("pseudo instances", f"{name}: training would start without any")
+    if tally.positions.remark:
+        report.notice("cues beside their class", f"{name}: {tally.positions.remark}")
+    report.lines += tally.describe(check.threshold)
+    return good

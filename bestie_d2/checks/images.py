@@ -1,0 +1,227 @@
+"""What a training would read of each image, read in processes of their own, and added up."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+
+from bestie_d2.checks.weak_maps import WeakMapReport, pixels_of_indices
+from bestie_d2.data.datasets.object_masks import problem_of_mask
+from bestie_d2.data.images import UNREADABLE, ImageReader
+from bestie_d2.data.labels.cue_positions import CuePositions, positions_of
+from bestie_d2.data.labels.index_png import MAX_CLASSES, read_weak_sem_seg
+from bestie_d2.data.names import label_name
+from bestie_d2.errors import InputError
+from bestie_d2.evaluation.base import PERCENT, table
+from bestie_d2.evaluation.weak_components import CueSummary, count_cues
+from bestie_d2.model_keys import num_classes
+from bestie_d2.structures import PointCues
+
+
+@dataclass
+class ImageResult:
+    """What was found in an image.
+
+    Attributes:
+        problems: kind and line of each.
+        traits: in what its image is not taken as it is stored.
+        pixels: (256,) of each index of its weak map, if that could be read.
+        cues: the counts of ``count_cues``, if it has cues.
+        positions: where its cues above the threshold lie on its weak map.
+        instances: pseudo instances that a training would start with.
+    """
+
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    traits: tuple[str, ...] = ()
+    pixels: np.ndarray | None = None
+    cues: dict | None = None
+    positions: CuePositions = field(default_factory=CuePositions)
+    instances: int = 0
+
+
+class ImageCheck:
+    """Reads the image of a record and all that is attached to it, one image at a time."""
+
+    def __init__(self, cfg: CfgNode, *, masks: bool = False) -> None:
+        """``masks``: whether true masks are learned from."""
+        self.reader = ImageReader.from_config(cfg)
+        self._num_classes = num_classes(cfg)
+        self.threshold = cfg.DATASETS.CUE_THRESHOLD
+        self._min_area, self._long_side = cfg.MODEL.BESTIE.MIN_AREA, cfg.INPUT.BESTIE.LONG_SIDE
+        self._masks = masks
+
+    def __call__(self, record: Mapping) -> ImageResult:
+        """Look through a record that :func:`packed` has made ready."""
+        result = ImageResult()
+        self._check_image(record, result)
+        if UNREADABLE in record:
+            return result
+        if "sem_seg_file_name" in record:
+            self._check_weak_labels(record, result)
+        if self._masks and "annotations" in record:
+            result.problems += _problems_of_masks(record)
+        return result
+
+    def smallest(self, record: Mapping) -> int:
+        """The smallest component that counts: ``MIN_AREA`` in pixels of the image itself."""
+        scale = max(record["height"], record["width"]) / self._long_side
+        return max(1, math.ceil(self._min_area * scale**2))
+
+    def _check_image(self, record: Mapping, result: ImageResult) -> None:
+        path = record["file_name"]
+        try:
+            if UNREADABLE in record:
+                raise InputError(record[UNREADABLE])
+            result.traits = self.reader.open_of(record).traits
+        except InputError as error:
+            if not os.path.isfile(path):
+                kind = "missing images"
+            elif _can_be_read(self.reader.open, path):
+                kind = "images of another size than their annotation says"
+            else:
+                kind = "images that cannot be read"
+            result.problems.append((kind, str(error)))
+
+    def _check_weak_labels(self, record: Mapping, result: ImageResult) -> None:
+        size, path = (record["height"], record["width"]), record["sem_seg_file_name"]
+        cues = PointCues(*map(torch.from_numpy, record["cues"]))
+        index_map = None
+        try:
+            index_map = read_weak_sem_seg(path, self._num_classes, size)
+            result.pixels = pixels_of_indices(index_map)
+            result.positions = positions_of(cues[cues.scores > self.threshold], index_map)
+        except InputError as error:
+            result.problems.append((_kind_of_map(path, size), str(error)))
+        smallest = self.smallest(record)
+        result.cues = count_cues(
+            cues,
+            record["image_classes"],
+            threshold=self.threshold,
+            index_map=index_map,
+            min_area=smallest,
+        )
+        if "instance_labels" in record:
+            areas = np.bincount(record["instance_labels"].draw(size).ravel())[1:]
+            result.instances = int((areas >= smallest).sum())
+        else:
+            result.instances = sum(one for *_, one, _ in result.cues["classes"])
+
+
+def packed(record: Mapping) -> dict:
+    """A record for the way to another process: tensors would take an open file each."""
+    if "cues" not in record:
+        return dict(record)
+    cues: PointCues = record["cues"]
+    return {**record, "cues": [part.numpy() for part in (cues.yx, cues.classes, cues.scores)]}
+
+
+def _kind_of_map(path: str, size: tuple[int, int]) -> str:
+    """What is wrong with a map."""
+    if not os.path.isfile(path):
+        return "missing weak maps"
+    if _can_be_read(read_weak_sem_seg, path, MAX_CLASSES, size):
+        return "weak maps with an index that is no class"
+    readable = _can_be_read(read_weak_sem_seg, path, MAX_CLASSES)
+    what = "of another size than their image" if readable else "that cannot be read"
+    return f"weak maps {what}"
+
+
+def _can_be_read(reader: Callable, *arguments: object) -> bool:
+    try:
+        reader(*arguments)
+    except InputError:
+        return False
+    return True
+
+
+def _problems_of_masks(record: Mapping) -> list[tuple[str, str]]:
+    """Masks that Detectron2's mapper would stop at."""
+    size, problems = (record["height"], record["width"]), []
+    for number, item in enumerate(record["annotations"], start=1):
+        reason = None if item.get("iscrowd", 0) else problem_of_mask(item["segmentation"], size)
+        if reason:
+            line = f"{record['file_name']}: object {number}: {reason}"
+            problems.append(("masks that cannot be used", line))
+    return problems
+
+
+def classes_of_image(record: Mapping) -> list[int]:
+    """The classes that an image is known to show."""
+    if "annotations" in record:
+        return sorted(set(_objects_of(record)))
+    return list(record.get("image_classes", ()))  # Detectron2's own sets have none
+
+
+def _objects_of(record: Mapping) -> list[int]:
+    """The class of each object of a record with true masks that is no crowd."""
+    return [a["category_id"] for a in record["annotations"] if not a.get("iscrowd", 0)]
+
+
+class Tally:
+    """Images, objects and weak labels of each class of a data set, added up image by image."""
+
+    def __init__(self, class_names: Sequence[str], images: int) -> None:
+        self._names = class_names
+        self._maps = WeakMapReport(class_names, images)
+        self._cues = CueSummary.empty(len(class_names))
+        self._images, self._objects = np.zeros((2, len(class_names)), np.int64)
+        self._without_class = 0
+        self.traits: Counter[str] = Counter()
+        self.positions = CuePositions()  # of all cues that are used
+        self.instances: list[int] = []  # pseudo instances of each image; of none without cues
+        self._has_masks = False
+
+    def add(self, record: Mapping, result: ImageResult) -> None:
+        """Add one image."""
+        classes = classes_of_image(record)
+        if "annotations" in record:
+            self._has_masks = True
+            np.add.at(self._objects, _objects_of(record), 1)
+        self._images[classes] += 1
+        self._without_class += not classes
+        self.traits.update(result.traits)
+        if result.pixels is not None:
+            self._maps.add(label_name(record), result.pixels, classes)
+        if result.cues is not None:
+            self._cues.add(result.cues)
+            self.positions += result.positions
+            self.instances.append(result.instances)
+
+    @property
+    def never(self) -> list[str]:
+        """Classes that no image has."""
+        return [name for name, images in zip(self._names, self._images, strict=True) if not images]
+
+    def describe(self, threshold: float) -> list[str]:
+        """A table with a row for each class, and lines below it."""
+        total = max(self._maps.images, 1)
+        columns: dict[str, Sequence] = {
+            "class": self._names,
+            "images": self._images,
+            "share, %": [f"{PERCENT * images / total:.1f}" for images in self._images],
+        }
+        if self._has_masks:
+            columns["objects"] = self._objects
+        if self.instances:
+            counts = zip(("cues", "none", "one", "several"), self._cues.by_class.T[1:], strict=True)
+            columns |= {"drawn in": self._maps.drawn, **dict(counts)}
+        lines = [
+            table(columns),
+            f"{self._without_class} of {self._maps.images} images have no class",
+        ]
+        if self.instances:
+            used = sum(count > 0 for count in self.instances)
+            lines += [*self._maps.describe(), *self._cues.describe(threshold)]
+            lines += [self.positions.describe()] if self.positions.points else []
+            lines.append(
+                f"training would start with {sum(self.instances)} pseudo instances, in {used} of "
+                f"{len(self.instances)} images (at their own size; scales and crops are random)"
+            )
+        return lines
