@@ -22,8 +22,8 @@ class StageKind:
     Attributes:
         product: what later stages read, a file or folder in the stage's own; "" if nothing.
         keys: what a pipeline says of the stage; ``weights_from`` may be left out, the others not.
-        reads: kinds of stages whose products it reads if the pipeline has them before it.
-        reads_all: it reads all stages of those kinds, not the last of each alone.
+        reads: kinds of stages whose products it reads if the pipeline has them before it: of the
+            last of each kind, or of all where ``reads_all``.
         needs: the one of them that the pipeline must have; a stage without a ``config`` of its own
             has the model of this one.
     """
@@ -79,13 +79,10 @@ class StageEntry:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A chain of stages over one training and one test set.
+    """A chain of stages, by name in the order in which they run, over a training and a test set.
 
-    Attributes:
-        supervision: one of ``SUPERVISIONS``.
-        output: a folder with one for each stage.
-        stages: by name, in the order in which they run. What a missing stage would have made must
-            be registered with the data set, or named by the configurations of later stages.
+    ``output`` is a folder with one for each stage. What a missing stage would have made must be
+    registered with the data set, or named by the configurations of later stages.
     """
 
     name: str
@@ -138,104 +135,87 @@ def read_pipeline(
     """
     where = f"--config {path}"
     content = load_strict_yaml(path, where)
-    _check_keys(content, (*TEXTS, "stages"), (*TEXTS, "stages"), where)
+    _check_keys(content, (*TEXTS, "stages"), where)
     for key in TEXTS:
         if not isinstance(content[key], str) or not content[key]:
             raise InputError(f"{where}: {key} is {content[key]!r}, expected text")
-    if content["supervision"] not in SUPERVISIONS:
+    supervision, entries = content["supervision"], content["stages"]
+    if supervision not in SUPERVISIONS:
         known = " or ".join(SUPERVISIONS)
-        raise InputError(f"{where}: supervision is {content['supervision']!r}, expected {known}")
-    if not isinstance(content["stages"], dict) or not content["stages"]:
+        raise InputError(f"{where}: supervision is {supervision!r}, expected {known}")
+    if not isinstance(entries, dict) or not entries:
         raise InputError(f"{where}: stages: expected stages of {', '.join(KINDS)}")
-    unknown = [name for name in content["stages"] if name not in KINDS]
-    if unknown:
-        raise InputError(f"{where}: stages: {unknown[0]!r} is none of {', '.join(KINDS)}")
-    folder = os.path.dirname(path)
-    stages = {
-        name: _read_entry(name, content["stages"][name], folder, where, configs_exist)
-        for name in KINDS
-        if name in content["stages"]
-    }
+    for name in entries:
+        if name not in KINDS:
+            raise InputError(f"{where}: stages: {name!r} is none of {', '.join(KINDS)}")
+    stages: dict[str, StageEntry] = {}
+    for name in (name for name in KINDS if name in entries):
+        trained = [earlier for earlier in stages if KINDS[earlier].trains]
+        entry = _read_entry(name, entries[name], path, configs_exist)
+        needs = KINDS[name].needs
+        if needs and needs not in entries:
+            raise InputError(f"{where}: the stage {name!r} needs {needs!r}, which is not there")
+        if entry.weights_from and entry.weights_from not in trained:
+            raise InputError(
+                f"{where}: stages: {name}: weights_from is {entry.weights_from!r}, but the "
+                f"trainings before it are: {', '.join(trained) or 'none'}"
+            )
+        if supervision == POINTS and name in FROM_TAGS:
+            raise InputError(f"{where}: points are given as cues; leave out the stage {name!r}")
+        stages[name] = entry
+    stages = _with_rounds(stages, rounds)
     pipeline = Pipeline(**{key: content[key] for key in TEXTS}, stages=stages)
-    _check_chain(pipeline, where)
-    pipeline = _with_rounds(pipeline, rounds)
     _add_overrides(pipeline, overrides)
     return pipeline
 
 
 def _check_keys(
-    content: Mapping, known: Sequence[str], required: Sequence[str], where: str
+    content: Mapping, known: Sequence[str], where: str, optional: Sequence[str] = ()
 ) -> None:
-    unknown = [key for key in content if key not in known]
-    if unknown:
-        raise InputError(
-            f"{where}: unknown key {unknown[0]!r}, known are {', '.join(known) or 'none'}"
-        )
-    missing = [key for key in required if key not in content]
-    if missing:
-        raise InputError(f"{where}: {missing[0]!r} is missing")
+    for key in content:
+        if key not in known:
+            listed = ", ".join(known) or "none"
+            raise InputError(f"{where}: unknown key {key!r}, known are {listed}")
+    for key in known:
+        if key not in content and key not in optional:
+            raise InputError(f"{where}: {key!r} is missing")
 
 
-def _read_entry(
-    name: str, content: object, folder: str, where: str, configs_exist: bool
-) -> StageEntry:
-    where, keys = f"{where}: stages: {name}", KINDS[name].keys
+def _read_entry(name: str, content: object, path: str, configs_exist: bool) -> StageEntry:
+    where = f"--config {path}: stages: {name}"
     if not isinstance(content, dict):
         raise InputError(f"{where} is {content!r}, expected keys and values ({{}} for none)")
-    _check_keys(content, keys, [key for key in keys if key != "weights_from"], where)
+    _check_keys(content, KINDS[name].keys, where, optional=("weights_from",))
     threshold = content.get("score_threshold", 0.0)
     if type(threshold) not in (int, float) or not 0 <= threshold <= 1:
         raise InputError(f"{where}: score_threshold is {threshold!r}, expected 0 to 1")
     config = content.get("config", "")
-    path = os.path.join(folder, str(config))
-    if KINDS[name].trains and configs_exist and not os.path.isfile(path):
-        raise InputError(f"{where}: config {path}: no such file")
-    config = os.path.normpath(path) if config else ""
+    file = os.path.join(os.path.dirname(path), str(config))
+    if KINDS[name].trains and configs_exist and not os.path.isfile(file):
+        raise InputError(f"{where}: config {file}: no such file")
+    config = os.path.normpath(file) if config else ""
     return StageEntry(name, config, content.get("weights_from", ""), float(threshold))
 
 
-def _check_chain(pipeline: Pipeline, where: str) -> None:
-    """Refuse stages that need one which is not there."""
-    earlier: list[str] = []
-    for name, entry in pipeline.stages.items():
-        needs = KINDS[name].needs
-        if needs and needs not in pipeline.stages:
-            raise InputError(f"{where}: the stage {name!r} needs {needs!r}, which is not there")
-        if entry.weights_from and entry.weights_from not in earlier:
-            known = ", ".join(earlier) or "none"
-            raise InputError(
-                f"{where}: stages: {name}: weights_from is {entry.weights_from!r}, but the "
-                f"trainings before it are: {known}"
-            )
-        if pipeline.supervision == POINTS and name in FROM_TAGS:
-            raise InputError(f"{where}: points are given as cues; leave out the stage {name!r}")
-        earlier += [name] if KINDS[name].trains else []
-
-
-def _with_rounds(pipeline: Pipeline, rounds: int) -> Pipeline:
+def _with_rounds(stages: dict[str, StageEntry], rounds: int) -> dict[str, StageEntry]:
     """Put the stages of each round behind the first export."""
-    if not rounds:
-        return pipeline
-    if rounds < 0 or "export" not in pipeline.stages:
+    if rounds < 0 or (rounds and "export" not in stages):
         raise InputError(f"--rounds {rounds}: expected 0 or more, and a stage 'export' to repeat")
-    stages: dict[str, StageEntry] = {}
-    for name, entry in pipeline.stages.items():
-        stages[name] = entry
-        if name != "export":
-            continue
-        for number in range(1, rounds + 1):
+    found: dict[str, StageEntry] = {}
+    for name, entry in stages.items():
+        found[name] = entry
+        for number in range(1, rounds + 1) if name == "export" else ():
             for repeated in REPEATED:
-                entry = replace(pipeline.stages[repeated], overrides=[])
-                stages[f"{repeated}{ROUND}{number}"] = entry
-    return replace(pipeline, stages=stages)
+                found[f"{repeated}{ROUND}{number}"] = replace(stages[repeated], overrides=[])
+    return found
 
 
 def _add_overrides(pipeline: Pipeline, overrides: Sequence[str]) -> None:
     if len(overrides) % 2:
         raise InputError(f"overrides come as STAGE.KEY VALUE pairs, got {' '.join(overrides)!r}")
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
-        stage, _, own_key = key.partition(".")
+        stage, _, config_key = key.partition(".")
         pipeline.check_stage(f"override {key}", stage)
         for name, entry in pipeline.stages.items():
             if name == stage or name.startswith(stage + ROUND):
-                entry.overrides.extend([own_key, value])
+                entry.overrides.extend([config_key, value])

@@ -1,15 +1,25 @@
 """What the product of a stage depends on: which keys of a configuration, which parts of the data.
 
-One table for each. A stage is out of date if something that counts for its kind has changed.
+One table for each. A stage is out of date if something that counts for its kind has changed. The
+state of data is that of its content, of images by name and size; names of folders don't count: data
+that was only moved is the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Any
 
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from bestie_d2.data.paths import expand_path
+from bestie_d2.errors import InputError
 from bestie_d2.model_keys import NUM_CLASSES_NODE
+from bestie_d2.storage.files import OF_VIEWERS, hash_of_content, hash_of_file, hash_of_folder
 
 # In all of these a name stands for everything under it too, and * for any letters.
 
@@ -48,6 +58,7 @@ CUES, WEAK_MAPS, LABELS = "cues", "weak maps", "instance labels"
 MASKS, WEIGHTS = "true masks", "initial weights"
 TEST_LIST, TEST_IMAGES = "test set's list", "test set's image files"
 TEST_MASKS, TEST_MAPS = "test set's true masks", "test set's weak maps"
+TEST_PARTS = (TEST_LIST, TEST_IMAGES, TEST_MASKS, TEST_MAPS)
 
 
 @dataclass(frozen=True)
@@ -64,13 +75,13 @@ class Dependencies:
     without: Sequence[str]
     data: Sequence[str]
 
-    def count(self, key: str, own_node: str) -> bool:
+    def count(self, key: str, node: str) -> bool:
         """Whether a key of the configuration counts.
 
         Args:
-            own_node: under ``MODEL``, of the model; those of our other models don't count.
+            node: under ``MODEL``, of the model; those of our other models don't count.
         """
-        others = [f"MODEL.{node}" for node in NUM_CLASSES_NODE.values() if node != own_node]
+        others = [f"MODEL.{other}" for other in NUM_CLASSES_NODE.values() if other != node]
         left_out = (*NEVER, *PATHS, *self.without, *others)
         return _is_among(key, self.keys) and not _is_among(key, left_out)
 
@@ -96,3 +107,115 @@ DEPENDENCIES = {  # by kind of stage
     ),
 }  # fmt: skip
 MADE_BY = {"cues": CUES, "maps": WEAK_MAPS, "export": LABELS}  # kinds that make parts of the data
+
+
+# -- the state of data
+
+NOT_THERE = "not there"  # in place of a hash: the stage that reads it will say what is wrong
+NONE = "none"  # nothing is named
+DIGITS = 16  # of a hash, enough to tell files apart
+OF_RECORDS = ("image_id", "height", "width", "image_classes")
+NAMED_BY = {  # keys under DATASETS, or else of the data set's metadata, that name a part; "": none
+    CUES: ("CUES", "cues"),
+    WEAK_MAPS: ("WEAK_MAPS", "weak_maps"),
+    LABELS: ("INSTANCE_LABELS", ""),
+    MASKS: ("", "json_file"),
+    TEST_MASKS: ("", "json_file"),
+    TEST_MAPS: ("", "weak_maps"),
+}
+
+
+@dataclass
+class Hashes:
+    """The states of a pipeline's data and products, each looked at once until a stage was run."""
+
+    train_set: str
+    test_set: str
+    _known: dict[tuple[Callable, str], Any] = field(default_factory=dict)
+
+    def of_product(self, path: str) -> str:
+        return self._once(hash_of_folder, path)
+
+    def forget(self, product: str) -> None:
+        """What a stage makes is there anew; and the data may have changed meanwhile."""
+        self._known = {
+            (look, path): state
+            for (look, path), state in self._known.items()
+            if look is hash_of_folder and path != product
+        }
+
+    def of_data(self, parts: Iterable[str], cfg: CfgNode) -> dict[str, str]:
+        """The state of each part by its name."""
+        found = {}
+        for part in parts:
+            try:
+                found[part] = self._of_part(part, cfg)
+            except (InputError, OSError):
+                found[part] = NOT_THERE
+        return found
+
+    def _of_part(self, part: str, cfg: CfgNode) -> str:
+        name = self.test_set if part in TEST_PARTS else self.train_set
+        if part == WEIGHTS:
+            return self._once(_state_of, cfg.MODEL.WEIGHTS)
+        if part in NAMED_BY:
+            key, in_metadata = NAMED_BY[part]
+            path = getattr(cfg.DATASETS, key) if key else ""
+            if not path and in_metadata:
+                self._once(_records, name)  # completes the metadata of some sets
+                path = MetadataCatalog.get(name).get(in_metadata)
+            return self._once(_state_of, path or "")
+        records = self._once(_records, name)
+        if part in (IMAGES, TEST_IMAGES):
+            rows = [(file, _size_of(record["file_name"])) for file, record in records]
+            return f"{len(rows)} files, {_short_hash(rows)}"
+        rows = [(file, *map(record.get, OF_RECORDS)) for file, record in records]
+        classes = MetadataCatalog.get(name).get("thing_classes")
+        return f"{len(rows)} images, {_short_hash([classes, rows])}"
+
+    def _once(self, look: Callable[[str], Any], argument: str) -> Any:
+        key = (look, argument)
+        if key not in self._known:
+            self._known[key] = look(argument)
+        return self._known[key]
+
+
+def _records(name: str) -> list[tuple[str, dict]]:
+    """The records of a data set, each with the image's name below the set's folder."""
+    records = DatasetCatalog.get(name)
+    folder = os.path.join(MetadataCatalog.get(name).get("image_root") or "", "")
+    paths = [record["file_name"] for record in records]
+    names = [p.removeprefix(folder) if p.startswith(folder) else os.path.basename(p) for p in paths]
+    return list(zip(names, records, strict=True))
+
+
+def _size_of(path: str) -> int:
+    """In bytes; -1 for a file that is not there."""
+    return os.path.getsize(path) if os.path.isfile(path) else -1
+
+
+def _state_of(path: str) -> str:
+    """Hash of a file, or of the names and contents in a folder; an address as it is."""
+    if not path:
+        return NONE
+    if "://" in path:
+        return path
+    path = expand_path(path)
+    if os.path.isfile(path):
+        return hash_of_file(path)[:DIGITS]
+    if not os.path.isdir(path):
+        return NOT_THERE
+    rows = sorted(
+        (
+            os.path.relpath(os.path.join(folder, name), path),
+            hash_of_file(os.path.join(folder, name)),
+        )
+        for folder, _, names in os.walk(path)
+        for name in names
+        if name not in OF_VIEWERS and not name.startswith(".")
+    )
+    return f"{len(rows)} files, {_short_hash(rows)}"
+
+
+def _short_hash(content: object) -> str:
+    return hash_of_content(content)[:DIGITS]

@@ -1,24 +1,39 @@
-"""Run the stages of a pipeline: skip what is finished, go on with what was interrupted."""
+"""Run the stages of a pipeline: skip what is finished, go on with what was interrupted.
+
+Nothing finished is made anew unless it is asked for.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tabulate import tabulate
 
 from bestie_d2.engine.command_line import reason_of
 from bestie_d2.errors import InputError
-from bestie_d2.pipeline.decision import CHANGED, RESUME, UNTOUCHED, Decision, decide, keep, refusal
 from bestie_d2.pipeline.definition import Pipeline
-from bestie_d2.pipeline.log import logging_to
-from bestie_d2.pipeline.record import StageRecord
-from bestie_d2.pipeline.stage_job import StageJob
-from bestie_d2.pipeline.stages import run_stage
+from bestie_d2.pipeline.dependencies import Hashes
+from bestie_d2.pipeline.stages import StageJob, run_stage
+from bestie_d2.pipeline.state import LOG_FILE, Sources, StageRecord, described
 from bestie_d2.storage.processes import only_run_in
 
+SKIP, RUN, RESUME, REDO = "skip", "run", "resume", "redo"
+KEEP = "keep"  # before --from: taken as it is
+CHECK = "check"  # depends on what an earlier stage will have made
+CHANGED = "changed"  # out of date: --redo makes it anew
+UNTOUCHED = (SKIP, KEEP)
+
 INTERRUPTED = "interrupted (Ctrl-C)"
+LOGGERS = ("bestie_d2", "detectron2", "fvcore")
+PROGRESS = "detectron2.utils.events"  # a line every 20 steps, with the losses
+TALKATIVE = "fvcore.common.checkpoint"  # lists all keys that a start from other weights leaves
+FORMAT = logging.Formatter("[%(asctime)s %(name)s] %(levelname)s: %(message)s", "%m/%d %H:%M:%S")
 
 
 @dataclass(frozen=True)
@@ -66,9 +81,11 @@ def run_pipeline(
     if left_out:
         raise InputError(f"--redo {left_out[0]}: --from and --until leave that stage out")
     jobs = [StageJob.load(pipeline, name) for name in names[:end]]
-    plan = Plan(jobs, names[:start], first, redo)
+    hashes = Hashes(pipeline.train_set, pipeline.test_set)
+    plan = Plan(jobs, first, redo, hashes)
     if dry_run:
-        plan.tell()
+        for name, decision in plan.decisions().items():
+            _tell(name, decision)
         return []
 
     def failed() -> None:
@@ -77,64 +94,13 @@ def run_pipeline(
         after_failure()
 
     with only_run_in(pipeline.output, "output"):
-        plan.check()
-        return [_result(plan, job, failed) for job in jobs]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The stages of a run.
-
-    Attributes:
-        jobs: in the order in which they run.
-        kept: names of those before ``first``, which are taken as they are.
-        first: as ``--from`` names it.
-        redo: stages that are asked to be made anew.
-    """
-
-    jobs: Sequence[StageJob]
-    kept: Collection[str]
-    first: str
-    redo: Collection[str]
-
-    def decision(self, job: StageJob, pending: Collection[str] = ()) -> Decision:
-        """What is done with a stage when ``pending`` others will have been made."""
-        if job.name in self.kept:
-            return keep(job, self.first)
-        return decide(job, pending=pending, redo=self.redo)
-
-    def decisions(self) -> dict[str, Decision]:
-        """What is known of all stages before any is run, by name."""
-        found: dict[str, Decision] = {}
-        for job in self.jobs:
-            pending = [name for name, decision in found.items() if decision.state not in UNTOUCHED]
-            found[job.name] = self.decision(job, pending)
-        return found
-
-    def tell(self) -> None:
-        """Print it."""
-        for name, decision in self.decisions().items():
-            tell(name, decision)
-
-    def check(self) -> None:
-        """Refuse to run anything while a stage is out of date.
-
-        Raises:
-            InputError: names the stages, and says what to do.
-        """
-        decisions = self.decisions()
+        decisions = plan.decisions()
         changed = {name: d for name, d in decisions.items() if d.state == CHANGED}
         if changed:
             for name, decision in decisions.items():
-                tell(name, decision)
-            raise refusal(changed, {job.name: job for job in self.jobs})
-
-
-def tell(name: str, decision: Decision) -> None:
-    """Print what is done with a stage, and what changed, line by line."""
-    print(f"{name:9s} {decision.state:7s} {decision.reason}", flush=True)
-    for line in decision.details:
-        print(f"{'':17s} {line}", flush=True)
+                _tell(name, decision)
+            raise _refusal(changed, pipeline)
+        return [_result(plan, job, decisions[job.name], failed) for job in jobs]
 
 
 def table(results: Sequence[StageResult]) -> str:
@@ -143,29 +109,149 @@ def table(results: Sequence[StageResult]) -> str:
     return tabulate(rows, ["stage", "", "time", "figures"], colalign=("left", "left", "right"))
 
 
-def _result(plan: Plan, job: StageJob, after_failure: Callable[[], None]) -> StageResult:
+# -- what is done with a stage, and why
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What happens to a stage, why, and what its result will depend on.
+
+    Attributes:
+        sources: None where it is left as it is.
+        details: a line for each thing that changed.
+    """
+
+    state: str
+    reason: str
+    sources: Sources | None = None
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages of a run.
+
+    Attributes:
+        jobs: in the order in which they run.
+        first: those before it are taken as they are; "" for none.
+        redo: stages that are asked to be made anew.
+    """
+
+    jobs: Sequence[StageJob]
+    first: str
+    redo: Collection[str]
+    hashes: Hashes
+
+    def decisions(self) -> dict[str, Decision]:
+        """What is known of all stages before any is run, by name."""
+        found: dict[str, Decision] = {}
+        kept = bool(self.first)
+        for job in self.jobs:
+            kept = kept and job.name != self.first
+            pending = [name for name, decision in found.items() if decision.state not in UNTOUCHED]
+            found[job.name] = self._keep(job) if kept else self.decide(job, pending)
+        return found
+
+    def _keep(self, job: StageJob) -> Decision:
+        if StageRecord(job.folder).manifest is None or not os.path.exists(job.product):
+            raise InputError(
+                f"--from {self.first}: the stage {job.name!r} before it is not finished"
+            )
+        return Decision(KEEP, f"comes before {self.first}")
+
+    def decide(self, job: StageJob, pending: Collection[str] = ()) -> Decision:
+        """What to do with a stage when ``pending`` others will have been made."""
+        record = StageRecord(job.folder)
+        found = record.found
+        missing = [name for name in job.pipeline.inputs_of(job.name) if name in pending]
+        sources = job.sources(self.hashes, missing)
+        after = f"after {' and '.join(missing)}"
+        if found is None:
+            return Decision(RUN, after if missing else "not there yet", sources)
+        changes = sources.changes(found, pending=missing)
+        details = tuple(described(changes))
+        if job.name in self.redo:
+            if found.instead_of and not found.finished and not changes:
+                return Decision(RESUME, "its --redo was interrupted", sources)
+            return Decision(REDO, "as --redo asks for", sources)
+        if changes and not found.finished and not record.has_results:
+            reason = "was begun with other settings, and has made nothing"
+            return Decision(RUN, reason, sources, details)
+        if changes and all(_was_redone(job, change.stage) for change in changes):
+            names = " and ".join(change.stage for change in changes)
+            return Decision(REDO, f"as --redo made {names} anew", sources, details)
+        if changes:
+            how = "finished" if found.finished else "was interrupted"
+            return Decision(CHANGED, f"{how}, but is out of date", sources, details)
+        if found.finished and not os.path.exists(job.product):
+            return Decision(CHANGED, f"finished, but {job.product} is gone", sources)
+        if missing:
+            return Decision(CHECK, after, sources)
+        remark = f" ({found.not_compared})" if found.not_compared else ""
+        if found.finished:
+            return Decision(SKIP, f"finished, and nothing changed{remark}")
+        return Decision(RESUME, f"was interrupted{remark}", sources)
+
+
+def _was_redone(job: StageJob, stage: str) -> bool:
+    """Whether a stage that is read took the place of one that was moved aside; so what follows a
+    stage that is made anew is made anew too, also when the command was stopped in between."""
+    if stage not in job.pipeline.inputs_of(job.name):
+        return False
+    found = StageRecord(job.pipeline.folder_of(stage)).found
+    return found is not None and bool(found.instead_of)
+
+
+def _refusal(changed: Mapping[str, Decision], pipeline: Pipeline) -> InputError:
+    """The line that stops a run where stages are out of date, and says what to do."""
+    what = "; ".join(
+        f"stage {name}: {', '.join(decision.details[:2]) or decision.reason}"
+        f"{', ...' if len(decision.details) > 2 else ''}"
+        for name, decision in changed.items()
+    )
+    kept = " and ".join(str(StageRecord(pipeline.folder_of(n)).next_kept()) for n in changed)
+    them = "it" if len(changed) == 1 else "them"
+    return InputError(
+        f"{what}. To make {them} and what depends on it anew, add --redo {' '.join(changed)}: what "
+        f"is there is kept as {kept}. Or put back what was changed: nothing of {them} was touched"
+    )
+
+
+def _tell(name: str, decision: Decision) -> None:
+    """Print what is done with a stage, and what changed, line by line."""
+    print(f"{name:9s} {decision.state:7s} {decision.reason}", flush=True)
+    for line in decision.details:
+        print(f"{'':17s} {line}", flush=True)
+
+
+# -- doing it
+
+
+def _result(
+    plan: Plan, job: StageJob, before: Decision, after_failure: Callable[[], None]
+) -> StageResult:
     """Do what is to be done with a stage whose inputs are made."""
-    decision = plan.decision(job)
-    tell(job.name, decision)
+    decision = before if before.state in UNTOUCHED else plan.decide(job)
+    _tell(job.name, decision)
     if decision.state == CHANGED:
-        raise refusal({job.name: decision}, {job.name: job})
-    if decision.state not in UNTOUCHED:
-        _run(job, decision, after_failure)
+        raise _refusal({job.name: decision}, job.pipeline)
+    if decision.sources is not None:
+        _run(job, decision.sources, decision.state == RESUME, after_failure)
+        plan.hashes.forget(job.product)
     manifest = StageRecord(job.folder).manifest
     return StageResult(job.name, decision.state, manifest["seconds"], manifest["text"])
 
 
-def _run(job: StageJob, decision: Decision, after_failure: Callable[[], None]) -> None:
+def _run(job: StageJob, sources: Sources, resumed: bool, after_failure: Callable[[], None]) -> None:
     record = StageRecord(job.folder)
-    resumed = decision.state == RESUME
     if not resumed:
         with only_run_in(job.folder, "output"):  # what another run works on is not moved
             record.set_aside()
     with only_run_in(job.folder, "output"):
-        record.begin(decision.sources, resume=resumed)
+        record.begin(sources, resume=resumed)
         start = time.monotonic()
         try:
-            with logging_to(job.folder):
+            with _logging_to(job.folder):
                 figures = run_stage(job)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
@@ -175,10 +261,42 @@ def _run(job: StageJob, decision: Decision, after_failure: Callable[[], None]) -
         seconds = round(time.monotonic() - start, 1)
         print(f"{'':9s} {seconds:.0f} s: {figures.text}", flush=True)
         record.finish(
-            decision.sources,
+            sources,
             seconds=seconds,
             resumed=resumed,
             seeds={name: cfg.SEED for name, cfg in job.configs.items()},
             figures=figures.values,
             text=figures.text,
         )
+
+
+@contextlib.contextmanager
+def _logging_to(folder: str) -> Iterator[None]:
+    """Log, and print, into a folder's ``log.txt``; show warnings and a training's progress.
+
+    Takes the place of Detectron2's ``setup_logger``, whose files stay open as long as the process
+    and would get the messages of later stages too.
+    """
+    console = logging.StreamHandler(sys.stdout)
+    console.addFilter(_for_console)
+    console.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    file = logging.FileHandler(os.path.join(folder, LOG_FILE), encoding="utf-8")
+    file.setFormatter(FORMAT)
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    for logger in loggers:
+        logger.setLevel(logging.INFO)
+        logger.addHandler(console)
+        logger.addHandler(file)
+    try:
+        with contextlib.redirect_stdout(file.stream):
+            yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(console)
+            logger.removeHandler(file)
+        file.close()
+
+
+def _for_console(record: logging.LogRecord) -> bool:
+    warns = record.levelno >= logging.WARNING and record.name != TALKATIVE
+    return warns or record.name == PROGRESS

@@ -1,9 +1,13 @@
-"""What the stages of a pipeline do: each calls what the tool of the same purpose calls."""
+"""What the stages of a pipeline are run with, and do: each calls what the tool of the same purpose
+calls, and comes back with the figures that it is judged by."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -11,15 +15,22 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils.env import seed_all_rng
 
-from bestie_d2.checks.configuration import check_test_sets, check_train_sets
+from bestie_d2.checks.configuration import (
+    check_config,
+    check_sides_of_images,
+    check_test_sets,
+    check_train_sets,
+)
 from bestie_d2.checks.weak_maps import check_weak_maps
 from bestie_d2.data import register_custom_datasets
+from bestie_d2.engine.configuration import load_config
 from bestie_d2.engine.trainer import Trainer, append_metrics, evaluate
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import evaluate_weak_components, has_weak_maps
-from bestie_d2.pipeline.figures import Figures, finite, headlines, shown
-from bestie_d2.pipeline.record import CONFIG_FILE
-from bestie_d2.pipeline.stage_job import MASK_SETS, StageJob
+from bestie_d2.model_keys import num_classes_key
+from bestie_d2.pipeline.definition import Pipeline, StageEntry
+from bestie_d2.pipeline.dependencies import DEPENDENCIES, MADE_BY, WEIGHTS, Hashes
+from bestie_d2.pipeline.state import CONFIG_FILE, Sources, flattened
 from bestie_d2.runs.coco_writer import LabelRecipe
 from bestie_d2.runs.cue_extraction import CueSource, extract_cue_file
 from bestie_d2.runs.labeling_source import LabelingSource
@@ -27,8 +38,141 @@ from bestie_d2.runs.network_maps import SINGLE_STAGE, MapRecipe, make_network_ma
 from bestie_d2.runs.pseudo_label_export import export_pseudo_labels
 from bestie_d2.storage.files import replacing
 
-PERCENT = 100.0
+# What is added to the training set's name where masks are trained on: exported, or true ones.
+MASK_SETS = {"mrcnn": "_pseudo_labels", "mrcnn_truth": "_truth"}
+SCORE_THRESHOLD = "score_threshold"  # among the keys of a stage, beside its configuration's
 WEAK_COMPONENTS = "weak_components"  # beside the trained stages in the folder of "evaluate"
+PERCENT = 100.0
+HEADLINES = {  # metrics of an evaluation, and how the table calls them
+    "image_tags/mAP": "mAP of tags",
+    "sem_seg/mIoU": "mIoU",
+    "segm/AP": "AP",
+    "segm/AP50": "AP50",
+    "voc_instance/mAP50": "VOC mAP50",
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a stage is judged by: all values by name, and the few for the table as text."""
+
+    values: dict[str, float | None]
+    text: str
+
+
+def headlines(metrics: Mapping[str, float]) -> Figures:
+    """Of everything that was measured, what the table shows."""
+    values = {key: finite(metrics[key]) for key in HEADLINES if key in metrics}
+    return Figures(values, ", ".join(f"{HEADLINES[k]} {shown(v)}" for k, v in values.items()))
+
+
+def finite(value: float) -> float | None:
+    """A JSON value: None for what is no number."""
+    return float(value) if math.isfinite(value) else None
+
+
+def shown(value: float | None) -> str:
+    """A figure as the table has it."""
+    return "-" if value is None else f"{value:.1f}"
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """One stage of a pipeline with its configurations.
+
+    Attributes:
+        configs: by stage, of what is trained, used or evaluated, without what earlier stages make;
+            several only for ``evaluate``.
+    """
+
+    pipeline: Pipeline
+    name: str
+    configs: dict[str, CfgNode]
+
+    @staticmethod
+    def load(pipeline: Pipeline, name: str) -> StageJob:
+        """Load the configurations, with overrides and the pipeline's data sets.
+
+        A stage that uses another's model takes that one's overrides too, then its own.
+
+        Raises:
+            InputError: names the file or key that is wrong.
+        """
+        owners = [name] if pipeline.kind_of(name).trains else pipeline.inputs_of(name)
+        return StageJob(pipeline, name, {o: _config(pipeline, name, o) for o in owners})
+
+    @property
+    def entry(self) -> StageEntry:
+        return self.pipeline.stages[self.name]
+
+    @property
+    def folder(self) -> str:
+        return self.pipeline.folder_of(self.name)
+
+    @property
+    def product(self) -> str:
+        return self.pipeline.product_of(self.name)
+
+    def inputs(self) -> dict[str, str]:
+        """The products of earlier stages that it reads, by kind of stage."""
+        pipeline = self.pipeline
+        names = pipeline.inputs_of(self.name)
+        return {pipeline.stages[name].kind: pipeline.product_of(name) for name in names}
+
+    def sources(self, hashes: Hashes, pending: Collection[str] = ()) -> Sources:
+        """What the stage is made from now; ``pending`` are stages that will be made before it."""
+        pipeline, depends = self.pipeline, DEPENDENCIES[self.entry.kind]
+        models = tuple(self.configs) if len(self.configs) > 1 else ()
+        config: dict[str, object] = {SCORE_THRESHOLD: self.entry.score_threshold}
+        defaults: dict[str, object] = {SCORE_THRESHOLD: 0.0}
+        counted = [SCORE_THRESHOLD]
+        for owner, cfg in self.configs.items():
+            prefix, node = f"{owner}." if models else "", num_classes_key(cfg).split(".")[1]
+            values = flattened(cfg)
+            counted += [prefix + key for key in values if depends.count(key, node)]
+            config |= {prefix + key: value for key, value in values.items()}
+            defaults |= {prefix + key: value for key, value in _default_values().items()}
+        made = {MADE_BY.get(kind) for kind in self.inputs()}  # parts of the data
+        made |= {WEIGHTS} if self.entry.weights_from else set()
+        parts = [part for part in depends.data if part not in made]
+        data = hashes.of_data(parts, next(iter(self.configs.values())))
+        there = [name for name in pipeline.inputs_of(self.name) if name not in pending]
+        inputs = {name: hashes.of_product(pipeline.product_of(name)) for name in there}
+        return Sources(config, data, inputs, tuple(counted), defaults, models)
+
+
+@cache
+def _default_values() -> dict[str, object]:
+    """All keys of a configuration without a file."""
+    return flattened(load_config())
+
+
+def _config(pipeline: Pipeline, stage: str, owner: str) -> CfgNode:
+    """The configuration of ``owner``'s model as ``stage`` takes it."""
+    entry = pipeline.stages[owner]
+    own = pipeline.stages[stage].overrides if stage != owner else []
+    try:
+        cfg = load_config(entry.config, [*entry.overrides, *own]).clone()
+        cfg.defrost()
+        cfg.DATASETS.TRAIN = (pipeline.train_set + MASK_SETS.get(entry.kind, ""),)
+        cfg.DATASETS.TEST = (pipeline.test_set,)
+        check_config(cfg)
+        if stage == owner or own:  # else the stage that trains the model has been through this
+            check_sides_of_images(cfg)  # not days later, when the stage begins
+        cfg.OUTPUT_DIR = ""
+    except InputError as error:
+        raise InputError(f"stage {stage}: {error}") from None
+    supervision = cfg.MODEL.BESTIE.SUPERVISION
+    if entry.kind == "bestie" and supervision != pipeline.supervision:
+        raise InputError(
+            f"stage {stage}: MODEL.BESTIE.SUPERVISION is {supervision!r}, but the pipeline's "
+            f"supervision is {pipeline.supervision!r}"
+        )
+    for name in (pipeline.train_set, pipeline.test_set):
+        if name not in DatasetCatalog:
+            raise InputError(f"stage {stage}: data set {name!r} is not registered")
+    cfg.freeze()
+    return cfg
 
 
 def run_stage(job: StageJob) -> Figures:
@@ -38,7 +182,7 @@ def run_stage(job: StageJob) -> Figures:
         InputError: names the stage, and what is wrong.
     """
     try:
-        return RUNS[job.pipeline.stages[job.name].kind](job)
+        return RUNS[job.entry.kind](job)
     except InputError as error:
         raise InputError(f"stage {job.name}: {error}") from None
 
@@ -58,38 +202,27 @@ def _train(job: StageJob) -> Figures:
 
 def _for_training(job: StageJob) -> CfgNode:
     """The stage's own configuration with the products that it learns from."""
-    pipeline = job.pipeline
-    cfg = job.configs[job.name].clone()
+    cfg, products = job.configs[job.name].clone(), job.inputs()
     cfg.defrost()
     cfg.OUTPUT_DIR = job.folder
-    weights_from = pipeline.stages[job.name].weights_from
-    if weights_from:
-        cfg.MODEL.WEIGHTS = pipeline.product_of(weights_from)
-    kind = pipeline.stages[job.name].kind
-    inputs = {pipeline.stages[name].kind: name for name in pipeline.inputs_of(job.name)}
-    products = {key: pipeline.product_of(name) for key, name in inputs.items()}
+    if job.entry.weights_from:
+        cfg.MODEL.WEIGHTS = job.pipeline.product_of(job.entry.weights_from)
     cfg.DATASETS.CUES = products.get("cues", cfg.DATASETS.CUES)
     cfg.DATASETS.WEAK_MAPS = products.get("maps", cfg.DATASETS.WEAK_MAPS)
-    if kind in MASK_SETS:
-        cfg.DATASETS.CUSTOM = [*cfg.DATASETS.CUSTOM, _mask_set(job, cfg.DATASETS.TRAIN[0])]
+    if job.entry.kind in MASK_SETS:
+        train_set = job.pipeline.train_set
+        DatasetCatalog.get(train_set)  # completes the metadata of some sets
+        metadata = MetadataCatalog.get(train_set)
+        masks = products.get("export") or metadata.get("json_file")
+        if not masks:
+            raise InputError(f"data set {train_set!r} has no true masks: leave out the stage")
+        of_masks = {"name": cfg.DATASETS.TRAIN[0], "images": metadata.image_root}
+        cfg.DATASETS.CUSTOM = [*cfg.DATASETS.CUSTOM, {**of_masks, "annotations": masks}]
         register_custom_datasets(cfg.DATASETS.CUSTOM[-1:])
     elif "export" in products:
         cfg.DATASETS.INSTANCE_LABELS = products["export"]
     cfg.freeze()
     return cfg
-
-
-def _mask_set(job: StageJob, name: str) -> dict[str, str]:
-    """An entry of ``DATASETS.CUSTOM``: the training images with exported, or with true masks."""
-    pipeline = job.pipeline
-    DatasetCatalog.get(pipeline.train_set)  # completes the metadata of some sets
-    metadata = MetadataCatalog.get(pipeline.train_set)
-    stages = pipeline.inputs_of(job.name)
-    exported = [stage for stage in stages if pipeline.stages[stage].kind == "export"]
-    masks = pipeline.product_of(exported[0]) if exported else metadata.get("json_file")
-    if not masks:
-        raise InputError(f"data set {pipeline.train_set!r} has no true masks: leave out the stage")
-    return {"name": name, "images": metadata.image_root, "annotations": masks}
 
 
 def _with_model(job: StageJob, owner: str, folder: str) -> CfgNode:
@@ -131,8 +264,7 @@ def _export(job: StageJob) -> Figures:
     (owner,) = job.configs  # BESTIE, or a round of it
     cfg = _with_model(job, owner, job.folder)
     source = LabelingSource.open(cfg, job.pipeline.train_set, jobs=1, skip_bad=False)
-    threshold = job.pipeline.stages[job.name].score_threshold
-    recipe = LabelRecipe(use_tags=True, score_threshold=threshold, min_area=1)
+    recipe = LabelRecipe(use_tags=True, score_threshold=job.entry.score_threshold, min_area=1)
     report = export_pseudo_labels(source, job.product, recipe, overwrite=True)
     _print([report.table(source.class_names), *report.histogram(), *report.describe()])
     labels = int(report.labels.sum())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bestie_d2.engine.label_progress import PSEUDO, REFINED
-from bestie_d2.pipeline.figures import HEADLINES
+from bestie_d2.pipeline.stages import HEADLINES
 from bestie_d2.report.charts import Series, line_chart
 from bestie_d2.report.metrics import ITERATION, Curve, read_curves, thinned
 from bestie_d2.report.page import figure, heading, paragraph, side_by_side

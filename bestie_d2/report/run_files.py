@@ -12,7 +12,7 @@ from bestie_d2.engine.configuration import load_config
 from bestie_d2.engine.trainer import METRICS_FILE
 from bestie_d2.errors import InputError
 from bestie_d2.pipeline.definition import Pipeline
-from bestie_d2.pipeline.record import CONFIG_FILE, StageRecord
+from bestie_d2.pipeline.state import CONFIG_FILE, StageRecord
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from bestie_d2.engine.command_line import reason_of
 from bestie_d2.errors import InputError
 from bestie_d2.pipeline.definition import Pipeline
-from bestie_d2.pipeline.stage_job import StageJob
+from bestie_d2.pipeline.stages import StageJob
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from bestie_d2.data.labels.cue_files import GIVEN_SCORE
 from bestie_d2.evaluation.label_quality import BINS
-from bestie_d2.pipeline.figures import shown
+from bestie_d2.pipeline.stages import shown
 from bestie_d2.report.charts import bar_chart
 from bestie_d2.report.page import Cell, figure, paragraph, side_by_side, table
 

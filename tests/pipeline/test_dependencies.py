@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from bestie_d2.pipeline.data_hash import states_of_data
 from bestie_d2.pipeline.definition import KINDS
-from bestie_d2.pipeline.dependencies import DEPENDENCIES, IMAGES, TAGS, WEAK_MAPS
-from bestie_d2.pipeline.sources import Found, Sources, described
+from bestie_d2.pipeline.dependencies import DEPENDENCIES, IMAGES, TAGS, WEAK_MAPS, Hashes
+from bestie_d2.pipeline.state import Found, Sources, described
 
 TRAININGS = ["pam", "wsss", "bestie", "mrcnn", "mrcnn_truth"]
 USES = ["cues", "maps", "export", "evaluate"]
@@ -136,7 +135,7 @@ def states(tmp_path):
         record = {"file_name": str(path), "image_id": 1, "height": 3, "width": 4, **others}
         DatasetCatalog.register(name, lambda: [record])
         MetadataCatalog.get(name).set(image_root=str(tmp_path / folder), thing_classes=["cat"])
-        return states_of_data([TAGS, IMAGES], CFG, name, name)
+        return Hashes(name, name).of_data([TAGS, IMAGES], CFG)
 
     names: list[str] = []
     yield call
@@ -172,12 +171,12 @@ def test_a_weak_map_that_was_edited_differs_though_its_size_is_the_same(tmp_path
     (tmp_path / "1.png").write_bytes(b"class 1")
     node = type("Node", (), {"WEAK_MAPS": str(tmp_path)})
     cfg = type("Cfg", (), {"DATASETS": node})
-    before = states_of_data([WEAK_MAPS], cfg, "", "")
+    before = Hashes("", "").of_data([WEAK_MAPS], cfg)
     (tmp_path / ".DS_Store").touch()
     (tmp_path / "Thumbs.db").touch()
-    assert states_of_data([WEAK_MAPS], cfg, "", "") == before
+    assert Hashes("", "").of_data([WEAK_MAPS], cfg) == before
     (tmp_path / "1.png").write_bytes(b"class 2")
-    assert states_of_data([WEAK_MAPS], cfg, "", "") != before
+    assert Hashes("", "").of_data([WEAK_MAPS], cfg) != before
 
 
 def test_a_product_that_is_read_for_the_first_time_is_a_change_before_it_is_made():

@@ -10,10 +10,8 @@ import pytest
 
 from bestie_d2.errors import InputError
 from bestie_d2.pipeline.definition import read_pipeline
-from bestie_d2.pipeline.record import StageRecord
 from bestie_d2.pipeline.runner import run_pipeline
-from bestie_d2.pipeline.sources import Sources
-from bestie_d2.storage.files import hash_of_folder
+from bestie_d2.pipeline.state import Sources, StageRecord
 
 SHAPES = Path(__file__).resolve().parents[2] / "configs" / "pipelines" / "shapes.yaml"
 RESULT = {"seconds": 1.0, "figures": {}, "text": ""}
@@ -126,13 +124,3 @@ def test_records_of_older_versions(tmp_path):
     now = sources(SEED=2, **{"SOLVER.BASE_LR": 0.1, "SOLVER.STEPS": [1, 2]})
     assert [str(change) for change in now.changes(record.found)] == ["SEED was 1, is 2"]
     assert record.found.not_compared.endswith("data not compared")
-
-
-def test_looking_at_a_folder_of_maps_does_not_change_it(tmp_path):
-    (tmp_path / "1.png").write_bytes(b"map")
-    before = hash_of_folder(str(tmp_path))
-    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
-        (tmp_path / name).touch()
-    assert hash_of_folder(str(tmp_path)) == before
-    (tmp_path / "1.png").write_bytes(b"pam")
-    assert hash_of_folder(str(tmp_path)) != before

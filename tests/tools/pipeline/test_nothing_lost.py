@@ -24,7 +24,7 @@ CHANGED = "SOLVER.BASE_LR was 0.002, is 0.5"
 # Runs the tool, and dies between moving a finished stage aside and beginning it anew.
 DIES_BETWEEN = """
 import os, runpy, signal, sys
-from bestie_d2.pipeline.record import StageRecord
+from bestie_d2.pipeline.state import StageRecord
 set_aside = StageRecord.set_aside
 def set_aside_and_die(self):
     set_aside(self)

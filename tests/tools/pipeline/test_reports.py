@@ -7,8 +7,7 @@ from tiny_pipeline import SHORT, raising, shorten
 
 from bestie_d2.errors import InputError
 from bestie_d2.pipeline import stages
-from bestie_d2.pipeline.record import StageRecord
-from bestie_d2.pipeline.sources import Sources
+from bestie_d2.pipeline.state import Sources, StageRecord
 from bestie_d2.storage.processes import only_run_in
 
 
