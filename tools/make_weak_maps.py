@@ -21,7 +21,7 @@ from pathlib import Path
 from bestie_d2.checks.configuration import check_config
 from bestie_d2.checks.weak_maps import check_weak_maps
 from bestie_d2.data import ImageReader
-from bestie_d2.data.deep_images import OWN_RANGE, Intensity
+from bestie_d2.data.deep_images import IMAGE_RANGE, Intensity
 from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config, with_trained_weights
 from bestie_d2.errors import InputError
@@ -78,7 +78,7 @@ def add_threshold_options(parser: argparse.ArgumentParser) -> None:
     add("--draw", default=0, type=int, metavar="N", help="draw N images to <output>-preview.png")
     add("--truth", metavar="JSON", help="COCO instances: say the foreground IoU")
     add("--points", metavar="JSON", help="points: say how many the components hold")
-    add("--percentiles", nargs=2, type=float, default=OWN_RANGE, metavar=("LOW", "HIGH"),
+    add("--percentiles", nargs=2, type=float, default=IMAGE_RANGE, metavar=("LOW", "HIGH"),
         help="of images deeper than 8 bits, as INPUT.INTENSITY.PERCENTILES")  # fmt: skip
     add("--range", nargs=2, type=float, default=(), metavar=("LOW", "HIGH"),
         help="of the same, as INPUT.INTENSITY.RANGE")  # fmt: skip

@@ -1,4 +1,5 @@
-"""Images of more than 8 bits: their values in full, and how they become 0 to 255.
+"""Images of more than 8 bits, and the heads of TIFFs: their values in full, and how they become 0
+to 255.
 
 Pillow drops the lower half of 16-bit RGB, clips 16-bit grey and floats to 0..255 when it converts
 them, and cannot open many TIFFs; the values are therefore read by tifffile and OpenCV.
@@ -7,7 +8,6 @@ them, and cannot open many TIFFs; the values are therefore read by tifffile and 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import BinaryIO
@@ -20,21 +20,27 @@ from tifffile import TiffFile, TiffPage
 
 from bestie_d2.errors import InputError
 
-EXIF_ORIENTATION = 274  # the entry's number, in TIFF as in EXIF
-UNTURNED = 1  # its value, one of ...
-ORIENTATIONS = range(1, 9)
-# What the others ask for: to exchange rows and columns, then to mirror left-right, top-bottom.
-SIDEWAYS, MIRRORED, OVERTURNED = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
-
 WHITE = 255.0
-RGB = 3  # channels
 DARK = 16  # of 0..255: hardly to be told from black
 NEARLY_ALL = 99  # percent of the pixels
 # Percentiles: from the smallest to the largest value, but for one pixel in a thousand at each end,
 # lest a few hot pixels make everything else black. Below a thousand pixels none is left out.
-OWN_RANGE = (0.1, 99.9)
+IMAGE_RANGE = (0.1, 99.9)
 PERCENT = 100.0
+CHANNELS = 3  # red, green, blue
 UNSIGNED_16 = np.iinfo(np.uint16).max
+
+EXIF_ORIENTATION = 274  # the entry's number, in TIFF as in EXIF
+UNTURNED, ORIENTATIONS = 1, range(1, 9)  # its values
+SIDEWAYS = (5, 6, 7, 8)  # those that exchange rows and columns, before they mirror
+
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+INVERTED, GREY, RGB = 0, 1, 2  # "photometric interpretation"; inverted: white is zero
+COLORS = {INVERTED: 1, GREY: 1, RGB: 3, 3: 1, 5: 4, 6: 3, 8: 3}  # channels of each
+SAMPLE_FORMATS = {2: " signed", 3: " floating-point"}  # beside unsigned
+ALPHA = {1: "premultiplied", 2: "straight"}  # by the kind of the first "extra sample"
+BYTE = 8  # bits
+REAL = "uif"  # NumPy's kinds of numbers that are no complex ones
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class DeepValues:
 
 @dataclass(frozen=True)
 class Intensity:
-    """Which values become black and white: a fixed range, or percentiles of an image's own.
+    """Which values become black and white: a fixed range, or percentiles of each image's values.
 
     Attributes:
         percentiles: lower and upper one, in percent, each a value that occurs; (0, 100) is from the
@@ -62,8 +68,8 @@ class Intensity:
         fixed_range: the two values themselves, if given.
     """
 
-    percentiles: tuple[float, float] = OWN_RANGE
-    fixed_range: tuple[float, float] | tuple[()] = ()
+    percentiles: tuple[float, ...] = IMAGE_RANGE
+    fixed_range: tuple[float, ...] = ()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Intensity:
@@ -77,11 +83,10 @@ class Intensity:
                 f"INPUT.INTENSITY.PERCENTILES is {low_high}, expected (lower, upper) in 0 to 100, "
                 "such as (1.0, 99.8)"
             )
-        given = self.fixed_range
-        if given and not _rises(given):
+        if self.fixed_range and not _rises(self.fixed_range):
             raise InputError(
-                f"INPUT.INTENSITY.RANGE is {given}, expected (lower, upper), such as (0, 4095), or "
-                "() for each image's own"
+                f"INPUT.INTENSITY.RANGE is {self.fixed_range}, expected (lower, upper), such as "
+                "(0, 4095), or () for each image's own"
             )
 
     def describe(self) -> str:
@@ -95,14 +100,11 @@ class Intensity:
 
     def limits(self, values: np.ndarray) -> tuple[float, float]:
         """The values that become 0 and 255."""
-        if self.fixed_range:
-            return self.fixed_range
-        lower, upper = self.percentiles
-        low = np.percentile(values, lower, method="lower")
-        high = np.percentile(values, upper, method="higher")
-        if low < high:
-            return float(low), float(high)
-        return float(values.min()), float(values.max())
+        low, high = self.fixed_range or (
+            np.percentile(values, percent, method=method)
+            for percent, method in zip(self.percentiles, ("lower", "higher"), strict=True)
+        )
+        return (low, high) if low < high else (float(values.min()), float(values.max()))
 
     def scale(self, image: DeepValues) -> np.ndarray:
         """(H, W) or (H, W, 3) float64 in 0..255, transparency put on white; 0 all over for an
@@ -119,10 +121,9 @@ class Intensity:
         return scaled * share + WHITE * (1 - share)
 
 
-def _rises(values: Sequence[object]) -> bool:
+def _rises(values: tuple) -> bool:
     """Whether they are two numbers, the lower one first."""
-    numbers = [value for value in values if isinstance(value, Real)]
-    return len(values) == len(numbers) == 2 and numbers[0] < numbers[1]
+    return len(values) == 2 and all(isinstance(v, Real) for v in values) and values[0] < values[1]
 
 
 def nearly_black(scaled: np.ndarray) -> bool:
@@ -137,86 +138,16 @@ def read_deep_png(file: BinaryIO, key: int | tuple | None) -> DeepValues:
         key: the value that is transparent, if it is grey and has one.
     """
     file.seek(0)
-    found = _decoded(file.read())
+    found = _decoded_by_opencv(file.read())
     if found is None:
         raise ValueError("it cannot be decoded")
     if found.ndim == 2:
         return DeepValues(found, None if key is None else (found != key).astype(np.float64))
-    opacity = found[..., RGB] / UNSIGNED_16 if found.shape[-1] > RGB else None
-    return DeepValues(found[..., :RGB], opacity)
+    opacity = found[..., CHANNELS] / UNSIGNED_16 if found.shape[-1] > CHANNELS else None
+    return DeepValues(found[..., :CHANNELS], opacity)
 
 
-def read_deep_tiff(file: BinaryIO, head: TiffHead) -> DeepValues:
-    """The first page of a TIFF of more than 8 bits, unturned."""
-    samples = _tiff_samples(file)
-    if samples.ndim == 2:
-        return DeepValues(samples, inverted=head.inverted)
-    values, opacity = samples[..., : head.colors], None
-    if head.alpha:
-        largest = np.iinfo(samples.dtype).max if samples.dtype.kind in "ui" else 1.0
-        opacity = (samples[..., head.colors] / largest).clip(0, 1)
-    if head.alpha == "premultiplied":
-        values = np.divide(
-            values, opacity[..., None], out=np.zeros(values.shape), where=opacity[..., None] > 0
-        )
-    return DeepValues(values[..., 0] if head.colors == 1 else values, opacity, head.inverted)
-
-
-def _tiff_samples(file: BinaryIO) -> np.ndarray:
-    """(H, W) or (H, W, samples) of the first page."""
-    file.seek(0)
-    with TiffFile(file) as tiff:
-        page = tiff.pages[0]
-        try:
-            samples = page.asarray()
-        except ValueError as error:
-            if "imagecodecs" not in str(error):
-                raise
-            samples = _by_another_decoder(tiff, file)
-            if samples is None:
-                raise ValueError(f"{error}; save it without compression") from None
-        channels_first = samples.ndim == 3 and page.axes == "SYX" and samples.shape == page.shape
-        return np.moveaxis(samples, 0, -1) if channels_first else samples
-
-
-def _by_another_decoder(tiff: TiffFile, file: BinaryIO) -> np.ndarray | None:
-    """Samples in a compression that tifffile alone does not know, such as LZW."""
-    page = tiff.pages[0]
-    file.seek(0)
-    content = bytearray(file.read())
-    if EXIF_ORIENTATION in page.tags:  # OpenCV turns deep TIFFs wrongly
-        place = page.tags[EXIF_ORIENTATION].valueoffset
-        content[place : place + 2] = UNTURNED.to_bytes(
-            2, "little" if tiff.byteorder == "<" else "big"
-        )
-    shape = (page.imagelength, page.imagewidth)
-    for decode in (_decoded, _decoded_by_pillow):
-        found = decode(bytes(content))
-        if found is not None and np.can_cast(page.dtype, found.dtype) and found.shape[:2] == shape:
-            return found
-    return None
-
-
-def _decoded(content: bytes) -> np.ndarray | None:
-    """(H, W), (H, W, 3) RGB or (H, W, 4) RGBA as OpenCV reads it, without turning or scaling."""
-    found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if found is None or found.ndim == 2:
-        return found
-    return found[..., [2, 1, 0, 3][: found.shape[-1]]]
-
-
-def _decoded_by_pillow(content: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(content)) as image:
-        return np.array(image)
-
-
-SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-INVERTED, COLORED = 0, 2  # "photometric interpretation": white is zero; red, green, blue
-COLORS = {INVERTED: 1, 1: 1, COLORED: 3, 3: 1, 5: 4, 6: 3, 8: 3}  # channels of each
-UNSIGNED, SIGNED, FLOAT = 1, 2, 3  # "sample format"
-ALPHA = {1: "premultiplied", 2: "straight"}  # by the kind of the first "extra sample"
-BYTE = 8  # bits
-REAL = "uif"  # NumPy's kinds of numbers that are no complex ones
+# -- TIFF: one page of grey or RGB
 
 
 @dataclass(frozen=True)
@@ -224,7 +155,7 @@ class TiffHead:
     """The first page of a TIFF.
 
     Attributes:
-        size: (height, width) as stored.
+        size: (height, width) as it is shown.
         orientation: 1 to 8, as in EXIF.
         depth: such as "16-bit"; "" if it has 8 bits or fewer, which Pillow reads.
         colors: channels that are no transparency, 1 or 3.
@@ -249,23 +180,32 @@ def read_tiff_head(file: BinaryIO, path: str) -> TiffHead:
     """
     file.seek(0)
     with TiffFile(file) as tiff:
-        page = tiff.pages[0]
-        refuse_pages(path, _pages(tiff))
-        depth = _depth(page)
-        _check_channels(page, path, deep=bool(depth))
+        page = _first_page(tiff)
+        refuse_pages(path, _count_pages(tiff, page))
+        kind = SAMPLE_FORMATS.get(int(page.sampleformat), "")
+        depth = f"{page.bitspersample}-bit{kind}" if page.bitspersample > BYTE or kind else ""
+        _check_channels(page, path, depth)
         turned = page.tags.get(EXIF_ORIENTATION)
+        orientation = turned.value if turned and turned.value in ORIENTATIONS else UNTURNED
+        size = (page.imagelength, page.imagewidth)
         colors = COLORS.get(int(page.photometric), 1)
         extra = [int(kind) for kind in page.extrasamples]
         # Four channels of which nothing more is said are taken for RGBA, as Pillow does.
         alpha = ALPHA.get(extra[0], "") if extra else "straight"
         return TiffHead(
-            size=(page.imagelength, page.imagewidth),
-            orientation=turned.value if turned and turned.value in ORIENTATIONS else UNTURNED,
+            size=size[::-1] if orientation in SIDEWAYS else size,
+            orientation=orientation,
             depth=depth,
             colors=colors,
             alpha=alpha if page.samplesperpixel > colors else "",
             inverted=int(page.photometric) == INVERTED,
         )
+
+
+def _first_page(tiff: TiffFile) -> TiffPage:
+    page = tiff.pages[0]
+    assert isinstance(page, TiffPage)  # only later ones are read as frames
+    return page
 
 
 def refuse_pages(path: str, pages: int) -> None:
@@ -277,8 +217,7 @@ def refuse_pages(path: str, pages: int) -> None:
         )
 
 
-def _pages(tiff: TiffFile) -> int:
-    first = tiff.pages[0]
+def _count_pages(tiff: TiffFile, first: TiffPage) -> int:
     if first.is_reduced:
         return len(tiff.pages)
     full = sum(not page.is_reduced for page in tiff.pages)
@@ -287,27 +226,81 @@ def _pages(tiff: TiffFile) -> int:
     return max(full, int(stacked), first.imagedepth)
 
 
-def _depth(page: TiffPage) -> str:
-    """Name of the depth; "" up to 8 unsigned bits."""
-    kind = {SIGNED: " signed", FLOAT: " floating-point"}.get(int(page.sampleformat), "")
-    return f"{page.bitspersample}-bit{kind}" if page.bitspersample > BYTE or kind else ""
-
-
-def _check_channels(page: TiffPage, path: str, *, deep: bool) -> None:
+def _check_channels(page: TiffPage, path: str, depth: str) -> None:
     photometric, channels = int(page.photometric), page.samplesperpixel
     real = page.dtype is not None and page.dtype.kind in REAL
-    if deep and not (real and photometric in (INVERTED, 1, COLORED)):
+    if depth and not (real and photometric in (INVERTED, GREY, RGB)):
         raise InputError(
-            f"image {path}: {_depth(page)} values that are neither grey nor RGB; save it as "
-            "grey or RGB"
+            f"image {path}: {depth} values that are neither grey nor RGB; save it as grey or RGB"
         )
     colors = COLORS.get(photometric, channels)
     extra = channels - colors
-    grey_and_something = colors == 1 and extra == 1 and not (
-        page.extrasamples and int(page.extrasamples[0]) in ALPHA
-    )  # fmt: skip
-    if extra not in (0, 1) or grey_and_something:
+    with_alpha = page.extrasamples and int(page.extrasamples[0]) in ALPHA
+    if extra not in (0, 1) or (colors == extra == 1 and not with_alpha):
         raise InputError(
             f"image {path}: {channels} channels, expected 1 (grey) or 3 that the file calls RGB, "
             "and transparency at most; save what is wanted as a picture of its own"
         )
+
+
+def read_deep_tiff(file: BinaryIO, head: TiffHead) -> DeepValues:
+    """The first page of a TIFF of more than 8 bits, unturned."""
+    if Image.MAX_IMAGE_PIXELS and head.size[0] * head.size[1] > 2 * Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError(f"{head.size[0]}x{head.size[1]} pixels are too many")
+    samples = _tiff_samples(file)
+    if samples.ndim == 2:
+        return DeepValues(samples, inverted=head.inverted)
+    values, opacity = samples[..., : head.colors], None
+    if head.alpha:
+        largest = np.iinfo(samples.dtype).max if samples.dtype.kind in "ui" else 1.0
+        opacity = (samples[..., head.colors] / largest).clip(0, 1)
+    if opacity is not None and head.alpha == "premultiplied":
+        share = opacity[..., None]
+        values = np.divide(values, share, out=np.zeros(values.shape), where=share > 0)
+    return DeepValues(values[..., 0] if head.colors == 1 else values, opacity, head.inverted)
+
+
+def _tiff_samples(file: BinaryIO) -> np.ndarray:
+    """(H, W) or (H, W, samples) of the first page."""
+    file.seek(0)
+    with TiffFile(file) as tiff:
+        page = _first_page(tiff)
+        try:
+            samples = page.asarray()
+        except ValueError as error:
+            if "imagecodecs" not in str(error):
+                raise
+            samples = _by_another_decoder(tiff, page, file)
+            if samples is None:
+                raise ValueError(f"{error}; save it without compression") from None
+        channels_first = samples.ndim == 3 and page.axes == "SYX" and samples.shape == page.shape
+        return np.moveaxis(samples, 0, -1) if channels_first else samples
+
+
+def _by_another_decoder(tiff: TiffFile, page: TiffPage, file: BinaryIO) -> np.ndarray | None:
+    """Samples in a compression that tifffile alone does not know, such as LZW."""
+    file.seek(0)
+    content = bytearray(file.read())
+    if EXIF_ORIENTATION in page.tags:  # OpenCV turns deep TIFFs wrongly
+        start = page.tags[EXIF_ORIENTATION].valueoffset
+        order = "little" if tiff.byteorder == "<" else "big"
+        content[start : start + 2] = UNTURNED.to_bytes(2, order)
+    shape = (page.imagelength, page.imagewidth)
+    for decode in (_decoded_by_opencv, _decoded_by_pillow):
+        found = decode(bytes(content))
+        if found is not None and np.can_cast(page.dtype, found.dtype) and found.shape[:2] == shape:
+            return found
+    return None
+
+
+def _decoded_by_opencv(content: bytes) -> np.ndarray | None:
+    """(H, W), (H, W, 3) RGB or (H, W, 4) RGBA, without turning or scaling."""
+    found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None or found.ndim == 2:
+        return found
+    return found[..., [2, 1, 0, 3][: found.shape[-1]]]
+
+
+def _decoded_by_pillow(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as image:
+        return np.array(image)

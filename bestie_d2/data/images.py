@@ -21,11 +21,9 @@ from skimage.color import rgb2gray
 
 from bestie_d2.data.deep_images import (
     EXIF_ORIENTATION,
-    MIRRORED,
     ORIENTATIONS,
-    OVERTURNED,
     SIDEWAYS,
-    SIGNATURES,
+    TIFF_SIGNATURES,
     UNTURNED,
     WHITE,
     DeepValues,
@@ -42,12 +40,14 @@ from bestie_d2.errors import InputError
 Size = tuple[int, int]  # (height, width)
 UNREADABLE = "unreadable"  # of a record: why its image cannot be opened
 
+# In what ways an image may not be taken as it is stored.
 TURNED = "turned"
 ON_WHITE = "transparency"
 FIRST_OF_SEVERAL = "first picture"
 BLACK = "nearly black"
 DEPTH = "depth "  # and which
 
+MIRRORED, OVERTURNED = (2, 3, 6, 7), (3, 4, 7, 8)  # orientations: left-right, top-bottom
 MANY_PICTURES = "MPO"  # Pillow's name of a phone's JPEG that carries further pictures
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH, DEEP_PNG = 24, 16  # where its head says how many bits a channel has; the deep one
@@ -72,10 +72,14 @@ class Picture:
     scaled: np.ndarray | None = None
     traits: tuple[str, ...] = ()
 
+    @property
+    def size(self) -> Size:
+        """As it is shown."""
+        return _size_of(self.image, self.orientation)
+
     def pixels(self, image_format: str) -> np.ndarray:
         """(H, W, channels) uint8, such as "RGB" or "BGR"."""
-        pixels = convert_PIL_to_numpy(self.image, image_format)
-        return turned(pixels, self.orientation)
+        return self._turned(convert_PIL_to_numpy(self.image, image_format))
 
     def grey(self) -> np.ndarray:
         """(H, W) luminance, uint8 of a grey image, else float64; a deeper one's in full."""
@@ -85,12 +89,24 @@ class Picture:
             grey = np.asarray(self.image.convert("L"))
         else:
             grey = rgb2gray(np.asarray(self.image.convert("RGB")))
-        return turned(grey, self.orientation)
+        return self._turned(grey)
+
+    def _turned(self, pixels: np.ndarray) -> np.ndarray:
+        if self.orientation == UNTURNED:
+            return pixels
+        if self.orientation in SIDEWAYS:
+            pixels = pixels.swapaxes(0, 1)
+        if self.orientation in MIRRORED:
+            pixels = pixels[:, ::-1]
+        if self.orientation in OVERTURNED:
+            pixels = pixels[::-1]
+        return np.ascontiguousarray(pixels)
 
 
 @dataclass(frozen=True)
 class ImageReader:
-    """Reads images.
+    """Reads images. All of its methods raise an ``InputError`` that names the file, if it is
+    missing or no image that can be taken.
 
     Attributes:
         image_format: of the channels, as Detectron2's ``INPUT.FORMAT``.
@@ -106,31 +122,26 @@ class ImageReader:
         return cls(image_format or cfg.INPUT.FORMAT, Intensity.from_config(cfg))
 
     def read(self, path: str) -> np.ndarray:
-        """(H, W, channels) uint8.
-
-        Raises:
-            InputError: the file is missing or no image that can be taken; the line names it.
-        """
+        """(H, W, channels) uint8."""
         return self.open(path).pixels(self.image_format)
 
     def read_grey(self, path: str) -> np.ndarray:
-        """(H, W) luminance; raises as :meth:`read`."""
+        """(H, W) luminance."""
         return self.open(path).grey()
 
+    def read_of(self, record: Mapping) -> np.ndarray:
+        """The image of a record; one of another size than the record says is refused."""
+        return self.open_of(record).pixels(self.image_format)
+
     def open(self, path: str) -> Picture:
-        """The image with what is to be told of it; raises as :meth:`read`."""
+        """The image with what is to be told of it."""
         with _opened(path) as file:
             return _read(file, path, self.intensity)
 
-    def read_of(self, record: Mapping) -> np.ndarray:
-        """The image of a record; raises as :meth:`read`, and for one of another size than the
-        record says."""
-        return self.open_of(record).pixels(self.image_format)
-
     def open_of(self, record: Mapping) -> Picture:
-        """As :meth:`open`, and raises as :meth:`read_of`."""
+        """:meth:`open`, for :meth:`read_of`."""
         picture = self.open(record["file_name"])
-        height, width = _size_of(picture.image, picture.orientation)
+        height, width = picture.size
         stated = (record.get("height", height), record.get("width", width))
         if stated != (height, width):
             before = stated == (width, height) and TURNED in picture.traits
@@ -149,13 +160,35 @@ def image_size(path: str) -> Size:
         InputError: no such file, or no image that can be taken.
     """
     with _opened(path) as file:
-        if file.read(HEAD).startswith(SIGNATURES):
-            head = read_tiff_head(file, path)
-            return head.size[::-1] if head.orientation in SIDEWAYS else head.size
+        if file.read(HEAD).startswith(TIFF_SIGNATURES):
+            return read_tiff_head(file, path).size
         file.seek(0)
         image = Image.open(file)
         _check_pages(image, path)
-        return _size_of(image, orientation_of(image))
+        return _size_of(image, _orientation_of(image))
+
+
+def describe_traits(counts: Mapping[str, int], images: int, intensity: Intensity) -> list[str]:
+    """A line for each way in which pictures are not taken as they are stored.
+
+    Args:
+        counts: pictures that have each of the traits.
+        images: how many were read.
+    """
+    said: dict[str, str] = {
+        TURNED: "turned by their EXIF entry: weak maps and points have to be in the frame of the "
+        "turned picture",
+        ON_WHITE: "transparent in places: they are put on white",
+        FIRST_OF_SEVERAL: "the first of several in one file (MPO): the others are passed over",
+        BLACK: "nearly black when scaled, as where a few bright pixels take the whole range: set "
+        "INPUT.INTENSITY.PERCENTILES, such as (1.0, 99.8)",
+    }
+    lines = []
+    for trait, count in counts.items():
+        depth = trait.removeprefix(DEPTH)
+        what = said.get(trait) or f"{depth}: they are scaled to 8 bits {intensity.describe()}"
+        lines.append(f"{count} of {images} pictures are {what}")
+    return lines
 
 
 @contextmanager
@@ -168,36 +201,32 @@ def _opened(path: str) -> Iterator[BinaryIO]:
         raise
     except FileNotFoundError:
         raise InputError(missing("image", path)) from None
-    except UnidentifiedImageError:
-        raise InputError(
-            f"image {path}: not a readable image (in no format that is known)"
-        ) from None
-    except Exception as error:  # every decoder has errors of its own
+    except Exception as error:  # every decoder has errors of its kind
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            reason = "in no format that is known"
         raise InputError(f"image {path}: not a readable image ({reason})") from None
 
 
 def _read(file: BinaryIO, path: str, intensity: Intensity) -> Picture:
     start = file.read(HEAD)
-    if start.startswith(SIGNATURES):
+    if start.startswith(TIFF_SIGNATURES):
         head = read_tiff_head(file, path)
         if head.depth:
-            _check_pixels(head.size)
-            traits = [TURNED] * (head.orientation != UNTURNED)
             values = read_deep_tiff(file, head)
-            return _scaled(values, head.depth, head.orientation, traits, path, intensity)
+            return _scaled(values, head.depth, head.orientation, path, intensity)
     file.seek(0)
     image = Image.open(file)
     _check_pages(image, path)
-    orientation = orientation_of(image)
+    orientation = _orientation_of(image)
     image.load()
-    left = orientation_of(image)  # Pillow turns a TIFF itself
-    traits = [TURNED] * (orientation != UNTURNED)
-    traits += [FIRST_OF_SEVERAL] * (image.format == MANY_PICTURES)
-    depth = _depth(image, start)
+    left = _orientation_of(image)  # Pillow turns a TIFF itself
+    depth = _depth_of(image, start)
     if depth:
         values = _deep_values(image, file)
-        return _scaled(values, depth, left, traits, path, intensity)
+        return _scaled(values, depth, left, path, intensity)
+    traits = [TURNED] * (orientation != UNTURNED)
+    traits += [FIRST_OF_SEVERAL] * (image.format == MANY_PICTURES)
     if image.has_transparency_data:
         image, hidden = _on_white(image, path)
         traits += [ON_WHITE] * hidden
@@ -205,26 +234,22 @@ def _read(file: BinaryIO, path: str, intensity: Intensity) -> Picture:
 
 
 def _scaled(
-    values: DeepValues,
-    depth: str,
-    orientation: int,
-    traits: list[str],
-    path: str,
-    intensity: Intensity,
+    values: DeepValues, depth: str, orientation: int, path: str, intensity: Intensity
 ) -> Picture:
     """A deep image as a picture."""
     if not np.isfinite(values.values).all():
         raise InputError(f"image {path}: has values that are no numbers (NaN or infinite)")
+    traits = [TURNED] * (orientation != UNTURNED)
     if values.opacity is not None:
         _refuse_invisible(values.opacity.max(), path)
-        traits = [*traits, *[ON_WHITE] * bool(values.opacity.min() < 1)]
+        traits += [ON_WHITE] * bool(values.opacity.min() < 1)
     scaled = intensity.scale(values)
-    traits = [*traits, DEPTH + depth, *[BLACK] * nearly_black(scaled)]
+    traits += [DEPTH + depth, *[BLACK] * nearly_black(scaled)]
     image = Image.fromarray(np.rint(scaled).astype(np.uint8))
     return Picture(image, orientation, scaled, tuple(traits))
 
 
-def _depth(image: Image.Image, start: bytes) -> str:
+def _depth_of(image: Image.Image, start: bytes) -> str:
     """Name of the depth of what Pillow has opened; "" for 8 bits."""
     if start.startswith(PNG_SIGNATURE) and start[PNG_DEPTH] == DEEP_PNG:
         return f"{DEEP_PNG}-bit"
@@ -263,40 +288,7 @@ def _check_pages(image: Image.Image, path: str) -> None:
         refuse_pages(path, getattr(image, "n_frames", 1))
 
 
-def _check_pixels(size: Size) -> None:
-    """As Pillow does for what it opens."""
-    if Image.MAX_IMAGE_PIXELS and size[0] * size[1] > 2 * Image.MAX_IMAGE_PIXELS:
-        raise Image.DecompressionBombError(f"{size[0]}x{size[1]} pixels are too many")
-
-
-def _size_of(image: Image.Image, orientation: int) -> Size:
-    return image.size if orientation in SIDEWAYS else image.size[::-1]
-
-
-def describe_traits(counts: Mapping[str, int], images: int, intensity: Intensity) -> list[str]:
-    """A line for each way in which pictures are not taken as they are stored.
-
-    Args:
-        counts: pictures that have each of the traits.
-        images: how many were read.
-    """
-    said: dict[str, str] = {
-        TURNED: "turned by their EXIF entry: weak maps and points have to be in the frame of the "
-        "turned picture",
-        ON_WHITE: "transparent in places: they are put on white",
-        FIRST_OF_SEVERAL: "the first of several in one file (MPO): the others are passed over",
-        BLACK: "nearly black when scaled, as where a few bright pixels take the whole range: set "
-        "INPUT.INTENSITY.PERCENTILES, such as (1.0, 99.8)",
-    }
-    lines = []
-    for trait, count in counts.items():
-        depth = trait.removeprefix(DEPTH)
-        what = said.get(trait) or f"{depth}: they are scaled to 8 bits {intensity.describe()}"
-        lines.append(f"{count} of {images} pictures are {what}")
-    return lines
-
-
-def orientation_of(image: Image.Image) -> int:
+def _orientation_of(image: Image.Image) -> int:
     """What is still to be done to an image that Pillow has opened, or loaded."""
     try:
         orientation = image.getexif().get(EXIF_ORIENTATION, UNTURNED)
@@ -305,14 +297,6 @@ def orientation_of(image: Image.Image) -> int:
     return orientation if orientation in ORIENTATIONS else UNTURNED
 
 
-def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """(H, W, ...) pixels the way that an EXIF orientation says they are shown."""
-    if orientation == UNTURNED:
-        return pixels
-    if orientation in SIDEWAYS:
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in MIRRORED:
-        pixels = pixels[:, ::-1]
-    if orientation in OVERTURNED:
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
+def _size_of(image: Image.Image, orientation: int) -> Size:
+    width, height = image.size
+    return (width, height) if orientation in SIDEWAYS else (height, width)
