@@ -13,9 +13,9 @@ from scenes import SIGMA, Layout, Scene, make_scene
 from torch import Tensor
 
 from bestie_d2.labeling.drawing import draw_targets
-from bestie_d2.labeling.grouping import group_instances
-from bestie_d2.labeling.pseudo_labels import find_pseudo_labels, transfer_semantic_knowledge
-from bestie_d2.labeling.refinement import refine_labels
+from bestie_d2.labeling.decode import group_instances
+from bestie_d2.labeling.pseudo_labels import Transfer, transfer_semantic_knowledge
+from bestie_d2.labeling.refinement import components_of, refine_labels
 from bestie_d2.modeling.losses import guided_errors
 from bestie_d2.ops.heatmap import find_peaks
 from bestie_d2.structures import InstanceTargets, PointCues
@@ -111,11 +111,13 @@ def losses(num_classes: int, instances: int = 8, size: tuple[int, int] = CROP) -
     ]
     logits, center, offset = _stacked(scenes, ("logits", "center", "offset"))
     labels = _stacked(scenes, ("weak_sem_seg", "image_classes"))
+    weak = [components_of(scene.weak_sem_seg[None], scene.image_classes[None])[0] for scene in scenes]
     found = [
-        find_pseudo_labels(scene.weak_sem_seg, scene.cues, scene.image_classes) for scene in scenes
+        Transfer(SIGMA).label(own, own.count_cues(scene.cues) == 1)
+        for own, scene in zip(weak, scenes, strict=True)
     ]
     kinds = [
-        draw_targets(found, num_classes=num_classes, sigma=SIGMA),
+        draw_targets(found, num_classes=num_classes),
         refine_labels(logits, center, offset, *labels),
     ]
     maps = (center.requires_grad_(), offset.requires_grad_())

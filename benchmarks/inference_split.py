@@ -10,7 +10,7 @@ from training_split import Stopwatch
 
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.engine.trainer import Trainer, load_trained_model
-from bestie_d2.labeling.grouping import group_instances
+from bestie_d2.labeling.decode import group_instances
 
 WARM_UP = 2  # images before those that count
 

@@ -81,7 +81,7 @@ def make_scene(
     logits.scatter_add_(0, weak[None], torch.full((1, *size), LOGIT))
     places = torch.tensor(table)
     blobs = torch.zeros_like(center)
-    draw_gaussians(blobs, places[:, 2].numpy(), places[:, :2].numpy(), SIGMA)
+    draw_gaussians(blobs, places[:, 2], places[:, :2], torch.full((instances,), SIGMA), SIGMA)
     torch.maximum(center, blobs * PEAK, out=center)
     tags = torch.zeros(num_classes, dtype=torch.bool)
     tags[places[:, 2]] = True

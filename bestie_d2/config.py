@@ -106,6 +106,8 @@ def _add_label_keys(cfg: CfgNode) -> None:
     # Semantic knowledge transfer. Lengths in pixels of the training crop: choose them by the size
     # of the objects there.
     node.SIGMA = 6.0  # sigma of the Gaussian around a center
+    # Above 0, sigma is this share of the square root of an object's pixels, where it is known.
+    node.SIGMA_BY_SIZE = 0.0
     node.MIN_AREA = 50  # smaller components of the weak map are dropped; paper: 1
     node.WHOLE_PIXEL_CENTERS = True  # centroids cut to whole pixels; paper: False
 

@@ -14,6 +14,7 @@ Zero instances
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +22,11 @@ from torch import Tensor
 
 BACKGROUND_INDEX = 0
 IGNORE_INDEX = 255
+NOWHERE = -1  # the component of a pixel that belongs to none
 
 
-def wsss_index(classes: Tensor | int) -> Tensor | int:
-    """Class ids ``0..C-1`` as WSSS indices ``1..C``."""
+def wsss_index(classes: Any) -> Any:
+    """Class ids ``0..C-1``, a number, an array or a tensor, as WSSS indices ``1..C``."""
     return classes + 1
 
 
@@ -74,6 +76,58 @@ class PointCues:
 
 
 @dataclass(frozen=True)
+class Components:
+    """``K`` regions of a (H, W) map that cover ``n`` pixels; arrays in host memory.
+
+    Attributes:
+        pixels: (n,) int32 flat indices into the map, ascending.
+        owners: (n,) int32, the component ``0..K-1`` of each pixel.
+        classes: (K,) int64 in ``0..C-1``.
+        areas: (K,) int64 number of pixels.
+        boxes: (K, 4) int64 of top, left, height and width.
+        shape: (H, W).
+    """
+
+    pixels: np.ndarray
+    owners: np.ndarray
+    classes: np.ndarray
+    areas: np.ndarray
+    boxes: np.ndarray
+    shape: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def centroids(self) -> np.ndarray:
+        """(K, 2) float64 mean (y, x) of each."""
+        axes = np.divmod(self.pixels, self.shape[1])
+        sums = [np.bincount(self.owners, axis, minlength=len(self)) for axis in axes]
+        return np.stack(sums, axis=1) / self.areas[:, None]
+
+    def at(self, yx: np.ndarray) -> np.ndarray:
+        """(m,) component that each (m, 2) int pixel lies on, ``NOWHERE`` where there is none."""
+        inside = ((yx >= 0) & (yx < self.shape)).all(axis=1)
+        if len(self.pixels) == 0:
+            return np.full(len(yx), NOWHERE)
+        wanted = yx @ (self.shape[1], 1)
+        index = np.searchsorted(self.pixels, wanted).clip(max=len(self.pixels) - 1)
+        return np.where(inside & (self.pixels[index] == wanted), self.owners[index], NOWHERE)
+
+    def count_cues(self, cues: PointCues) -> np.ndarray:
+        """(K,) how many cues of its class each component holds; with exactly one it is taken for
+        an instance."""
+        hit = self.at(np.array(cues.pixels(), dtype=np.int64).reshape(-1, 2))
+        classes, hit = cues.classes.numpy()[hit != NOWHERE], hit[hit != NOWHERE]
+        return np.bincount(hit[self.classes[hit] == classes], minlength=len(self))
+
+    def masks(self) -> np.ndarray:
+        """(K, H, W) bool."""
+        masks = np.zeros((len(self), *self.shape), dtype=bool)
+        masks.reshape(len(self), self.shape[0] * self.shape[1])[self.owners, self.pixels] = True
+        return masks
+
+
+@dataclass(frozen=True)
 class PseudoLabels:
     """The labeled instances of one image, from which ``InstanceTargets`` are drawn.
 
@@ -81,18 +135,20 @@ class PseudoLabels:
     send.
 
     Attributes:
-        instance_map: (H, W) int32, ``n`` on the pixels of instance ``n - 1``, 0 elsewhere.
-        centers: (N, 2) float (y, x) that the instances' offsets lead to.
-        weights: (N,) float in [0, 1].
+        components: the ``K`` regions that may be instances.
+        centers: (K, 2) float64 (y, x) that their offsets lead to.
+        weights: (K,) float64 in [0, 1]; 0 = no instance.
         peaks: (M, 2) int64 (y, x) pixels that Gaussians are drawn at, inside the map or not.
         peak_classes: (M,) int64 in ``0..C-1``.
+        scales: (M,) float64 sigma of each Gaussian, in pixels.
     """
 
-    instance_map: np.ndarray
+    components: Components
     centers: np.ndarray
     weights: np.ndarray
     peaks: np.ndarray
     peak_classes: np.ndarray
+    scales: np.ndarray
 
 
 @dataclass

@@ -23,23 +23,14 @@ from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.base import PERCENT, table
-from bestie_d2.labeling.pseudo_labels import cues_in_regions
-from bestie_d2.ops.regions import Regions, find_regions
-from bestie_d2.structures import IGNORE_INDEX, PointCues, wsss_index
+from bestie_d2.ops.components import find_components
+from bestie_d2.structures import PointCues, wsss_index
 
 MIN_AREA = 50  # pixels; the released recipe's smallest component
 COMPONENT_SCORE = 1.0  # a weak map does not say how sure it is
 MANY = 3  # cues in an image from which on images are counted together
 BEST = "<- most components with exactly one cue"
 COLUMNS = ("images", "cues", "none", "one", "several")  # of the counts of a class
-
-
-def class_regions(index_map: np.ndarray, classes: Iterable[int], min_area: int) -> Regions:
-    """The 8-connected components of classes ``0..C-1`` in (H, W) WSSS indices, by class, then in
-    raster order; those of fewer pixels are left out."""
-    wanted = np.zeros(IGNORE_INDEX + 1, dtype=bool)
-    wanted[[wsss_index(class_id) for class_id in classes]] = True
-    return find_regions(index_map, wanted, connectivity=8, min_area=min_area)
 
 
 def none_one_several(counts: np.ndarray) -> list[int]:
@@ -71,10 +62,10 @@ def count_cues(
     sure = cues[cues.scores > threshold]
     components = {class_id: [0, 0, 0] for class_id in image_classes}
     if index_map is not None:
-        regions = class_regions(index_map, image_classes, min_area)
-        held = cues_in_regions(regions, sure)
+        found = find_components(index_map, image_classes, min_area=min_area)
+        held = found.count_cues(sure)
         for class_id in image_classes:
-            components[class_id] = none_one_several(held[regions.values == wsss_index(class_id)])
+            components[class_id] = none_one_several(held[found.classes == class_id])
     rows = [
         [int(class_id), 1, int((sure.classes == class_id).sum()), *counts]
         for class_id, counts in components.items()
@@ -240,7 +231,7 @@ def count_against_truth(index_map: np.ndarray, truth: np.ndarray, class_id: int)
 
 def count_against_points(index_map: np.ndarray, cues: PointCues, class_id: int) -> WeakMapCounts:
     """Where the points of a class lie on (H, W) WSSS indices; other classes' are passed over."""
-    held = cues_in_regions(class_regions(index_map, [class_id], min_area=1), cues)
+    held = find_components(index_map, [class_id]).count_cues(cues)
     points = int((cues.classes == class_id).sum())
     return WeakMapCounts(0, 0, points, int(held.sum()), *none_one_several(held))
 
@@ -257,14 +248,13 @@ def weak_component_instances(
     Args:
         min_area: smaller components are dropped, in pixels.
     """
-    regions = class_regions(index_map, range(num_classes), min_area)
-    masks = torch.zeros(len(regions), *index_map.shape, dtype=torch.bool)
-    masks.view(-1, index_map.size)[regions.of_pixels(), regions.pixels] = True
+    found = find_components(index_map, range(num_classes), min_area=min_area)
+    masks = torch.from_numpy(found.masks())
     instances = Instances(index_map.shape)
     instances.pred_masks = masks
     instances.pred_boxes = BitMasks(masks).get_bounding_boxes()
-    instances.pred_classes = torch.from_numpy(regions.values.astype(np.int64)) - 1
-    instances.scores = torch.full((len(regions),), COMPONENT_SCORE)
+    instances.pred_classes = torch.from_numpy(found.classes)
+    instances.scores = torch.full((len(found),), COMPONENT_SCORE)
     return instances
 
 

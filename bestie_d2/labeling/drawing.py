@@ -1,8 +1,4 @@
-"""Drawing labeled instances into center, offset and weight maps.
-
-They are drawn where they are wanted: another device only gets the instance maps and some tables,
-draws a batch at once, and needs as many operations for many instances as for one.
-"""
+"""Drawing labeled instances into the center, offset and weight maps of a batch."""
 
 from __future__ import annotations
 
@@ -12,87 +8,65 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bestie_d2.ops.devices import in_host_memory, to_device
-from bestie_d2.ops.heatmap import draw_gaussians
+from bestie_d2.labeling.grouping import Foreground
+from bestie_d2.ops.heatmap import draw_gaussians, zeros
 from bestie_d2.structures import InstanceTargets, PseudoLabels
 
 
 def draw_targets(
-    labels: Sequence[PseudoLabels],
-    *,
-    num_classes: int,
-    sigma: float,
-    device: torch.device | str = "cpu",
+    labels: Sequence[PseudoLabels], *, num_classes: int, device: torch.device | str = "cpu"
 ) -> InstanceTargets:
-    """The targets of a batch of equally sized images.
-
-    Args:
-        num_classes: C.
-        sigma: of the Gaussian around a center, in pixels.
-
-    Returns:
-        Batched targets (B, C, H, W), (B, 2, H, W) and (B, H, W) on ``device``.
-    """
-    device = torch.device(device)
-    offset, weight = draw_offsets(labels, device)
-    images, *size = weight.shape
-    center = zeros((images, num_classes, *size), device)
-    channels = [own.peak_classes + number * num_classes for number, own in enumerate(labels)]
-    peaks = np.concatenate([own.peaks for own in labels])
-    draw_gaussians(center.view(-1, *size), np.concatenate(channels), peaks, sigma)
+    """The targets of a batch of equally sized images, on ``device``: (B, C, H, W), (B, 2, H, W)
+    and (B, H, W)."""
+    foreground = Foreground([image.components for image in labels], device)
+    centers = foreground.put(np.concatenate([image.centers for image in labels]))
+    weights = foreground.put(np.concatenate([image.weights for image in labels]))
+    offset, weight = draw_offsets(foreground, foreground.owners, centers, weights)
+    channels = [image.peak_classes + b * num_classes for b, image in enumerate(labels)]
+    scales = np.concatenate([image.scales for image in labels])
+    center = draw_centers(
+        foreground,
+        num_classes,
+        foreground.put(np.concatenate(channels)),
+        foreground.put(np.concatenate([image.peaks for image in labels])),
+        foreground.put(scales),
+        scales.max(initial=0),
+    )
     return InstanceTargets(center, offset, weight)
 
 
-def draw_offsets(labels: Sequence[PseudoLabels], device: torch.device) -> tuple[Tensor, Tensor]:
-    """(B, 2, H, W) from each pixel to its instance's center, and (B, H, W) its weight; elsewhere
-    0."""
-    maps = np.stack([own.instance_map for own in labels])
-    tables = _tables(labels)
-    if in_host_memory(device):
-        return _look_up_on_host(maps, tables)
-    return _look_up_on_device(to_device(maps, device), to_device(tables, device))
+def draw_offsets(
+    foreground: Foreground, parts: Tensor, centers: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(B, 2, H, W) from each pixel to its instance's center, and (B, H, W) its weight; elsewhere 0.
+
+    Args:
+        parts: (n,) int64 instance ``0..M-1`` of each pixel; those of ``M`` belong to none.
+        centers: (M, 2) that the offsets lead to.
+        weights: (M,); instances of weight 0 are left out.
+    """
+    images, height, width = foreground.shape
+    offset = zeros((images, 2, height, width), foreground.device)
+    weight = zeros(foreground.shape, foreground.device)
+    table = torch.cat([centers.T, weights[None]]).float()
+    y, x, own = torch.nn.functional.pad(table, (0, 1)).index_select(1, parts)
+    guided = own > 0
+    for axis, vector in enumerate((y - foreground.rows_of_image(), x - foreground.columns)):
+        offset.view(-1).scatter_(0, foreground.places(2, axis), vector.mul_(guided))
+    weight.view(-1).scatter_(0, foreground.pixels, own)
+    return offset, weight
 
 
-def _look_up_on_host(maps: np.ndarray, tables: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Image by image, without PyTorch."""
-    images, height, width = maps.shape
-    offset = np.zeros((images, 2, height, width), dtype=np.float32)
-    weight = np.empty(maps.shape, dtype=np.float32)
-    places = (np.arange(height)[:, None], np.arange(width))
-    for number, slot in enumerate(maps.astype(np.intp)):
-        inside = slot > 0
-        for axis, place in enumerate(places):
-            own_center = tables[axis, number].take(slot)
-            np.subtract(own_center, place, out=offset[number, axis], where=inside)
-        tables[-1, number].take(slot, out=weight[number], mode="clip")  # unbuffered
-    return torch.from_numpy(offset), torch.from_numpy(weight)
-
-
-def _look_up_on_device(maps: Tensor, tables: Tensor) -> tuple[Tensor, Tensor]:
-    """All images at once."""
-    images, height, width = maps.shape
-    device = maps.device
-    first = torch.arange(images, device=device, dtype=torch.int32) * tables.shape[-1]
-    slot = (maps + first[:, None, None]).view(-1)
-    y, x, weight = (table.index_select(0, slot).view(maps.shape) for table in tables.flatten(1))
-    y -= torch.arange(height, device=device)[:, None]
-    x -= torch.arange(width, device=device)
-    return torch.stack([y, x], dim=1) * (maps > 0)[:, None], weight
-
-
-def _tables(labels: Sequence[PseudoLabels]) -> np.ndarray:
-    """(3, B, N+1) float32 y, x and weight by the instance map's value, for the most instances that
-    an image has."""
-    tables = np.zeros((3, len(labels), 1 + max(len(own.weights) for own in labels)), np.float32)
-    for number, own in enumerate(labels):
-        filled = slice(1, 1 + len(own.weights))
-        tables[:2, number, filled] = own.centers.T
-        tables[2, number, filled] = own.weights
-    return tables
-
-
-def zeros(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """A float32 map of zeros."""
-    if in_host_memory(device):
-        return torch.from_numpy(np.zeros(shape, dtype=np.float32))
-    return torch.zeros(shape, device=device)
+def draw_centers(
+    foreground: Foreground,
+    num_classes: int,
+    channels: Tensor,
+    peaks: Tensor,
+    scales: Tensor,
+    largest: float,
+) -> Tensor:
+    """(B, C, H, W) with a Gaussian at each (M, 2) peak; arguments as of ``draw_gaussians``."""
+    images, *size = foreground.shape
+    center = zeros((images, num_classes, *size), foreground.device)
+    draw_gaussians(center.view(-1, *size), channels, peaks, scales, largest)
+    return center

@@ -1,183 +1,266 @@
-"""Instance grouping: center and offset maps -> instances (paper: Eq. 1 and Appendix).
+"""Grouping: the components of a batch are split by the center that each pixel's offset leads to
+(paper: Eq. 1 and Appendix). Training (refinement) and inference (decode) share it.
 
-Every component of the semantic map is grouped by itself. The work is done on flat lists of the
-components' pixels, so that cost and memory follow the foreground, not the number of instances.
+All is done on flat lists of the components' pixels, so that the number of operations depends on
+neither images nor components, and cost and memory follow the foreground. A device is waited for
+once: the host has to know how many centers there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bestie_d2.labeling.centers import CenterClustering, Centers, find_centers, resolve_clustering
-from bestie_d2.labeling.evidence import Evidence, classes_wanted, on_host, reader_of
-from bestie_d2.ops.devices import fetch, in_host_memory, to_device
-from bestie_d2.ops.offsets import nearest_center
-from bestie_d2.ops.regions import NOWHERE, Regions, find_regions
-from bestie_d2.structures import BACKGROUND_INDEX, wsss_index
+from bestie_d2.ops.components import Components, side_by_side, touching_pixels
+from bestie_d2.ops.heatmap import first_of_plateaus, window_maxima, zeros
+from bestie_d2.ops.offsets import FAR, nearest_center
+
+
+def fetch(tensor: Tensor) -> np.ndarray:
+    """A tensor in host memory; what is on a device is waited for, here and nowhere else."""
+    return tensor.cpu().numpy()
+
+
+class Foreground:
+    """The components of a batch of (H, W) maps: ``K`` in all, with ``n`` pixels.
+
+    Attributes:
+        components: of each image.
+        shape: (B, H, W).
+        pixels: (n,) int64 flat indices into (B, H, W), ascending.
+        owners: (n,) int64 component ``0..K-1`` of each pixel.
+        rows, columns: (n,) int32 of each pixel; rows of the images one below the other.
+        host_pixels, host_owners: the first two in host memory.
+        classes, images: (K,) int64 of each component, in host memory.
+    """
+
+    def __init__(self, components: Sequence[Components], device: torch.device | str) -> None:
+        self.components = components
+        self.device = torch.device(device)
+        self.shape = images, height, width = (len(components), *components[0].shape)
+        self.first = np.cumsum([0, *(len(found) for found in components)])
+        self.images = np.repeat(np.arange(images), np.diff(self.first))
+        self.classes = np.concatenate([found.classes for found in components])
+        pixels = [found.pixels + np.int64(b * height * width) for b, found in enumerate(components)]
+        owners = [own.owners + k for own, k in zip(components, self.first, strict=False)]
+        self.host_pixels, self.host_owners = np.concatenate(pixels), np.concatenate(owners)
+        self.pixels, self.owners = self.put(self.host_pixels), self.put(self.host_owners)
+        short = self.pixels.int()  # half the memory, and divided faster
+        self.rows = short // width
+        self.columns = short - self.rows * width
+
+    def put(self, array: np.ndarray) -> Tensor:
+        """An array on the device, which need not end before what it is doing."""
+        return torch.from_numpy(array).to(self.device, non_blocking=True)
+
+    def spread(self, values: np.ndarray) -> Tensor:
+        """(n,) of each pixel what (K,) values say of its component."""
+        return self.put(values).index_select(0, self.owners)
+
+    def rows_of_image(self) -> Tensor:
+        """(n,) int32 row of each pixel in its own image."""
+        return self.rows - self.spread((self.images * self.shape[1]).astype(np.int32))
+
+    def places(self, channels: int, channel: np.ndarray | int) -> Tensor:
+        """(n,) flat indices into (B, ``channels``, H, W) maps, of the (K,) ``channel`` of each
+        component or of one for all."""
+        skipped = self.images * (channels - 1) + channel
+        return self.spread(skipped * (self.shape[1] * self.shape[2])).add_(self.pixels)
+
+    def read(self, maps: Tensor, channel: np.ndarray | int) -> Tensor:
+        """(n,) float32 values of (B, ., H, W) maps there."""
+        return maps.reshape(-1).index_select(0, self.places(maps.shape[1], channel)).float()
+
+    def read_offsets(self, offset: Tensor) -> tuple[Tensor, Tensor]:
+        """(n,) float32 y and x of (B, 2, H, W) offsets."""
+        return self.read(offset, 0), self.read(offset, 1)
+
+    def softmax(self, logits: Tensor) -> Tensor:
+        """(n,) probability of each pixel's class, from (B, C+1, H, W) logits."""
+        own = self.read(logits, self.classes + 1)
+        counts = [len(found.pixels) for found in self.components]
+        size = self.shape[1] * self.shape[2]
+        parts = zip(logits, self.pixels.split(counts), own.split(counts), strict=True)
+        for number, (scores, pixels, reference) in enumerate(parts):
+            ratios = scores.flatten(1).index_select(1, pixels - number * size).float()
+            reference.copy_(ratios.sub_(reference).exp_().sum(dim=0))
+        return own.reciprocal_()
+
+    def locate(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(m, 2) int64 (y, x) in the image, and (m,) component, of places in the lists."""
+        rows, columns = np.divmod(self.host_pixels[index], self.shape[2])
+        return np.stack([rows % self.shape[1], columns], axis=1), self.host_owners[index]
+
+    def find(self, owners: np.ndarray, yx: np.ndarray) -> np.ndarray:
+        """(m,) where (m, 2) int pixels of the images of (m,) components stand in the lists, -1
+        where they do not."""
+        if len(self.host_pixels) == 0:
+            return np.full(len(yx), -1)
+        wanted = (self.images[owners] * self.shape[1] + yx[:, 0]) * self.shape[2] + yx[:, 1]
+        index = np.searchsorted(self.host_pixels, wanted).clip(max=len(self.host_pixels) - 1)
+        return np.where(self.host_pixels[index] == wanted, index, -1)
 
 
 @dataclass(frozen=True)
-class Groups:
-    """``N`` instances, each of the pixels of a region that vote for one center.
+class CenterClustering:
+    """Finding centers in the offset map (paper: Appendix, Figure 9). Lengths in pixels.
 
     Attributes:
-        members: (m,) int64 places in the regions' lists of pixels, instance by instance.
-        edges: (N+1,) int64; instance ``i`` has ``members[edges[i]:edges[i+1]]``, at least one.
-        centers: (N,) int64, the center that gathered each.
+        magnitude: a center's pixels have shorter offsets than this (2.5).
+        area: the pixels that such a cluster should cover (21) ...
+        area_tolerance: ... give or take fewer than this (epsilon = 3).
+        min_center: the center map's smallest value there (released recipe: 0.05).
+        min_distance: to every local maximum of the center map (released recipe: 100).
     """
 
-    members: np.ndarray
-    edges: np.ndarray
-    centers: np.ndarray
-
-    def only(self, chosen: np.ndarray) -> Groups:
-        """The instances that (N,) bool choose."""
-        sizes = np.diff(self.edges)
-        members = self.members[np.repeat(chosen, sizes)]
-        edges = np.concatenate([[0], np.cumsum(sizes[chosen])])
-        return Groups(members, edges, self.centers[chosen])
-
-    def owners(self) -> np.ndarray:
-        """(m,) instance of each member."""
-        return np.repeat(np.arange(len(self.centers)), np.diff(self.edges))
-
-    def highest(self, values: np.ndarray) -> np.ndarray:
-        """(N,) the member at which (n,) values are largest on each instance."""
-        own = values[self.members]
-        best = [start + own[start:stop].argmax() for start, stop in pairwise(self.edges.tolist())]
-        return self.members[best]
-
-    def means(self, values: np.ndarray) -> np.ndarray:
-        """(N,) float64 mean of (n,) values over each instance."""
-        if len(self.centers) == 0:
-            return np.zeros(0)
-        own = values[self.members].astype(np.float64)
-        return np.add.reduceat(own, self.edges[:-1]) / np.diff(self.edges)
+    magnitude: float = 2.5
+    area: int = 21
+    area_tolerance: int = 3
+    min_center: float = 0.05
+    min_distance: float = 100.0
 
 
-def votes_of(
-    regions: Regions, offset: Sequence[np.ndarray], part: slice
-) -> tuple[np.ndarray, np.ndarray]:
-    """Where a part of the regions' pixels believe their centers to be, each (p,) float32 y and x.
+@dataclass(frozen=True)
+class Centers:
+    """``M`` centers, component by component; peaks before clusters. Arrays in host memory.
 
-    Args:
-        offset: y and x, each (n,) float32 at the regions' pixels.
+    Attributes:
+        yx: (M, 2) of the image.
+        owners: (M,) int64 component of each.
+        clustered: (M,) bool; found in the offset map, not in the center map.
     """
-    axes = zip((regions.rows, regions.columns), offset, strict=True)
-    y, x = ((pixel[part] + own[part]).astype(np.float32) for pixel, own in axes)
-    return y, x
+
+    yx: np.ndarray
+    owners: np.ndarray
+    clustered: np.ndarray
 
 
-def group_regions(regions: Regions, centers: Centers, evidence: Evidence) -> Groups:
-    """Split regions by the center that each pixel votes for; centers without votes drop out, and
-    so do regions without a center."""
-    bounds = np.searchsorted(centers.regions, np.arange(len(regions) + 1))
-    count = np.diff(bounds)
-    owner = np.repeat(np.where(count > 0, bounds[:-1], NOWHERE), regions.areas)
-    for region in np.flatnonzero(count > 1):
-        own = slice(*regions.edges[region : region + 2])
-        candidates = centers.yx[bounds[region] : bounds[region + 1]]
-        offset = (evidence.offset_y, evidence.offset_x)
-        owner[own] += nearest_center(*votes_of(regions, offset, own), candidates)
-    members = np.argsort(owner, kind="stable")[(owner == NOWHERE).sum() :]
-    sizes = np.bincount(owner[members], minlength=len(centers.regions))
-    used = np.flatnonzero(sizes)
-    return Groups(members, np.concatenate([[0], np.cumsum(sizes[used])]), used)
+PEAK, SHORT, LIKELY = (
+    1,
+    2,
+    4,
+)  # bits of what a pixel may be: a peak, of short offset, likely a center
 
 
-def index_of_largest(maps: Tensor) -> np.ndarray:
-    """(H, W) uint8 index of the largest of (K, H, W) maps, the first one on a tie, on the host."""
-    if not in_host_memory(maps.device):
-        return fetch(maps.argmax(dim=0).to(torch.uint8))
-    # Map by map, which reads memory in its order: several times faster than an argmax across maps.
-    host = maps.float().numpy()
-    largest, index = host[0].copy(), np.zeros(maps.shape[1:], dtype=np.uint8)
-    for number, channel in enumerate(host[1:], start=1):
-        np.copyto(index, number, where=channel > largest)
-        np.maximum(largest, channel, out=largest)
-    return index
-
-
-def _with_centerless(centers: Centers, regions: Regions) -> Centers:
-    """The centers, and the centroid of each region that has none."""
-    lonely = np.flatnonzero(np.bincount(centers.regions, minlength=len(regions)) == 0)
-    owners = np.concatenate([centers.regions, lonely])
-    order = np.argsort(owners, kind="stable")
-    return Centers(
-        np.concatenate([centers.yx, regions.centroids()[lonely].astype(np.int64)])[order],
-        owners[order],
-        np.concatenate([centers.values, np.zeros(len(lonely), np.float32)])[order],
-        np.concatenate([centers.clustered, np.zeros(len(lonely), bool)])[order],
-    )
-
-
-def _scores(groups: Groups, centers: Centers, evidence: Evidence) -> np.ndarray:
-    """(N,) center's confidence times mean class probability. A clustered center, or a value that is
-    no probability, counts as the class probability (released recipe)."""
-    likely = groups.means(evidence.probability)
-    highest = evidence.center[groups.highest(evidence.center)]
-    confident = ~centers.clustered[groups.centers] & (highest <= 1)
-    return likely * np.maximum(np.where(confident, highest, likely), 0)
-
-
-@torch.no_grad()
-def group_instances(
-    sem_seg_prob: Tensor,
+def find_centers(
+    foreground: Foreground,
     center: Tensor,
-    offset: Tensor,
+    offset: Sequence[Tensor],
     *,
-    center_threshold: float = 0.1,
-    kernel: int = 41,
-    clustering: bool | CenterClustering = True,
-    min_area: int = 50,
-    keep_centerless: bool = True,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Instances of one image from the network's maps (paper: Eq. 1).
+    threshold: float,
+    kernel: int,
+    clustering: bool | CenterClustering,
+) -> Centers:
+    """Peaks of the center map, and clusters of short offsets far from them.
 
     Args:
-        sem_seg_prob: (C+1, H, W) probabilities, channel 0 the background.
-        center: (C, H, W) class-wise center map.
-        offset: (2, H, W) from each pixel to its center, (y, x) pixels of the map.
-        center_threshold: a peak's value is above it.
-        kernel: odd side of the window in which a peak is the largest, in pixels.
-        clustering: look for centers in the offset map too, with these values.
-        min_area: smaller components of the predicted semantic map are dropped, in pixels.
-        keep_centerless: a component without a center becomes one instance.
-
-    Returns:
-        masks (N, H, W) bool, classes (N,) int64 and scores (N,) float32 in [0, 1], the center's
-        confidence times the mean class probability; on the device of the input, by class.
+        center: (n,) value of its class's center map at each pixel.
+        offset: (n,) y and x at each pixel.
+        threshold: a peak's value is above it.
+        kernel: odd side of the window in which a peak is the largest of its component.
+        clustering: the released values for True, no clusters for False.
     """
-    sem_seg_prob, center, offset = (maps.detach() for maps in (sem_seg_prob, center, offset))
-    device = sem_seg_prob.device
-    index_map = index_of_largest(sem_seg_prob)
-    regions = find_regions(
-        index_map, classes_wanted(len(center)), connectivity=8, min_area=min_area
-    )
-    reader = reader_of(regions, sem_seg_prob)
-    probability = reader.own_channel(sem_seg_prob, BACKGROUND_INDEX)
-    own_center = reader.own_channel(center, wsss_index(0))
-    (columns,) = on_host([(probability, own_center, *reader.offsets(offset))])
-    evidence = Evidence(*columns)
-    centers = find_centers(
-        regions,
-        evidence,
-        threshold=center_threshold,
-        kernel=kernel,
-        clustering=resolve_clustering(clustering),
-    )
-    if keep_centerless:
-        centers = _with_centerless(centers, regions)
-    groups = group_regions(regions, centers, evidence)
-    classes = regions.values[centers.regions[groups.centers]].astype(np.int64) - 1
-    scores = _scores(groups, centers, evidence).astype(np.float32)
-    masks = torch.zeros(len(classes), *index_map.shape, dtype=torch.bool, device=device)
-    owners, pixels = groups.owners(), regions.pixels[groups.members]
-    masks.view(-1).index_fill_(0, to_device(owners * index_map.size + pixels, device), True)
-    return masks, to_device(classes, device), to_device(scores, device)
+    recipe = CenterClustering() if clustering is True else clustering
+    state = _are_peaks(foreground, center, threshold, kernel).byte() * PEAK
+    if recipe:
+        y, x = offset
+        state += (y.square().add_(x.square()) < recipe.magnitude**2).byte() * SHORT
+        state += (center > recipe.min_center).byte() * LIKELY
+    known = fetch(state)
+    peaks = np.flatnonzero(known & PEAK)
+    yx, owners = foreground.locate(peaks)
+    kept = first_of_plateaus(yx, owners)
+    yx, owners = yx[kept], owners[kept]
+    clustered = np.zeros(len(yx), dtype=bool)
+    if recipe:
+        more, more_owners = _clusters(foreground, known, recipe)
+        distance = np.linalg.norm(more[:, None] - yx[None], axis=-1)
+        apart = (distance > recipe.min_distance) | (more_owners[:, None] != owners)
+        far = apart.all(axis=1)
+        yx, owners = np.concatenate([yx, more[far]]), np.append(owners, more_owners[far])
+        clustered = np.append(clustered, np.ones(far.sum(), dtype=bool))
+    order = np.argsort(owners, kind="stable")
+    return Centers(yx[order], owners[order], clustered[order])
+
+
+def _are_peaks(foreground: Foreground, center: Tensor, threshold: float, kernel: int) -> Tensor:
+    """(n,) bool: above the threshold, and nothing in the window around it is larger in its
+    component. Components are laid side by side for this, a window's reach apart."""
+    boxes = np.concatenate([found.boxes for found in foreground.components])
+    boxes[:, 0] += foreground.images * foreground.shape[1]
+    reach = kernel // 2
+    corners, (height, width) = side_by_side(boxes[:, 2:] + reach)
+    shift = (corners - boxes[:, :2]) @ (width, 1)
+    places = foreground.spread(shift).add_(foreground.rows * width).add_(foreground.columns)
+    high = center > max(threshold, 0)
+    margin = reach * (width + 1)
+    sheet = zeros((height * width + 2 * margin,), foreground.device)
+    sheet[margin:].scatter_(0, places, center * high)
+    return high & (center == window_maxima(sheet, kernel, width).index_select(0, places))
+
+
+def _clusters(
+    foreground: Foreground, known: np.ndarray, recipe: CenterClustering
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 2) whole pixel under the mean of each cluster of short offsets, and (N,) its component.
+
+    Args:
+        known: (n,) what each pixel may be.
+    """
+    likely = np.zeros(len(foreground.classes), dtype=bool)
+    likely[foreground.host_owners[known & LIKELY > 0]] = True  # else no cluster counts there
+    short = np.flatnonzero(known & SHORT)
+    yx, owners = foreground.locate(short[likely[foreground.host_owners[short]]])
+    count, groups = touching_pixels(yx, owners, connectivity=4)
+    areas = np.bincount(groups, minlength=count)
+    sums = [np.bincount(groups, axis, minlength=count) for axis in yx.T]
+    middles = (np.stack(sums, axis=1) / areas[:, None]).astype(np.int64)
+    owner_of = np.zeros(count, dtype=np.int64)
+    owner_of[groups] = owners
+    fits = np.flatnonzero(np.abs(areas - recipe.area) < recipe.area_tolerance)
+    middles, owner_of = middles[fits], owner_of[fits]
+    index = foreground.find(owner_of, middles)
+    fits = (index >= 0) & (foreground.host_owners[index] == owner_of)
+    fits &= known[index] & LIKELY > 0
+    return middles[fits], owner_of[fits]
+
+
+def assign(foreground: Foreground, offset: Sequence[Tensor], centers: Centers) -> Tensor:
+    """(n,) int64, the center ``0..M-1`` of its component that each pixel's offset leads to; ``M``
+    where the component has none."""
+    total, count = len(foreground.classes), len(centers.owners)
+    counts = np.bincount(centers.owners, minlength=total)
+    first = np.cumsum(counts) - counts
+    parts = foreground.spread(np.where(counts > 0, first, count))
+    if counts.max(initial=0) > 1:
+        table = np.full((2, counts.max(), total), FAR, dtype=np.float32)
+        table[:, np.arange(count) - first[centers.owners], centers.owners] = centers.yx.T
+        votes = (foreground.rows_of_image() + offset[0], foreground.columns + offset[1])
+        parts += nearest_center(votes, foreground.put(table), foreground.owners)
+    return parts
+
+
+def highest_pixels(parts: Tensor, center: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """(count,) largest value of the center map over each part, -inf where it has no pixel, and the
+    place in the list of the first pixel that has it.
+
+    Args:
+        parts: (n,) int64 part of each pixel; those of ``count`` belong to none.
+        center: (n,).
+    """
+    highest = center.new_full((count + 1,), -torch.inf)
+    highest.scatter_reduce_(0, parts, center, "amax")
+    number = torch.arange(len(parts), device=parts.device)
+    number = torch.where(center == highest.index_select(0, parts), number, len(parts) - 1)
+    first = torch.full_like(highest, len(parts) - 1, dtype=torch.int64)
+    return highest[:count], first.scatter_reduce_(0, parts, number, "amin")[:count]
+
+
+def sums_of(parts: Tensor, values: Tensor, count: int) -> Tensor:
+    """(count,) float64 sum of (n,) values over each part."""
+    sums = torch.zeros(count + 1, dtype=torch.float64, device=parts.device)
+    return sums.index_add_(0, parts, values.double())[:count]

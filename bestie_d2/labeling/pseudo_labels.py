@@ -7,8 +7,7 @@ background.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,67 +15,54 @@ import torch
 from torch import Tensor
 
 from bestie_d2.labeling.drawing import draw_targets
-from bestie_d2.labeling.evidence import labels_on_host, tagged_indices
-from bestie_d2.ops.regions import Regions, find_regions, regions_of_values
-from bestie_d2.structures import InstanceTargets, PointCues, PseudoLabels, wsss_index
+from bestie_d2.labeling.grouping import fetch
+from bestie_d2.ops.components import Components, find_components
+from bestie_d2.structures import InstanceTargets, PointCues, PseudoLabels
 
 CenterChoice = Literal["component", "cue"]
 
 
-def cues_in_regions(regions: Regions, cues: PointCues) -> np.ndarray:
-    """(K,) int: how many cues of their class regions of a map of WSSS indices hold; a region with
-    exactly one is taken for an instance."""
-    height, width = regions.shape
-    yx = np.array(cues.pixels(), dtype=np.int64).reshape(-1, 2)
-    inside = ((yx >= 0) & (yx < (height, width))).all(axis=1)
-    hit, _ = regions.places_of(yx[inside])
-    index = wsss_index(cues.classes.numpy()[inside])
-    on_region = hit >= 0
-    hit, index = hit[on_region], index[on_region]
-    return np.bincount(hit[regions.values[hit] == index], minlength=len(regions))
+@dataclass(frozen=True)
+class Transfer:
+    """How components become instances; see :func:`transfer_semantic_knowledge`."""
 
+    sigma: float = 6
+    sigma_by_size: float = 0.0
+    min_area: int = 50
+    whole_pixel_centers: bool = True
 
-def _labels_of_regions(
-    regions: Regions, chosen: np.ndarray, classes: np.ndarray, whole_pixel_centers: bool
-) -> PseudoLabels:
-    """Those regions that (K,) bool choose as instances of (N,) classes around their centroids."""
-    centers = regions.centroids()[chosen]
-    if whole_pixel_centers:
-        centers = np.floor(centers)
-    return PseudoLabels(
-        instance_map=regions.paint(np.where(chosen, np.cumsum(chosen), 0).astype(np.int32), 0),
-        centers=centers,
-        weights=np.ones(len(centers)),
-        peaks=np.floor(centers).astype(np.int64),
-        peak_classes=classes,
-    )
+    def label(self, components: Components, chosen: np.ndarray | None = None) -> PseudoLabels:
+        """The components that (K,) bool choose as instances around their centroids."""
+        kept = components.areas >= self.min_area
+        kept = kept if chosen is None else kept & chosen
+        centers = components.centroids()
+        centers = np.floor(centers) if self.whole_pixel_centers else centers
+        return PseudoLabels(
+            components,
+            centers=centers,
+            weights=kept.astype(np.float64),
+            peaks=np.floor(centers[kept]).astype(np.int64),
+            peak_classes=components.classes[kept],
+            scales=self.scales(components.areas[kept]),
+        )
 
+    def scales(self, areas: np.ndarray) -> np.ndarray:
+        """(M,) sigma of the Gaussian of objects of (M,) pixels."""
+        by_size = self.sigma_by_size * np.sqrt(areas)
+        return by_size if self.sigma_by_size else np.full(len(areas), float(self.sigma))
 
-def find_pseudo_labels(
-    weak_sem_seg: Tensor,
-    cues: PointCues,
-    image_classes: Tensor,
-    *,
-    min_area: int = 50,
-    centers: CenterChoice = "component",
-    whole_pixel_centers: bool = True,
-) -> PseudoLabels:
-    """The instances that :func:`transfer_semantic_knowledge` draws; arguments as there."""
-    (index_map,), (tags,) = labels_on_host(weak_sem_seg[None], image_classes[None])
-    regions = find_regions(index_map, tagged_indices(tags), connectivity=8, min_area=min_area)
-    host_cues = cues.to("cpu")
-    chosen = cues_in_regions(regions, host_cues) == 1
-    classes = regions.values[chosen].astype(np.int64) - 1
-    labels = _labels_of_regions(regions, chosen, classes, whole_pixel_centers)
-    return labels if centers == "component" else with_cues_as_peaks(labels, host_cues, tags)
-
-
-def with_cues_as_peaks(labels: PseudoLabels, cues: PointCues, tags: np.ndarray) -> PseudoLabels:
-    """The same instances, but Gaussians are drawn at every cue of a class that (C,) bool tags name
-    (point supervision)."""
-    tagged = cues[torch.from_numpy(tags)[cues.classes]]
-    peaks = np.array(tagged.pixels(), dtype=np.int64).reshape(-1, 2)
-    return replace(labels, peaks=peaks, peak_classes=tagged.classes.numpy())
+    def at_cues(self, labels: PseudoLabels, cues: PointCues, tags: Tensor) -> PseudoLabels:
+        """The same instances, but Gaussians are drawn at every cue of a class that (C,) bool tags
+        name (point supervision); an object's size is that of the instance that it lies on."""
+        tagged = cues[tags[cues.classes]]
+        peaks = np.array(tagged.pixels(), dtype=np.int64).reshape(-1, 2)
+        hit = labels.components.at(peaks)
+        scales = np.full(len(peaks), float(self.sigma))
+        known = hit >= 0
+        known[known] = labels.weights[hit[known]] > 0
+        scales[known] = self.scales(labels.components.areas[hit[known]])
+        classes = tagged.classes.numpy()
+        return replace(labels, peaks=peaks, peak_classes=classes, scales=scales)
 
 
 def transfer_semantic_knowledge(
@@ -85,6 +71,7 @@ def transfer_semantic_knowledge(
     image_classes: Tensor,
     *,
     sigma: float = 6,
+    sigma_by_size: float = 0.0,
     min_area: int = 50,
     centers: CenterChoice = "component",
     whole_pixel_centers: bool = True,
@@ -96,6 +83,8 @@ def transfer_semantic_knowledge(
         cues: one point per supposed object, (y, x) pixels of the map.
         image_classes: (C,) bool, the image's tags; other classes in the map are passed over.
         sigma: of the Gaussian around a center, in pixels.
+        sigma_by_size: if above 0, sigma is this share of the square root of the object's pixels;
+            ``sigma`` is that of cues whose object is not known.
         min_area: smaller components are dropped, in pixels.
         centers: ``"component"`` draws the Gaussians at the instances' centroids; ``"cue"`` (point
             supervision) at every cue of a tagged class, with or without an instance. Offsets point
@@ -107,41 +96,11 @@ def transfer_semantic_knowledge(
         Targets (C, H, W), (2, H, W), (H, W) on the device of ``weak_sem_seg``; weight 1 on the
         pixels of the instances and 0 elsewhere.
     """
-    labels = find_pseudo_labels(
-        weak_sem_seg,
-        cues,
-        image_classes,
-        min_area=min_area,
-        centers=centers,
-        whole_pixel_centers=whole_pixel_centers,
-    )
-    batch = draw_targets(
-        [labels], num_classes=len(image_classes), sigma=sigma, device=weak_sem_seg.device
-    )
-    return batch[0]
-
-
-def pseudo_labels_of_map(
-    instance_map: np.ndarray,
-    classes: Sequence[int],
-    *,
-    min_area: int = 50,
-    whole_pixel_centers: bool = True,
-) -> PseudoLabels:
-    """Pseudo labels of one image whose instances were labeled beforehand (paper: Table 5).
-
-    Args:
-        instance_map: (H, W) of an unsigned type, ``n`` on the pixels of instance ``n - 1``; other
-            values belong to none.
-        classes: ``0..C-1`` of each instance.
-        min_area, whole_pixel_centers: as in :func:`transfer_semantic_knowledge`.
-
-    Returns:
-        Those that are large enough, of weight 1.
-    """
-    wanted = np.zeros(max(int(instance_map.max()), len(classes)) + 1, dtype=bool)
-    wanted[1 : len(classes) + 1] = True
-    regions = regions_of_values(instance_map, wanted, min_area=min_area)
-    own_classes = np.array(classes, dtype=np.int64)[regions.values - 1]
-    everything = np.ones(len(regions), dtype=bool)
-    return _labels_of_regions(regions, everything, own_classes, whole_pixel_centers)
+    tags, cues = image_classes.cpu(), cues.to("cpu")
+    index_map = fetch(weak_sem_seg.to(torch.uint8))
+    components = find_components(index_map, np.flatnonzero(tags), min_area=min_area)
+    recipe = Transfer(sigma, sigma_by_size, min_area, whole_pixel_centers)
+    labels = recipe.label(components, components.count_cues(cues) == 1)
+    if centers == "cue":
+        labels = recipe.at_cues(labels, cues, tags)
+    return draw_targets([labels], num_classes=len(tags), device=weak_sem_seg.device)[0]

@@ -1,85 +1,42 @@
 """Self-refinement: the network's own instances as its next targets (paper: Section 3.5).
 
-Runs without gradient once a training step. A batch waits for its device twice, for the weak map and
-for the predictions at its foreground, whatever the number of instances; the targets are drawn on
-the device.
+Runs without gradient once a training step, on the device of the maps. Given the components of the
+weak maps, as loading workers find them, a batch waits for its device once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bestie_d2.labeling.centers import CenterClustering, find_centers, resolve_clustering
-from bestie_d2.labeling.drawing import draw_offsets, draw_targets
-from bestie_d2.labeling.evidence import Evidence, labels_on_host, on_host, reader_of, tagged_indices
-from bestie_d2.labeling.grouping import group_regions, votes_of
-from bestie_d2.ops.offsets import nearest_center
-from bestie_d2.ops.regions import NOWHERE, Regions, find_regions, regions_of_values
-from bestie_d2.structures import InstanceTargets, PointCues, PseudoLabels, wsss_index
+from bestie_d2.labeling.drawing import draw_centers, draw_offsets
+from bestie_d2.labeling.grouping import (
+    CenterClustering,
+    Centers,
+    Foreground,
+    assign,
+    fetch,
+    find_centers,
+    highest_pixels,
+    sums_of,
+)
+from bestie_d2.ops.components import Components, find_components
+from bestie_d2.structures import InstanceTargets, PointCues
 
 RefinedWeight = Literal["center_times_class", "center"]
 
 
-def _refined_labels(
-    regions: Regions,
-    evidence: Evidence,
-    *,
-    max_instances: int,
-    weighting: RefinedWeight,
-    threshold: float,
-    kernel: int,
-    clustering: CenterClustering | None,
-) -> PseudoLabels:
-    """The instances of one image."""
-    centers = find_centers(
-        regions, evidence, threshold=threshold, kernel=kernel, clustering=clustering
-    )
-    groups = group_regions(regions, centers, evidence)
-    parts = np.bincount(centers.regions[groups.centers], minlength=len(regions))
-    groups = groups.only(parts[centers.regions[groups.centers]] <= max_instances)
-    owner = groups.centers
-    highest = groups.highest(evidence.center)
-    confidence = evidence.center[highest].astype(np.float64)
-    lost = confidence <= threshold  # the center was clustered, or lost its own peak
-    spots = np.stack([regions.rows[highest], regions.columns[highest]], axis=1)
-    weights = np.where(lost, centers.values[owner], confidence)
-    if weighting == "center_times_class":
-        weights = np.where(lost, 1.0, confidence) * groups.means(evidence.probability)
-    yx = np.where(lost[:, None], centers.yx[owner], spots)
-    return PseudoLabels(
-        instance_map=_instance_map(regions, groups.members, groups.owners()),
-        centers=yx,
-        weights=np.clip(weights, 0.0, 1.0),
-        peaks=yx,
-        peak_classes=regions.values[centers.regions[owner]].astype(np.int64) - 1,
-    )
-
-
-def _instance_map(regions: Regions, places: np.ndarray, owners: np.ndarray) -> np.ndarray:
-    """(H, W) int32: the (m,) owners of the pixels at (m,) places, plus 1; ``NOWHERE`` becomes 0."""
-    numbers = np.zeros(regions.shape, dtype=np.int32)
-    numbers.reshape(-1)[regions.pixels[places]] = owners + 1
-    return numbers
-
-
-def _wanted_on_host(
-    weak_sem_seg: Tensor, image_classes: Tensor
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Of each image (H, W) WSSS indices, and (256,) bool, which of them its tags name."""
-    for index_map, tags in zip(*labels_on_host(weak_sem_seg, image_classes), strict=True):
-        yield index_map, tagged_indices(tags)
-
-
-def _read(regions: Regions, logits: Tensor, center: Tensor, offset: Tensor) -> Evidence:
-    """What one image's maps say at the regions, where the maps are."""
-    reader = reader_of(regions, logits)
-    own_center = reader.own_channel(center, wsss_index(0))
-    return Evidence(reader.softmax(logits), own_center, *reader.offsets(offset))
+def components_of(
+    weak_sem_seg: Tensor, image_classes: Tensor, min_area: int = 1
+) -> list[Components]:
+    """The components of tagged classes in (B, H, W) WSSS indices, with (B, C) bool tags."""
+    maps, tags = fetch(weak_sem_seg.to(torch.uint8)), fetch(image_classes)
+    images = zip(maps, tags, strict=True)
+    return [find_components(m, np.flatnonzero(t), min_area=min_area) for m, t in images]
 
 
 @torch.no_grad()
@@ -94,14 +51,16 @@ def refine_labels(
     kernel: int = 41,
     clustering: bool | CenterClustering = True,
     sigma: float = 6,
+    sigma_by_size: float = 0.0,
     min_area: int = 50,
     max_instances: int = 5,
     weighting: RefinedWeight = "center_times_class",
+    components: Sequence[Components] | None = None,
 ) -> InstanceTargets:
-    """Refined targets of a batch from what the network predicts for it (paper: Listing 5).
+    """Refined targets of a batch (paper: Section 3.5, Listing 5).
 
-    The components of the weak map are split by the predicted centers and offsets; each part gets
-    the spot of its highest center value as its center, and the confidence there as its weight.
+    The components of the weak map are split by the network's centers and offsets; each part gets
+    the pixel of its highest center value as its center, and the confidence there as its weight.
 
     Args:
         sem_seg_logits: (B, C+1, H, W) before softmax.
@@ -110,40 +69,68 @@ def refine_labels(
         weak_sem_seg: (B, H, W) WSSS indices.
         image_classes: (B, C) bool, the images' tags.
         center_threshold, kernel, clustering, min_area: as in ``group_instances``.
-        sigma: of the Gaussian around a refined center, in pixels.
+        sigma, sigma_by_size: of the Gaussian around a center, as in
+            ``transfer_semantic_knowledge``.
         max_instances: components that fall into more instances are left without guidance.
         weighting: the weight of an instance is its center's confidence times the mean class
             probability over it (released recipe), or the confidence alone (paper: Eq. 2).
+        components: of the weak map's tagged classes, if they are known; ``weak_sem_seg``,
+            ``image_classes`` and ``min_area`` are not looked at then.
 
     Returns:
         Batched targets on the device of ``center``.
     """
-    regions = [
-        find_regions(index_map, wanted, connectivity=8, min_area=min_area)
-        for index_map, wanted in _wanted_on_host(weak_sem_seg, image_classes)
-    ]
-    maps = (own.detach() for own in (sem_seg_logits, center, offset))
-    read = [_read(*image) for image in zip(regions, *maps, strict=True)]
-    labels = [
-        _refined_labels(
-            image_regions,
-            Evidence(*columns),
-            max_instances=max_instances,
-            weighting=weighting,
-            threshold=center_threshold,
-            kernel=kernel,
-            clustering=resolve_clustering(clustering),
-        )
-        for image_regions, columns in zip(regions, on_host(read), strict=True)
-    ]
-    return draw_targets(
-        labels, num_classes=image_classes.shape[1], sigma=sigma, device=center.device
+    components = components or components_of(weak_sem_seg, image_classes, min_area)
+    foreground = Foreground(components, center.device)
+    value, offsets = foreground.read(center, foreground.classes), foreground.read_offsets(offset)
+    centers = find_centers(
+        foreground, value, offsets, threshold=center_threshold, kernel=kernel, clustering=clustering
     )
+    count = len(centers.owners)
+    parts = assign(foreground, offsets, centers)
+    highest, place = highest_pixels(parts, value, count)
+    areas = sums_of(parts, torch.ones_like(value), count)
+
+    owners = foreground.put(centers.owners)
+    per_component = sums_of(owners, areas > 0, len(foreground.classes)).index_select(0, owners)
+    kept = (areas > 0) & (per_component <= max_instances)
+    lost = highest <= center_threshold  # the center was clustered, or lost its own peak
+    found_at = foreground.put(foreground.find(centers.owners, centers.yx))
+    place = torch.where(lost, found_at, place)
+    confidence = value.index_select(0, place)
+    weights = confidence.double()
+    if weighting == "center_times_class":
+        likely = sums_of(parts, foreground.softmax(sem_seg_logits), count) / areas.clamp(min=1)
+        weights = torch.where(lost, 1.0, weights) * likely
+    weights = weights.clamp(0, 1) * kept
+
+    yx = torch.stack([foreground.rows, foreground.columns]).index_select(1, place).T.long()
+    yx[:, 0] %= foreground.shape[1]
+    drawn = draw_offsets(foreground, parts, yx, weights)
+    largest = max((int(found.areas.max(initial=0)) for found in components), default=0)
+    scales = sigma_by_size * areas.sqrt() if sigma_by_size else torch.full_like(areas, sigma)
+    channel = foreground.classes + foreground.images * center.shape[1]
+    # What is left out is drawn where it cannot be seen.
+    peaks = torch.where(kept[:, None], yx, -foreground.shape[1] * foreground.shape[2])
+    heatmaps = draw_centers(
+        foreground,
+        center.shape[1],
+        foreground.put(channel[centers.owners]),
+        peaks,
+        scales,
+        sigma_by_size * largest**0.5 if sigma_by_size else sigma,
+    )
+    return InstanceTargets(heatmaps, *drawn)
 
 
 @torch.no_grad()
 def refine_labels_from_points(
-    offset: Tensor, weak_sem_seg: Tensor, cues: list[PointCues], image_classes: Tensor
+    offset: Tensor,
+    weak_sem_seg: Tensor,
+    cues: list[PointCues],
+    image_classes: Tensor,
+    *,
+    components: Sequence[Components] | None = None,
 ) -> InstanceTargets:
     """Refined offsets of a batch whose objects are all given as points (paper: Section 4.3).
 
@@ -155,42 +142,23 @@ def refine_labels_from_points(
         weak_sem_seg: (B, H, W) WSSS indices.
         cues: the points of each image.
         image_classes: (B, C) bool, the images' tags.
+        components: as in :func:`refine_labels`, the smallest ones included.
 
     Returns:
         Batched targets on the device of ``offset``: center None, weight 1 on the weak foreground
         of every class that has a point.
     """
-    regions = [regions_of_values(*image) for image in _wanted_on_host(weak_sem_seg, image_classes)]
-    read = [
-        reader_of(image_regions, own).offsets(own)
-        for own, image_regions in zip(offset.detach(), regions, strict=True)
+    foreground = Foreground(components or components_of(weak_sem_seg, image_classes), offset.device)
+    pairs = [
+        np.nonzero(found.classes[:, None] == points.classes.cpu().numpy())
+        for found, points in zip(foreground.components, cues, strict=True)
     ]
-    points = (own.to("cpu") for own in cues)
-    labels = [_nearest_points(*image) for image in zip(regions, on_host(read), points, strict=True)]
-    return InstanceTargets(None, *draw_offsets(labels, offset.device))
-
-
-def _nearest_points(
-    regions: Regions, offset: tuple[np.ndarray, ...], points: PointCues
-) -> PseudoLabels:
-    """Each point, with those pixels of its class that vote for no other point more nearly.
-
-    Args:
-        regions: one for each class.
-        offset: y and x, each (n,) float32 at their pixels.
-    """
-    owners = np.full(len(regions.pixels), NOWHERE)
-    classes = points.classes.numpy()
-    for number, class_id in enumerate((regions.values.astype(np.int64) - 1).tolist()):
-        own = slice(*regions.edges[number : number + 2])
-        candidates = np.flatnonzero(classes == class_id)
-        if len(candidates):
-            votes = votes_of(regions, offset, own)
-            owners[own] = candidates[nearest_center(*votes, points.yx.numpy()[candidates])]
-    return PseudoLabels(
-        instance_map=_instance_map(regions, np.arange(len(owners)), owners),
-        centers=points.yx.numpy(),
-        weights=np.ones(len(points)),
-        peaks=np.array(points.pixels(), dtype=np.int64).reshape(-1, 2),
-        peak_classes=classes,
+    firsts = zip(pairs, foreground.first, strict=False)
+    owners = np.concatenate([own + k for (own, _), k in firsts])
+    yx = np.concatenate(
+        [own.yx.cpu().numpy()[index] for own, (_, index) in zip(cues, pairs, strict=True)]
     )
+    centers = Centers(yx, owners, np.zeros(len(owners), dtype=bool))
+    parts = assign(foreground, foreground.read_offsets(offset), centers)
+    weights = torch.ones(len(owners), device=offset.device)
+    return InstanceTargets(None, *draw_offsets(foreground, parts, foreground.put(yx), weights))

@@ -18,7 +18,7 @@ from bestie_d2.labeling.grouping import CenterClustering
 from bestie_d2.labeling.refinement import RefinedWeight, refine_labels, refine_labels_from_points
 from bestie_d2.modeling.heads import InstanceMaps
 from bestie_d2.modeling.losses import guided_errors, top_k_cross_entropy
-from bestie_d2.structures import InstanceTargets, PointCues
+from bestie_d2.structures import Components, InstanceTargets, PointCues
 
 SUPERVISIONS = ("tags", "points")
 FOREGROUNDS = ("weak", "predicted")
@@ -50,14 +50,14 @@ class WeakLabels:
 
     Attributes:
         sem_seg: (B, H, W) uint8 WSSS indices, on the model's device.
-        host_sem_seg: the same in host memory, for refinement: it is not waited for there.
+        components: of the weak map of each image, found where it was loaded.
         image_classes: (B, C) bool tags, in host memory.
         pseudo: targets from semantic knowledge transfer.
         cues: the points of each image, in pixels of the crop.
     """
 
     sem_seg: Tensor
-    host_sem_seg: Tensor
+    components: list[Components]
     image_classes: Tensor
     pseudo: InstanceTargets
     cues: list[PointCues]
@@ -119,14 +119,12 @@ class SelfRefinement:
 
     def __call__(self, maps: InstanceMaps, labels: WeakLabels) -> InstanceTargets:
         """Refined targets; with points, their center map is the given points' (Section 4.3)."""
-        foreground = (
-            labels.host_sem_seg
-            if self.foreground == "weak"
-            else maps.sem_seg.detach().argmax(dim=1)
-        )
+        foreground, components = labels.sem_seg, labels.components
+        if self.foreground == "predicted":
+            foreground, components = maps.sem_seg.argmax(dim=1), None
         if self.supervision == "points":
             refined = refine_labels_from_points(
-                maps.offset, foreground, labels.cues, labels.image_classes
+                maps.offset, foreground, labels.cues, labels.image_classes, components=components
             )
             return InstanceTargets(labels.pseudo.center, refined.offset, refined.weight)
         return refine_labels(
@@ -135,6 +133,7 @@ class SelfRefinement:
             maps.offset,
             foreground,
             labels.image_classes,
+            components=components,
             **self.grouping,
         )
 

@@ -1,117 +1,120 @@
-"""Connected components as windows of a map, for whoever looks at them one by one.
+"""Connected components of a map of class indices, as flat lists of their pixels.
 
-Arrays live on the host. A component carries the crop that bounds it, so that whatever is done with
-it costs what its own area costs, not what the map's does.
+They are found on the host: in training by the loader's workers, at inference from the predicted
+map. What follows works on the lists, on whatever device they are brought to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
 
-import cv2
 import numpy as np
+from scipy import ndimage
 from scipy.sparse import coo_matrix, csgraph
+from skimage import measure
 
-from bestie_d2.ops.regions import find_regions
-from bestie_d2.structures import IGNORE_INDEX, wsss_index
+from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, NOWHERE, Components, wsss_index
 
 
-@dataclass(frozen=True)
-class Component:
-    """One connected region of one class.
+def find_components(
+    index_map: np.ndarray, classes: Iterable[int], *, min_area: int = 1
+) -> Components:
+    """The 8-connected components of each class, by class, then in raster order of first pixels.
 
-    Attributes:
-        class_id: class ``0..C-1``.
-        top, left: pixel of the map at which ``mask`` begins.
-        mask: (h, w) bool, the region inside its bounding box.
-        area: number of pixels.
+    Args:
+        index_map: (H, W) uint8 WSSS indices.
+        classes: ids ``0..C-1`` of those to look for.
+        min_area: smaller components are dropped, in pixels.
     """
-
-    class_id: int
-    top: int
-    left: int
-    mask: np.ndarray
-    area: int
-
-    @property
-    def window(self) -> tuple[slice, slice]:
-        """The bounding box as an index into (..., H, W) arrays."""
-        height, width = self.mask.shape
-        return slice(self.top, self.top + height), slice(self.left, self.left + width)
-
-    def contains(self, y: int, x: int) -> bool:
-        row, column = y - self.top, x - self.left
-        height, width = self.mask.shape
-        return 0 <= row < height and 0 <= column < width and bool(self.mask[row, column])
+    wanted = np.zeros(IGNORE_INDEX + 1, dtype=np.uint8)
+    indices = wsss_index(np.array([*classes], dtype=np.int64))
+    wanted[indices] = indices
+    sought = wanted[index_map]
+    labels = measure.label(sought, background=BACKGROUND_INDEX, connectivity=2)  # in raster order
+    return _collect(labels, sought, np.arange(len(wanted)) - 1, min_area)
 
 
-def connected_components(
-    mask: np.ndarray, connectivity: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels of the true regions of a (H, W) bool mask, numbered from 1 in raster order.
+def regions_of_map(instance_map: np.ndarray, classes: Sequence[int]) -> Components:
+    """The regions, connected or not, that a (H, W) map of an unsigned type tells apart: ``n`` on
+    the pixels of region ``n - 1``, one of ``classes`` each; other values belong to none."""
+    known = np.where(instance_map <= len(classes), instance_map, 0).astype(np.int32)
+    return _collect(known, known, np.array([NOWHERE, *classes]), 1)
 
-    Returns:
-        labels (H, W) int32 with 0 outside; boxes (N, 5) int of left, top, width, height and area;
-        centroids (N, 2) float (y, x). Row ``i`` belongs to label ``i + 1``.
-    """
-    _, labels, stats, centroids = cv2.connectedComponentsWithStats(
-        mask.view(np.uint8), connectivity=connectivity
+
+def _collect(
+    labels: np.ndarray, values: np.ndarray, class_of: np.ndarray, min_area: int
+) -> Components:
+    """The regions that (H, W) labels number from 1 on, of the class that ``class_of`` knows the
+    (H, W) value there by."""
+    areas = np.bincount(labels.reshape(-1))
+    large = np.flatnonzero((areas >= max(min_area, 1)) & (np.arange(len(areas)) > 0))
+    number = np.zeros(len(areas), dtype=np.int32)
+    number[large] = np.arange(len(large)) + 1
+    numbered = number[labels]
+    pixels = np.flatnonzero(numbered)
+    owners = numbered.reshape(-1)[pixels] - 1
+    classes = np.zeros(len(large), dtype=np.int64)
+    classes[owners] = class_of[values.reshape(-1)[pixels]]
+    order = np.argsort(classes, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    windows = ndimage.find_objects(numbered, len(large)) if len(large) else []
+    boxes = [(y.start, x.start, y.stop - y.start, x.stop - x.start) for y, x in windows]
+    return Components(
+        pixels.astype(np.int32),
+        rank.astype(np.int32)[owners],
+        classes[order],
+        areas[large][order],
+        np.array(boxes, dtype=np.int64).reshape(-1, 4)[order],
+        labels.shape,
     )
-    return labels, stats[1:], centroids[1:, ::-1]
 
 
-def touching_pixels(pixels: np.ndarray, width: int) -> np.ndarray:
-    """8-connected groups of a few pixels of a large map, without going over the map.
+def touching_pixels(
+    yx: np.ndarray, owners: np.ndarray, *, connectivity: int
+) -> tuple[int, np.ndarray]:
+    """Connected groups among a few pixels of a large map, without going over the map.
 
     Args:
-        pixels: (n,) int64 flat indices, each once, in any order.
-        width: of the map.
+        yx: (n, 2) int.
+        owners: (n,) int; pixels of different ones do not touch.
 
     Returns:
-        (n,) int group of each pixel, ``0..`` and on; a pixel that touches none is a group alone.
+        The number of groups, and (n,) int group of each pixel.
     """
-    order = np.argsort(pixels)
-    ascending = pixels[order]
-    column = ascending % width
+    if len(yx) == 0:
+        return 0, np.zeros(0, dtype=np.int64)
+    y, x = yx.T - yx.min(axis=0)[:, None]
+    width = x.max() + 2  # one more, lest a row's end touches the next one's beginning
+    key = (owners.astype(np.int64) * (y.max() + 2) + y) * width + x
+    order = np.argsort(key)
+    ascending = key[order]
     pairs = []
-    for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):  # the other half is seen from the neighbor
-        neighbor = ascending + dy * width + dx
-        place = np.minimum(np.searchsorted(ascending, neighbor), len(pixels) - 1)
-        found = (ascending[place] == neighbor) & (column + dx >= 0) & (column + dx < width)
-        pairs.append(np.stack([order[found], order[place[found]]]))
+    for step in (1, width) if connectivity == 4 else (1, width - 1, width, width + 1):
+        index = np.searchsorted(ascending, ascending + step).clip(max=len(key) - 1)
+        found = ascending[index] == ascending + step  # the other half is seen from the neighbor
+        pairs.append(np.stack([order[found], order[index[found]]]))
     a, b = np.concatenate(pairs, axis=1)
-    if len(a) == 0:
-        return np.arange(len(pixels))
-    graph = coo_matrix((np.ones(len(a), dtype=bool), (a, b)), shape=(len(pixels), len(pixels)))
-    return csgraph.connected_components(graph, directed=False)[1]
+    graph = coo_matrix((np.ones(len(a), dtype=bool), (a, b)), shape=(len(key), len(key)))
+    return csgraph.connected_components(graph, directed=False)
 
 
-def class_components(
-    index_map: np.ndarray, classes: Iterable[int], min_area: int
-) -> list[Component]:
-    """8-connected components of each class that cover at least ``min_area`` pixels.
+def side_by_side(sizes: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+    """Place windows on one sheet, in rows of falling height.
 
     Args:
-        index_map: (H, W) WSSS indices.
-        classes: the class ids ``0..C-1`` to look for; other indices are passed over.
-        min_area: smaller components are dropped.
+        sizes: (K, 2) int height and width of each.
 
     Returns:
-        By class, then in raster order of their first pixels.
+        (K, 2) top and left of each, and the sheet's (H, W).
     """
-    wanted = np.zeros(IGNORE_INDEX + 1, dtype=bool)
-    wanted[[wsss_index(class_id) for class_id in classes]] = True
-    regions = find_regions(index_map, wanted, connectivity=8, min_area=min_area)
-    return [
-        _component(int(value) - 1, regions.rows[start:stop], regions.columns[start:stop])
-        for value, (start, stop) in zip(regions.values, pairwise(regions.edges), strict=True)
-    ]
-
-
-def _component(class_id: int, rows: np.ndarray, columns: np.ndarray) -> Component:
-    top, left = int(rows.min()), int(columns.min())
-    mask = np.zeros((int(rows.max()) + 1 - top, int(columns.max()) + 1 - left), dtype=bool)
-    mask[rows - top, columns - left] = True
-    return Component(class_id, top, left, mask, len(rows))
+    corners = np.zeros_like(sizes)
+    width = max(int(sizes[:, 1].max(initial=1)), int(sizes.prod(axis=1).sum() ** 0.5))
+    top = left = bottom = 0
+    for number in np.argsort(-sizes[:, 0], kind="stable"):
+        if left + sizes[number, 1] > width:
+            top, left = bottom, 0
+        corners[number] = top, left
+        left += int(sizes[number, 1])
+        bottom = max(bottom, top + int(sizes[number, 0]))
+    return corners, (bottom, width)

@@ -21,11 +21,8 @@ from bestie_d2.data.labels.instance_files import attach_instance_labels, move_in
 from bestie_d2.data.mappers.image_tags import tags_as_mask
 from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
 from bestie_d2.data.paths import expand_path
-from bestie_d2.labeling.pseudo_labels import (
-    find_pseudo_labels,
-    pseudo_labels_of_map,
-    with_cues_as_peaks,
-)
+from bestie_d2.labeling.pseudo_labels import Transfer
+from bestie_d2.ops.components import find_components, regions_of_map
 from bestie_d2.structures import PointCues
 
 PIXEL_CENTER = 0.5  # a pixel's index lies so far inside its corner, which transforms speak of
@@ -57,8 +54,7 @@ class WeakInstanceMapper:
         image_format: str,
         num_classes: int,
         supervision: str,
-        min_area: int,
-        whole_pixel_centers: bool,
+        transfer: Transfer,
         intensity: Intensity | None = None,
     ) -> None:
         """
@@ -67,14 +63,14 @@ class WeakInstanceMapper:
             image_format: of the image's channels, such as "RGB".
             num_classes: C.
             supervision: "tags" puts centers at the instances' centroids, "points" at the cues.
-            min_area, whole_pixel_centers: as in ``transfer_semantic_knowledge``.
+            transfer: how components become instances.
             intensity: how images of more than 8 bits become 8; None: by their own range.
         """
         self.augmentations = T.AugmentationList(augmentations)
         self.reader = ImageReader(image_format, intensity or Intensity())
         self.num_classes = num_classes
         self.centers = "cue" if supervision == "points" else "component"
-        self.labeling = {"min_area": min_area, "whole_pixel_centers": whole_pixel_centers}
+        self.transfer = transfer
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -84,8 +80,12 @@ class WeakInstanceMapper:
             "image_format": cfg.INPUT.FORMAT,
             "num_classes": node.NUM_CLASSES,
             "supervision": node.SUPERVISION,
-            "min_area": node.MIN_AREA,
-            "whole_pixel_centers": node.WHOLE_PIXEL_CENTERS,
+            "transfer": Transfer(
+                sigma=node.SIGMA,
+                sigma_by_size=node.SIGMA_BY_SIZE,
+                min_area=node.MIN_AREA,
+                whole_pixel_centers=node.WHOLE_PIXEL_CENTERS,
+            ),
             "intensity": Intensity.from_config(cfg),
         }
 
@@ -114,8 +114,8 @@ class WeakInstanceMapper:
 
         Returns:
             The record's other entries, and ``image`` (3, h, w) uint8, ``sem_seg`` (h, w) uint8
-            WSSS indices, ``image_classes`` (C,) bool, ``cues`` in pixels of the crop,
-            ``pseudo_labels``.
+            WSSS indices, ``image_classes`` (C,) bool, ``cues`` in pixels of the crop, the weak
+            map's ``components`` and ``pseudo_labels``.
 
         Raises:
             InputError: an unreadable file, or an image whose size is not the record's.
@@ -127,24 +127,22 @@ class WeakInstanceMapper:
         augmented = T.AugInput(image, sem_seg=weak_map)
         transforms = self.augmentations(augmented)
 
-        image_classes = tags_as_mask(record["image_classes"], self.num_classes)
+        tags = record["image_classes"]
         record["image"] = torch.from_numpy(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
         record["sem_seg"] = torch.from_numpy(augmented.sem_seg.copy())
-        record["image_classes"] = image_classes
-        record["cues"] = transform_cues(record["cues"], transforms)
+        record["image_classes"] = tags_as_mask(tags, self.num_classes)
+        record["cues"] = cues = transform_cues(record["cues"], transforms)
+        # Given points gather the smallest components too.
+        min_area = 1 if self.centers == "cue" else self.transfer.min_area
+        components = find_components(augmented.sem_seg, tags, min_area=min_area)
+        record["components"] = components
         if "instance_labels" in record:
             labels = record.pop("instance_labels")
             moved = move_instance_map(labels.draw(size), transforms)
-            found = pseudo_labels_of_map(moved, labels.classes, **self.labeling)
-            if self.centers == "cue":
-                found = with_cues_as_peaks(found, record["cues"], image_classes.numpy())
-            record["pseudo_labels"] = found
+            found = self.transfer.label(regions_of_map(moved, labels.classes))
         else:
-            record["pseudo_labels"] = find_pseudo_labels(
-                record["sem_seg"],
-                record["cues"],
-                image_classes,
-                centers=self.centers,
-                **self.labeling,
-            )
+            found = self.transfer.label(components, components.count_cues(cues) == 1)
+        if self.centers == "cue":
+            found = self.transfer.at_cues(found, cues, record["image_classes"])
+        record["pseudo_labels"] = found
         return record

@@ -7,8 +7,8 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from torch import Tensor, nn
 
+from bestie_d2.labeling.decode import group_instances
 from bestie_d2.labeling.drawing import draw_targets
-from bestie_d2.labeling.grouping import group_instances
 from bestie_d2.modeling.criterion import (
     SUPERVISIONS,
     BestieCriterion,
@@ -34,7 +34,6 @@ class BESTIE(NormalizedInput):
         backbone: Backbone,
         head: nn.Module,
         criterion: nn.Module,
-        sigma: float,
         pixel_mean: list[float],
         pixel_std: list[float],
         size_divisibility: int,
@@ -46,17 +45,15 @@ class BESTIE(NormalizedInput):
             backbone: images -> features by name.
             head: features and a size -> ``InstanceMaps``.
             criterion: maps and ``WeakLabels`` -> losses.
-            sigma: of the Gaussian around a pseudo label's center, in pixels.
             pixel_mean, pixel_std: of each channel of the image, in 0..255.
             size_divisibility: both sides of a test image are resized up to a multiple of it.
             flip: average a test image's maps with those of its mirror image.
-            grouping: keyword arguments of ``labeling.grouping.group_instances``.
+            grouping: keyword arguments of ``labeling.decode.group_instances``.
         """
         super().__init__(pixel_mean, pixel_std)
         self.backbone = backbone
         self.head = head
         self.criterion = criterion
-        self.sigma = sigma
         self.size_divisibility = size_divisibility
         self.flip = flip
         self.grouping = grouping
@@ -71,7 +68,6 @@ class BESTIE(NormalizedInput):
             "backbone": backbone,
             "head": build_instance_head(cfg, backbone.output_shape()),
             "criterion": BestieCriterion(cfg),
-            "sigma": node.SIGMA,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": node.SIZE_DIVISIBILITY,
@@ -107,12 +103,11 @@ class BESTIE(NormalizedInput):
         tags = torch.stack([item["image_classes"] for item in batched_inputs])
         return WeakLabels(
             sem_seg.to(self.device, non_blocking=True),
-            sem_seg,
+            [item["components"] for item in batched_inputs],
             tags,
             draw_targets(
                 [item["pseudo_labels"] for item in batched_inputs],
                 num_classes=tags.shape[1],
-                sigma=self.sigma,
                 device=self.device,
             ),
             [item["cues"] for item in batched_inputs],
