@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from scenes import SIGMA, Layout, Scene, make_scene
 from torch import Tensor
 
-from bestie_d2.labeling.drawing import draw_targets
 from bestie_d2.labeling.decode import group_instances
+from bestie_d2.labeling.drawing import draw_targets
 from bestie_d2.labeling.pseudo_labels import Transfer, transfer_semantic_knowledge
 from bestie_d2.labeling.refinement import components_of, refine_labels
 from bestie_d2.modeling.losses import guided_errors
@@ -111,7 +111,9 @@ def losses(num_classes: int, instances: int = 8, size: tuple[int, int] = CROP) -
     ]
     logits, center, offset = _stacked(scenes, ("logits", "center", "offset"))
     labels = _stacked(scenes, ("weak_sem_seg", "image_classes"))
-    weak = [components_of(scene.weak_sem_seg[None], scene.image_classes[None])[0] for scene in scenes]
+    weak = [
+        components_of(scene.weak_sem_seg[None], scene.image_classes[None])[0] for scene in scenes
+    ]
     found = [
         Transfer(SIGMA).label(own, own.count_cues(scene.cues) == 1)
         for own, scene in zip(weak, scenes, strict=True)

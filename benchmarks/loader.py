@@ -22,9 +22,9 @@ from scenes import make_scene
 
 from bestie_d2.data import WeakInstanceMapper
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
-from bestie_d2.data.mappers.image_tags import tags_as_mask
 from bestie_d2.engine.training_data import loader_of
-from bestie_d2.labeling.pseudo_labels import find_pseudo_labels
+from bestie_d2.ops.components import find_components
+from bestie_d2.structures import PseudoLabels
 
 SIZE = (375, 500)
 IMAGES = 16
@@ -83,14 +83,14 @@ def split_of_mapper(cfg: CfgNode, records: list[dict], repeat: int) -> dict[str,
         )
         augmented = T.AugInput(image, sem_seg=weak_map)
         timed("augment", mapper.augmentations, augmented)
-        labels = (
-            torch.from_numpy(augmented.sem_seg.copy()),
-            record["cues"],
-            tags_as_mask(record["image_classes"], mapper.num_classes),
-        )
-        timed("pseudo labels", find_pseudo_labels, *labels)
+        timed("pseudo labels", pseudo_labels, mapper, augmented.sem_seg, record)
         timed("whole mapper", mapper, record)
     return {part: statistics.median(spent) for part, spent in times.items()}
+
+
+def pseudo_labels(mapper: WeakInstanceMapper, index_map: np.ndarray, record: dict) -> PseudoLabels:
+    components = find_components(index_map, record["image_classes"])
+    return mapper.transfer.label(components, components.count_cues(record["cues"]) == 1)
 
 
 def images_per_second(cfg: CfgNode, records: list[dict], workers: int) -> float:

@@ -1,8 +1,8 @@
 """Decode: the network's maps of one image -> its instances, the postprocessing of inference
 (paper: Eq. 1).
 
-1. find centers: peaks of the center map in each component of the predicted semantic map (the
-   window ``kernel`` suppresses others nearby, as NMS does elsewhere), and clusters of short offsets;
+1. find centers: peaks of the center map in each component of the predicted semantic map (their
+   window suppresses others nearby, as NMS does elsewhere), and clusters of short offsets;
 2. give every pixel to the center of its component that its offset leads to;
 3. score: the center's confidence times the mean class probability.
 """

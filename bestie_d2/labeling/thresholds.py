@@ -14,7 +14,7 @@ from scipy.ndimage import binary_fill_holes, gaussian_filter
 from skimage.filters import threshold_li, threshold_local, threshold_otsu, threshold_triangle
 
 from bestie_d2.errors import InputError
-from bestie_d2.ops.components import connected_components
+from bestie_d2.ops.components import find_components
 
 Method = Literal["otsu", "li", "triangle", "local", "otsu_local"]
 Polarity = Literal["auto", "bright", "dark"]
@@ -22,7 +22,6 @@ METHODS: tuple[str, ...] = get_args(Method)
 POLARITIES: tuple[str, ...] = get_args(Polarity)
 
 HISTOGRAM_BINS = 4096  # 16-bit images often use a small part of their range
-CONNECTIVITY = 8  # as where weak maps are taken apart
 SMALLEST_BLOCK = 3  # pixels
 
 
@@ -86,7 +85,8 @@ def weak_foreground(image: np.ndarray, recipe: ForegroundRecipe | None = None) -
     mask = _above_threshold(grey, recipe)
     if recipe.fill_holes:
         mask = binary_fill_holes(mask)
-    return _drop_small(mask, recipe.min_area)
+    components = find_components(mask.astype(np.uint8), [0], min_area=recipe.min_area)
+    return components.masks().any(axis=0)
 
 
 def _otsu(grey: np.ndarray) -> float:
@@ -113,9 +113,3 @@ def _above_threshold(grey: np.ndarray, recipe: ForegroundRecipe) -> np.ndarray:
     otsu = _otsu(grey)
     background, objects = np.median(grey[grey <= otsu]), np.median(grey[grey > otsu])
     return above_surroundings & (grey > background + recipe.floor * (objects - background))
-
-
-def _drop_small(mask: np.ndarray, min_area: int) -> np.ndarray:
-    labels, boxes, _ = connected_components(mask, CONNECTIVITY)
-    kept = np.concatenate([[False], boxes[:, -1] >= min_area])
-    return kept[labels]

@@ -76,6 +76,7 @@ class SelfRefinement:
         kernel: int,
         clustering: bool | CenterClustering,
         sigma: float,
+        sigma_by_size: float,
         min_area: int,
         max_instances: int,
         weighting: RefinedWeight,
@@ -93,6 +94,7 @@ class SelfRefinement:
             "kernel": kernel,
             "clustering": clustering,
             "sigma": sigma,
+            "sigma_by_size": sigma_by_size,
             "min_area": min_area,
             "max_instances": max_instances,
             "weighting": weighting,
@@ -110,6 +112,7 @@ class SelfRefinement:
             "kernel": node.REFINEMENT.KERNEL,
             "clustering": clustering_from_config(cfg, node.CLUSTERING.ENABLED),
             "sigma": node.SIGMA,
+            "sigma_by_size": node.SIGMA_BY_SIZE,
             "min_area": node.MIN_AREA,
             "max_instances": node.REFINEMENT.MAX_INSTANCES,
             "weighting": check_choice(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 FAR = torch.finfo(torch.float32).max  # a center that is nearest to nothing
-AT_ONCE = 2**18  # distances; few enough to stay in a processor's cache
+AT_ONCE = 2**20  # distances looked at, so that memory does not grow with the centers
 
 
 def nearest_center(votes: Sequence[Tensor], centers: Tensor, owners: Tensor) -> Tensor:

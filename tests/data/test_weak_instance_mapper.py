@@ -21,6 +21,7 @@ from bestie_d2.data.labels.instance_files import InstanceLabels
 from bestie_d2.data.mappers.weak_instance import transform_cues
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
+from bestie_d2.labeling.pseudo_labels import Transfer
 from bestie_d2.structures import PointCues
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -54,8 +55,7 @@ def mapper(augmentations=(), supervision="tags") -> WeakInstanceMapper:
         image_format="RGB",
         num_classes=3,
         supervision=supervision,
-        min_area=10,
-        whole_pixel_centers=True,
+        transfer=Transfer(min_area=10),
     )
 
 
@@ -68,7 +68,7 @@ def test_a_record_becomes_tensors_and_targets(record):
     assert example["sem_seg"][9, 16] == 2
     assert example["image_classes"].tolist() == [False, True, False]
     labels = example["pseudo_labels"]
-    assert (labels.instance_map == 1).sum() == 48
+    assert labels.components.areas[labels.weights > 0].tolist() == [48]
     assert (labels.peaks.tolist(), labels.peak_classes.tolist()) == ([[11, 19]], [1])
     assert labels.centers.tolist() == [[11, 19]]  # the centroid (11.5, 19.5), cut
     assert (example["image_id"], "sem_seg_file_name" in example) == (7, False)
@@ -87,10 +87,10 @@ def test_labeled_instances_are_learned_in_place_of_components(record):
     rle = mask_api.encode(mask)
     labeled = {**record, "instance_labels": InstanceLabels([0], [rle])}
     labels = mapper()(labeled)["pseudo_labels"]
-    assert labels.instance_map.tolist() == mask.tolist()
+    assert labels.components.masks()[labels.weights > 0].tolist() == [mask.tolist()]
     assert (labels.peaks.tolist(), labels.peak_classes.tolist()) == ([[3, 5]], [0])
     points = mapper(supervision="points")(labeled)["pseudo_labels"]
-    assert points.instance_map.tolist() == mask.tolist()
+    assert points.weights.tolist() == [1]
     assert (points.peaks.tolist(), points.peak_classes.tolist()) == ([[12, 20]], [1])
 
 
@@ -102,8 +102,7 @@ def test_all_of_300_labeled_instances_are_learned(record):
         rles.append(mask_api.encode(mask))
     each = mapper([T.ResizeTransform(24, 40, 96, 160)])
     labels = each({**record, "instance_labels": InstanceLabels([2] * 300, rles)})["pseudo_labels"]
-    areas = np.bincount(labels.instance_map.ravel(), minlength=301)[1:]
-    assert areas.tolist() == [16] * 300
+    assert labels.components.areas[labels.weights > 0].tolist() == [16] * 300
     assert labels.peak_classes.tolist() == [2] * 300
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from bestie_d2.evaluation.weak_components import CueSummary, compare_summaries, count_cues
-from bestie_d2.ops.components import class_components
+from bestie_d2.ops.components import find_components
 from bestie_d2.structures import PointCues
 
 # WSSS indices: class 0 in three pieces (the last of one pixel), class 1 in one; 9 is ignored.
@@ -56,8 +56,8 @@ def test_counts_equal_those_of_component_by_component():
         for class_id in (0, 1):
             sure = found[(found.classes == class_id) & (found.scores > 0.4)]
             held = [
-                sum(component.contains(y, x) for y, x in sure.pixels())
-                for component in class_components(weak_map, [class_id], 5)
+                sum(bool(mask[y, x]) for y, x in sure.pixels())
+                for mask in find_components(weak_map, [class_id], min_area=5).masks()
             ]
             expected = [sum(n == 0 for n in held), sum(n == 1 for n in held)]
             expected.append(sum(n > 1 for n in held))

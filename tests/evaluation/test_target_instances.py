@@ -3,7 +3,8 @@ import torch
 
 from bestie_d2.evaluation.label_quality import instances_of_targets
 from bestie_d2.labeling.drawing import draw_targets
-from bestie_d2.labeling.pseudo_labels import pseudo_labels_of_map, transfer_semantic_knowledge
+from bestie_d2.labeling.pseudo_labels import Transfer, transfer_semantic_knowledge
+from bestie_d2.ops.components import regions_of_map
 from bestie_d2.structures import InstanceTargets, PointCues
 
 TAGS = torch.tensor([True, True])
@@ -71,12 +72,13 @@ def test_labeled_instances_become_targets():
     numbers[1:4, 4:6] = 3  # touches it: centroid (2, 4.5)
     numbers[5, 7] = 2  # too small
     numbers[0] = 255  # padding
-    labels = pseudo_labels_of_map(numbers, [0, 0, 1], min_area=4)
-    targets = draw_targets([labels], num_classes=2, sigma=1)[0]
+    regions = regions_of_map(numbers, [0, 0, 1])
+    labels = Transfer(sigma=1, min_area=4).label(regions)
+    targets = draw_targets([labels], num_classes=2)[0]
     assert targets.weight.tolist() == ((numbers == 1) | (numbers == 3)).tolist()
     assert targets.offset[:, 1, 3].tolist() == [1, -1]
     assert targets.offset[:, 3, 5].tolist() == [-1, -1]  # to (2, 4), the whole pixel
     assert [(targets.center[c] == 1).nonzero().tolist() for c in (0, 1)] == [[[2, 2]], [[2, 4]]]
-    labels = pseudo_labels_of_map(numbers, [0, 0, 1], min_area=4, whole_pixel_centers=False)
-    exact = draw_targets([labels], num_classes=2, sigma=1)
+    labels = Transfer(sigma=1, min_area=4, whole_pixel_centers=False).label(regions)
+    exact = draw_targets([labels], num_classes=2)
     assert exact.offset[0, :, 3, 5].tolist() == [-1, -0.5]

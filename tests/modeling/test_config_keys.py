@@ -13,6 +13,7 @@ from bestie_d2.data import WeakInstanceMapper
 from bestie_d2.data.augmentation import RandomPhotometric, ResizeLongSide
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.labeling.grouping import CenterClustering
+from bestie_d2.labeling.pseudo_labels import Transfer
 
 BASE = str(Path(__file__).resolve().parents[2] / "configs" / "Base-BESTIE.yaml")
 
@@ -79,6 +80,7 @@ def test_refinement():
         "kernel": 11,
         "clustering": CenterClustering(),
         "sigma": 3.0,
+        "sigma_by_size": 0.0,
         "min_area": 6,
         "max_instances": 9,
         "weighting": "center",
@@ -114,8 +116,10 @@ def test_pseudo_labels():
     cfg = config(SIGMA=3, MIN_AREA=6, WHOLE_PIXEL_CENTERS=False, SUPERVISION="points")
     mapper = WeakInstanceMapper(cfg)
     assert mapper.centers == "cue"
-    assert mapper.labeling == {"min_area": 6, "whole_pixel_centers": False}
-    assert build_model(cfg).sigma == 3.0
+    assert mapper.transfer == Transfer(sigma=3, min_area=6, whole_pixel_centers=False)
+    by_size = config(SIGMA_BY_SIZE=0.2)
+    assert WeakInstanceMapper(by_size).transfer.sigma_by_size == 0.2
+    assert build_model(by_size).criterion.refinement.grouping["sigma_by_size"] == 0.2
 
 
 @pytest.mark.parametrize(

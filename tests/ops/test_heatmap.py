@@ -7,22 +7,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from bestie_d2.ops.heatmap import draw_gaussians, find_peaks, gaussian_window, local_maxima
-
-
-def test_gaussian_window_is_cut_at_three_sigma_plus_one():
-    window = gaussian_window(6)
-    assert window.shape == (39, 39)
-    assert window[19, 19] == 1.0
-    assert window[19, 25] == pytest.approx(math.exp(-0.5))
+from bestie_d2.ops.heatmap import draw_gaussians, find_peaks
 
 
 def drawn(shape: tuple[int, ...], centers: list[tuple[int, ...]], sigma: float) -> torch.Tensor:
     """(C, H, W) with Gaussians at (class, y, x)."""
     heatmaps = torch.zeros(shape)
     table = torch.tensor(centers, dtype=torch.int64).reshape(-1, 3)
-    draw_gaussians(heatmaps, table[:, 0].numpy(), table[:, 1:].numpy(), sigma)
+    scales = torch.full((len(table),), sigma)
+    draw_gaussians(heatmaps, table[:, 0], table[:, 1:], scales, sigma)
     return heatmaps
+
+
+def test_a_gaussian_is_cut_at_three_sigma_plus_one():
+    heatmap = drawn((1, 60, 60), [(0, 30, 30)], sigma=6.0)[0]
+    assert heatmap[30, 30] == 1.0
+    assert heatmap[30, 36].item() == pytest.approx(math.exp(-0.5))
+    assert (heatmap[30] > 0).nonzero().flatten().tolist() == [*range(11, 50)]
+
+
+def test_each_gaussian_has_its_own_scale():
+    both = torch.zeros(2, 40, 50)
+    yx = torch.tensor([[20, 20], [19, 30]])
+    draw_gaussians(both, torch.tensor([0, 1]), yx, torch.tensor([1.5, 4.0]), 4.0)
+    assert torch.equal(both[:1], drawn((1, 40, 50), [(0, 20, 20)], 1.5))
+    assert torch.equal(both[1:], drawn((1, 40, 50), [(0, 19, 30)], 4.0))
 
 
 def test_overlapping_gaussians_of_a_class_keep_the_larger_value():
@@ -45,16 +54,6 @@ def test_gaussian_at_or_beyond_the_border_equals_a_crop_of_a_larger_map(center):
     small = drawn((3, 9, 12), [(1, y, x)], sigma=1.5)
     large = drawn((3, 129, 132), [(1, y + 60, x + 60)], sigma=1.5)
     assert torch.equal(small, large[:, 60:69, 60:72])
-
-
-def test_local_maxima_of_a_hand_drawn_map():
-    heatmap = np.array(
-        [[0.0, 0.0, 0.0, 0.0, 0.0], [0.9, 0.2, 0.0, 0.5, 0.5], [0.0, 0.8, 0.0, 0.0, 0.0]],
-        np.float32,
-    )
-    assert local_maxima(heatmap, 3).tolist() == [[1, 0], [1, 3]]  # of a plateau the first
-    assert local_maxima(heatmap, 9).tolist() == [[1, 0]]
-    assert local_maxima(np.zeros((3, 4), np.float32), 3).shape == (0, 2)
 
 
 def test_find_peaks_orders_by_class_then_value_and_keeps_the_highest():
@@ -104,15 +103,10 @@ def test_the_highest_peaks_are_the_first_of_all_of_them(seed, kernel, limit):
     assert some.yx.tolist() == every.yx[:limit].tolist()
     order = torch.argsort(every.scores, descending=True, stable=True)
     assert order.tolist() == list(range(len(every)))
-    maxima = local_maxima(heatmap[0].numpy(), kernel)
-    assert maxima.tolist() == sorted(maxima.tolist())
-    values = heatmap[0].numpy()[maxima[:, 0], maxima[:, 1]]
-    assert sorted(maxima[values >= 0.05].tolist()) == sorted(every.yx.int().tolist())
 
 
 def test_a_constant_map_has_one_peak():
     assert find_peaks(torch.full((2, 33, 20), 0.5)).yx.tolist() == [[0, 0], [0, 0]]
-    assert local_maxima(np.full((33, 20), 0.5, np.float32), 15).tolist() == [[0, 0]]
 
 
 def test_find_peaks_leaves_its_input_alone_and_takes_any_layout():

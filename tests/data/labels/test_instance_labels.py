@@ -15,7 +15,7 @@ from bestie_d2.data.labels.instance_files import (
     move_instance_map,
 )
 from bestie_d2.errors import InputError
-from bestie_d2.labeling.pseudo_labels import pseudo_labels_of_map
+from bestie_d2.ops.components import regions_of_map
 
 RECORDS = [
     {"file_name": "images/a.jpg", "height": 3, "width": 4},
@@ -70,8 +70,9 @@ def test_more_instances_than_a_byte_can_tell_apart(tmp_path):
     drawn = labels.draw((3, 4))
     assert drawn.dtype == np.uint16
     assert drawn.tolist() == [[298, 299, 300, 0]] * 3
-    found = pseudo_labels_of_map(drawn, labels.classes, min_area=1)
-    assert found.instance_map.tolist() == [[1, 2, 3, 0]] * 3
+    found = regions_of_map(drawn, labels.classes)
+    assert found.masks().any(axis=0).tolist() == [[True, True, True, False]] * 3
+    assert found.areas.tolist() == [3, 3, 3]
 
 
 def test_more_instances_than_two_bytes_can_tell_apart(tmp_path, monkeypatch):

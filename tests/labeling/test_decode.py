@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from bestie_d2.labeling.grouping import CenterClustering, group_instances
+from bestie_d2.labeling.decode import group_instances
+from bestie_d2.labeling.grouping import CenterClustering
 
 HEIGHT, WIDTH = 12, 24
 
