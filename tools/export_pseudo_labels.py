@@ -16,9 +16,8 @@ from bestie_d2.checks.configuration import check_config
 from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config, with_trained_weights
 from bestie_d2.errors import InputError
-from bestie_d2.runs.coco_writer import LabelRecipe
-from bestie_d2.runs.labeling_source import LabelingSource
-from bestie_d2.runs.pseudo_label_export import export_pseudo_labels
+from bestie_d2.runs.labeling_run import LabelingRun
+from bestie_d2.runs.pseudo_label_export import LabelRecipe, export_pseudo_labels
 
 # To Mask R-CNN an object without a label is background, as wrong as a false label: cut where fewer
 # than half of the labels are right. BESTIE on the embedded shapes: 71 % of 7 labels below 0.1, 88 %
@@ -66,15 +65,15 @@ def main() -> None:
     cfg = with_trained_weights(cfg, arguments.opts)
     check_config(cfg)
     dataset = arguments.dataset or (cfg.DATASETS.TRAIN or ("",))[0]
-    source = LabelingSource.open(cfg, dataset, jobs=arguments.jobs, skip_bad=arguments.skip_bad)
+    run = LabelingRun.open(cfg, dataset, jobs=arguments.jobs, skip_bad=arguments.skip_bad)
     recipe = LabelRecipe(
         use_tags=not arguments.ignore_tags,
         score_threshold=arguments.score_threshold,
         min_area=arguments.min_area,
         top_k=arguments.top_k,
     )
-    report = export_pseudo_labels(source, arguments.output, recipe, overwrite=arguments.overwrite)
-    print(report.table(source.class_names))
+    report = export_pseudo_labels(run, arguments.output, recipe, overwrite=arguments.overwrite)
+    print(report.table(run.class_names))
     for line in [*report.histogram(), *report.describe()]:
         print(line)
     print(f"pseudo labels written to {arguments.output}")

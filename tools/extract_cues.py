@@ -21,13 +21,13 @@ from bestie_d2.errors import InputError
 from bestie_d2.evaluation.weak_components import compare_summaries
 from bestie_d2.pictures.dataset import KnownLabels, draw_found_cues
 from bestie_d2.runs.cue_extraction import (
-    CueSource,
+    CueRecipe,
     count_for_alphas,
+    cues_of,
     extract_cue_file,
-    recipe_of,
+    open_cue_run,
     with_alpha,
 )
-from bestie_d2.runs.cue_writer import cues_of
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -76,18 +76,19 @@ def main() -> None:
     if len(arguments.alpha) == 1:
         cfg = with_alpha(cfg, arguments.alpha[0])
     dataset = arguments.dataset or (cfg.DATASETS.TRAIN or ("",))[0]
-    source = CueSource.open(cfg, dataset, jobs=arguments.jobs, skip_bad=arguments.skip_bad)
+    run = open_cue_run(cfg, dataset, jobs=arguments.jobs, skip_bad=arguments.skip_bad)
+    threshold = cfg.DATASETS.CUE_THRESHOLD
     if len(arguments.alpha) > 1:
-        summaries = count_for_alphas(source, arguments.alpha)
-        print(f"cues above {source.threshold:g} by alpha:\n{compare_summaries(summaries, 'alpha')}")
+        summaries = count_for_alphas(run, arguments.alpha)
+        print(f"cues above {threshold:g} by alpha:\n{compare_summaries(summaries, 'alpha')}")
         return
-    summary = extract_cue_file(source, arguments.output, overwrite=arguments.overwrite)
-    print(summary.table(source.class_names))
-    for line in [*summary.describe(source.threshold), f"cues written to {arguments.output}"]:
+    summary = extract_cue_file(run, arguments.output, overwrite=arguments.overwrite)
+    print(summary.table(run.class_names))
+    for line in [*summary.describe(threshold), f"cues written to {arguments.output}"]:
         print(line)
     if arguments.draw > 0:
         stem = Path(arguments.output).with_suffix("")
-        recipe, (model, _) = recipe_of(cfg, dataset), load_trained_model(cfg)
+        recipe, (model, _) = CueRecipe.from_config(cfg, dataset), load_trained_model(cfg)
         labels = KnownLabels(dataset, weak_maps=recipe.weak_maps)
         find = partial(cues_of, recipe=recipe)
         number, prefix = arguments.draw, f"{stem}-pictures"

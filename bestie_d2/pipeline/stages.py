@@ -31,11 +31,10 @@ from bestie_d2.model_keys import num_classes_key
 from bestie_d2.pipeline.definition import Pipeline, StageEntry
 from bestie_d2.pipeline.dependencies import DEPENDENCIES, MADE_BY, WEIGHTS, Hashes
 from bestie_d2.pipeline.state import CONFIG_FILE, Sources, flattened
-from bestie_d2.runs.coco_writer import LabelRecipe
-from bestie_d2.runs.cue_extraction import CueSource, extract_cue_file
-from bestie_d2.runs.labeling_source import LabelingSource
+from bestie_d2.runs.cue_extraction import extract_cue_file, open_cue_run
+from bestie_d2.runs.labeling_run import LabelingRun
 from bestie_d2.runs.network_maps import SINGLE_STAGE, MapRecipe, make_network_maps
-from bestie_d2.runs.pseudo_label_export import export_pseudo_labels
+from bestie_d2.runs.pseudo_label_export import LabelRecipe, export_pseudo_labels
 from bestie_d2.storage.files import replacing
 
 # What is added to the training set's name where masks are trained on: exported, or true ones.
@@ -237,10 +236,10 @@ def _with_model(job: StageJob, owner: str, folder: str) -> CfgNode:
 
 def _extract_cues(job: StageJob) -> Figures:
     cfg = _with_model(job, "pam", job.folder)
-    source = CueSource.open(cfg, job.pipeline.train_set, jobs=1, skip_bad=False)
-    summary = extract_cue_file(source, job.product, overwrite=True)
-    _print([summary.table(source.class_names), *summary.describe(source.threshold)])
-    values, text = {"cues": summary.cues}, f"{summary.cues} cues above {source.threshold:g}"
+    run, threshold = open_cue_run(cfg, job.pipeline.train_set), cfg.DATASETS.CUE_THRESHOLD
+    summary = extract_cue_file(run, job.product, overwrite=True)
+    _print([summary.table(run.class_names), *summary.describe(threshold)])
+    values, text = {"cues": summary.cues}, f"{summary.cues} cues above {threshold:g}"
     if sum(summary.components):
         share = PERCENT * summary.components[1] / sum(summary.components)
         values["components with one cue"] = share
@@ -263,10 +262,10 @@ def _make_maps(job: StageJob) -> Figures:
 def _export(job: StageJob) -> Figures:
     (owner,) = job.configs  # BESTIE, or a round of it
     cfg = _with_model(job, owner, job.folder)
-    source = LabelingSource.open(cfg, job.pipeline.train_set, jobs=1, skip_bad=False)
+    run = LabelingRun.open(cfg, job.pipeline.train_set)
     recipe = LabelRecipe(use_tags=True, score_threshold=job.entry.score_threshold, min_area=1)
-    report = export_pseudo_labels(source, job.product, recipe, overwrite=True)
-    _print([report.table(source.class_names), *report.histogram(), *report.describe()])
+    report = export_pseudo_labels(run, job.product, recipe, overwrite=True)
+    _print([report.table(run.class_names), *report.histogram(), *report.describe()])
     labels = int(report.labels.sum())
     if report.quality is None:
         return Figures({"labels": labels}, f"{labels} labels")

@@ -4,96 +4,166 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
+import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
+from torch import Tensor
 
+from bestie_d2.data.labels.attach import CUE_SCORE_THRESHOLD, weak_map_path
+from bestie_d2.data.labels.index_png import read_weak_sem_seg
+from bestie_d2.data.names import relative_name
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
-from bestie_d2.evaluation.weak_components import CueSummary
-from bestie_d2.runs.cue_writer import CueRecipe, CueWriter
-from bestie_d2.runs.labeling_source import LabelingSource
-from bestie_d2.storage.processes import only_run_for
-from bestie_d2.storage.results import ResultShards
+from bestie_d2.evaluation.weak_components import MIN_AREA, CueSummary, count_cues
+from bestie_d2.labeling.cues import activation_maps, extract_cues
+from bestie_d2.runs.labeling_run import LabelingRun
+from bestie_d2.storage.files import write_json_lists
+from bestie_d2.storage.results import Results
+from bestie_d2.structures import PointCues
 
 CLASSIFIER = "PAMClassifier"
+SCORE_DECIMALS = 6  # of the scores in the file
 
 
-class CueSource(LabelingSource):
-    """A data set and the classifier that finds its cues, both looked through."""
+@dataclass(frozen=True)
+class CueRecipe:
+    """How cues are found, and what they are measured with.
+
+    Attributes:
+        extraction: keyword arguments of :func:`bestie_d2.labeling.cues.extract_cues`.
+        threshold: cues that score higher count in the summary; all are written.
+        weak_maps: folder of index PNGs to count the components of; "" for none.
+        min_area: smaller components are passed over, in pixels.
+    """
+
+    extraction: Mapping[str, Any] = field(default_factory=dict)
+    threshold: float = CUE_SCORE_THRESHOLD
+    weak_maps: str = ""
+    min_area: int = MIN_AREA
 
     @classmethod
-    def open(cls, cfg: CfgNode, dataset_name: str, *, jobs: int, skip_bad: bool) -> LabelingSource:
-        """As :meth:`LabelingSource.open`, which also refuses what is no PAM classifier."""
-        if cfg.MODEL.META_ARCHITECTURE != CLASSIFIER:
-            raise InputError(
-                f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE!r}; cues come from a "
-                f"{CLASSIFIER}, such as that of configs/pam_voc.yaml"
-            )
-        return super().open(cfg, dataset_name, jobs=jobs, skip_bad=skip_bad)
+    def from_config(cls, cfg: CfgNode, dataset_name: str) -> CueRecipe:
+        """The data set's registered weak maps need not be there yet; ``DATASETS.WEAK_MAPS`` has to.
 
-    @property
-    def threshold(self) -> float:
-        return self.cfg.DATASETS.CUE_THRESHOLD
-
-
-def recipe_of(cfg: CfgNode, dataset_name: str) -> CueRecipe:
-    """How cues are found and measured, by configuration.
-
-    The data set's registered weak maps need not be there yet; ``DATASETS.WEAK_MAPS`` has to.
-
-    Raises:
-        InputError: it is not.
-    """
-    given = expand_path(cfg.DATASETS.WEAK_MAPS)
-    if given and not os.path.isdir(given):
-        raise InputError(f"DATASETS.WEAK_MAPS {given}: no such folder")
-    node = cfg.MODEL.PAM.CUES
-    return CueRecipe(
-        extraction={
-            "smoothing": node.SMOOTHING,
-            "kernel": node.KERNEL,
-            "min_score": node.MIN_SCORE,
-            "max_per_class": node.MAX_PER_CLASS,
-        },
-        threshold=cfg.DATASETS.CUE_THRESHOLD,
-        weak_maps=given or MetadataCatalog.get(dataset_name).get("weak_maps", ""),
-        min_area=cfg.MODEL.BESTIE.MIN_AREA,
-    )
+        Raises:
+            InputError: it is not.
+        """
+        given = expand_path(cfg.DATASETS.WEAK_MAPS)
+        if given and not os.path.isdir(given):
+            raise InputError(f"DATASETS.WEAK_MAPS {given}: no such folder")
+        names = ("SMOOTHING", "KERNEL", "MIN_SCORE", "MAX_PER_CLASS")
+        return cls(
+            {name.lower(): cfg.MODEL.PAM.CUES[name] for name in names},
+            cfg.DATASETS.CUE_THRESHOLD,
+            given or MetadataCatalog.get(dataset_name).get("weak_maps", ""),
+            cfg.MODEL.BESTIE.MIN_AREA,
+        )
 
 
-def build_cue_writer(
-    worker: int, *, output: str, categories: Sequence[dict], recipe: CueRecipe
-) -> CueWriter:
-    """What takes one process's maps, in that process."""
-    return CueWriter(categories, ResultShards(output), recipe, worker=worker)
+def open_cue_run(
+    cfg: CfgNode, dataset_name: str, *, jobs: int = 1, skip_bad: bool = False
+) -> LabelingRun:
+    """As :meth:`LabelingRun.open`, which also refuses what is no PAM classifier."""
+    if cfg.MODEL.META_ARCHITECTURE != CLASSIFIER:
+        raise InputError(
+            f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE!r}; cues come from a "
+            f"{CLASSIFIER}, such as that of configs/pam_voc.yaml"
+        )
+    return LabelingRun.open(cfg, dataset_name, jobs=jobs, skip_bad=skip_bad)
 
 
-def extract_cue_file(source: CueSource, output: str, *, overwrite: bool = False) -> CueSummary:
+def extract_cue_file(run: LabelingRun, output: str, *, overwrite: bool = False) -> CueSummary:
     """Find the cues of all images and write them to one file; goes on where a run was stopped.
 
     Args:
-        output: the file. It is replaced when all else has succeeded.
+        output: the file. It is replaced when all else has succeeded; images that were left out are
+            not in it.
         overwrite: replace what is there, and throw away what runs of other settings left.
 
     Raises:
         InputError: from the data, the output, or an unreadable image.
     """
-    recipe = recipe_of(source.cfg, source.dataset_name)
-    shards = ResultShards(output)
-    counted_with = {
+    recipe = CueRecipe.from_config(run.cfg, run.dataset_name)
+    settings = {
+        **run.settings(),
         "DATASETS.CUE_THRESHOLD": recipe.threshold,
         "MODEL.BESTIE.MIN_AREA": recipe.min_area,
         "weak maps": recipe.weak_maps,
     }
-    build = partial(build_cue_writer, output=output, categories=source.categories, recipe=recipe)
-    settings = {**source.fingerprint(), **counted_with}
-    with only_run_for(output):
-        source.label_into(shards, settings, build, title="cues", overwrite=overwrite)
-        return CueWriter(source.categories, shards, recipe, records=source.records).evaluate()
+    result_of = partial(cues_and_counts, recipe=recipe, num_classes=len(run.categories))
+    with run.labeled(output, settings, result_of, title="cues", overwrite=overwrite) as results:
+        return write_cue_file(run, output, results)
+
+
+def write_cue_file(run: LabelingRun, output: str, results: Results) -> CueSummary:
+    """Write the cue file, whole or not at all, and count what is in it."""
+    summary = CueSummary.empty(len(run.categories))
+
+    def points() -> Iterator[dict[str, Any]]:
+        for image_id, result in results.of(record["image_id"] for record in run.records):
+            summary.add(result["counts"])
+            for x, y, class_id, score in result["points"]:
+                ids = {"image_id": image_id, "category_id": run.categories[class_id]["id"]}
+                yield {**ids, "point": [x, y], "score": score}
+
+    images = run.image_entries(results, relative_name)
+    members = {"images": images, "categories": run.categories, "points": points()}
+    write_json_lists(output, members)
+    return summary
+
+
+def cues_and_counts(
+    record: Mapping, output: Mapping, *, recipe: CueRecipe, num_classes: int
+) -> dict:
+    """What is kept of an image, by the ``cams`` that the classifier gives."""
+    cues, _ = cues_of(output["cams"], record, recipe)
+    counts = count_cues(
+        cues,
+        record["image_classes"],
+        threshold=recipe.threshold,
+        index_map=read_weak_map_of(record, recipe.weak_maps, num_classes),
+        min_area=recipe.min_area,
+    )
+    columns = (cues.pixels(), cues.classes.tolist(), cues.scores.tolist())
+    points = [
+        (x, y, class_id, round(score, SCORE_DECIMALS))
+        for (y, x), class_id, score in zip(*columns, strict=True)
+    ]
+    return {"points": points, "counts": counts}
+
+
+def cues_of(cams: Tensor, record: Mapping, recipe: CueRecipe) -> tuple[PointCues, Tensor]:
+    """The cues of one image, in its own pixels, for the classes that it is tagged with.
+
+    Args:
+        cams: (C, h, w) float, maps before any ReLU, on any device.
+        record: ``height``, ``width`` and ``image_classes`` of the image.
+
+    Returns:
+        The cues, and the (K, H, W) maps in [0, 1) that they were found on, both on the host.
+    """
+    tags = list(record["image_classes"])
+    maps = activation_maps(cams[tags].float().cpu(), (record["height"], record["width"]))
+    return extract_cues(maps, tags, **recipe.extraction), maps
+
+
+def read_weak_map_of(record: Mapping, folder: str, num_classes: int) -> np.ndarray | None:
+    """(H, W) WSSS indices of a record's weak map; None where there is none that can be used.
+
+    Cues do not depend on it, so nothing stops for its sake; the summary says how many there were.
+    """
+    path = weak_map_path(folder, record) if folder else ""
+    if not os.path.isfile(path):
+        return None
+    try:
+        return read_weak_sem_seg(path, num_classes, (record["height"], record["width"]))
+    except InputError:
+        return None
 
 
 def with_alpha(cfg: CfgNode, alpha: float) -> CfgNode:
@@ -111,11 +181,11 @@ def with_alpha(cfg: CfgNode, alpha: float) -> CfgNode:
     return cfg
 
 
-def count_for_alphas(source: CueSource, alphas: Sequence[float]) -> dict[float, CueSummary]:
+def count_for_alphas(run: LabelingRun, alphas: Sequence[float]) -> dict[float, CueSummary]:
     """The summary of the cues that each alpha gives; nothing is kept."""
-    sources = {alpha: replace(source, cfg=with_alpha(source.cfg, alpha)) for alpha in alphas}
+    runs = {alpha: replace(run, cfg=with_alpha(run.cfg, alpha)) for alpha in alphas}
     summaries = {}
-    for alpha, changed in sources.items():
+    for alpha, changed in runs.items():
         print(f"alpha {alpha:g}")
         with tempfile.TemporaryDirectory() as folder:
             summaries[alpha] = extract_cue_file(changed, os.path.join(folder, "cues.json"))

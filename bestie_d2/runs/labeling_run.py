@@ -8,128 +8,201 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 import torch.multiprocessing as mp
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.evaluation import DatasetEvaluator
-from torch.utils.data import DataLoader, Dataset
+from detectron2.data import DatasetCatalog, MapDataset, MetadataCatalog
+from detectron2.data.build import trivial_batch_collator
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from bestie_d2.checks.configuration import check_trained_classes
 from bestie_d2.data import EvaluationMapper
 from bestie_d2.data.labels.attach import check_classes, check_present, check_readable
 from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.errors import InputError
+from bestie_d2.model_keys import NUM_CLASSES_NODE, num_classes, num_classes_key
+from bestie_d2.storage.files import hash_of_content, hash_of_file
+from bestie_d2.storage.processes import only_run_for
+from bestie_d2.storage.results import Results
 
 GRACE = 10  # seconds that a process has to end by itself
+NO_MATTER = {"INPUT.BESTIE", "INPUT.TAGS", "INPUT.MAPPER", "MODEL.DEVICE", "MODEL.WEIGHTS"}
 
-# number of the process -> what takes the model's inputs and outputs there, image by image
-BuildConsumer = Callable[[int], DatasetEvaluator]
-
-
-@dataclass(frozen=True)
-class BadImage:
-    """An image that cannot be read, and the line that says why."""
-
-    reason: str
+# Takes the number of its process, a record and what the model makes of it; has to be a function of
+# a module's top level, or a ``partial`` of one, since it travels to other processes.
+Work = Callable[[int, dict, dict], None]
 
 
 @dataclass(frozen=True)
 class LabelingRun:
-    """What every process of a run has to know; it travels to them.
+    """A trained model and the data set that it labels.
 
     Attributes:
-        cfg: with ``MODEL.WEIGHTS``, the same for all processes.
-        records: of the images still to be done.
-        build_consumer: a function of a module's top level, or a ``partial`` of one.
-        jobs: how many processes share the records.
+        cfg: with ``MODEL.WEIGHTS``.
+        dataset_name: a registered data set.
+        records: of all its images, without annotations.
+        categories: ``id``, the data set's own, and ``name`` of its classes in contiguous order.
+        jobs: how many processes share the images.
         skip_bad: leave unreadable images out; else the first one stops the run.
-        title: of the progress bar.
     """
 
     cfg: CfgNode
-    records: Sequence[dict]
-    build_consumer: BuildConsumer
-    jobs: int
-    skip_bad: bool
-    title: str
+    dataset_name: str
+    records: list[dict]
+    categories: list[dict]
+    jobs: int = 1
+    skip_bad: bool = False
 
-    def execute(self) -> None:
-        """Run the model on every record and give inputs and outputs to the consumers.
+    @classmethod
+    def open(
+        cls, cfg: CfgNode, dataset_name: str, *, jobs: int = 1, skip_bad: bool = False
+    ) -> LabelingRun:
+        """Read the data set's lists.
+
+        Raises:
+            InputError: an unknown data set, one without images or with other classes than the
+                model's, or a missing image unless they are skipped.
+        """
+        if dataset_name not in DatasetCatalog:
+            raise InputError(f"data set {dataset_name!r} is not registered; see DATASETS.CUSTOM")
+        records = DatasetCatalog.get(dataset_name)
+        if not records:
+            raise InputError(f"data set {dataset_name!r} has no images")
+        metadata = MetadataCatalog.get(dataset_name)
+        check_classes(metadata.thing_classes, num_classes(cfg))
+        if not skip_bad:
+            check_present("image", [record["file_name"] for record in records])
+            check_readable(records)
+        check_trained_classes(cfg, dataset_name)
+        ids = {index: own for own, index in metadata.thing_dataset_id_to_contiguous_id.items()}
+        categories = [{"id": ids[i], "name": name} for i, name in enumerate(metadata.thing_classes)]
+        bare = [{k: v for k, v in record.items() if k != "annotations"} for record in records]
+        return cls(cfg, dataset_name, bare, categories, jobs, skip_bad)
+
+    @property
+    def class_names(self) -> list[str]:
+        return [category["name"] for category in self.categories]
+
+    def settings(self) -> dict[str, str]:
+        """What the model's outputs on the data set depend on: all keys of ``INPUT`` and ``MODEL``
+        but those of training and of our other models, hashes of the weights and of the records."""
+        used = num_classes_key(self.cfg).rsplit(".", 1)[0]
+        unused = NO_MATTER | {f"MODEL.{node}" for node in NUM_CLASSES_NODE.values()} - {used}
+        weights = self.cfg.MODEL.WEIGHTS
+        return {
+            "data set": self.dataset_name,
+            "images and tags": hash_of_content(self.records),
+            "weights": weights if "://" in weights else hash_of_file(weights),
+            **dict(_flattened(self.cfg.MODEL, "MODEL", unused)),
+            **dict(_flattened(self.cfg.INPUT, "INPUT", unused)),
+        }
+
+    @contextmanager
+    def labeled(
+        self,
+        output: str,
+        settings: Mapping[str, Any],
+        result_of: Callable[[dict, dict], Any],
+        *,
+        title: str,
+        overwrite: bool,
+    ) -> Iterator[Results]:
+        """The results of all images while the block writes them to a file, ``output``; they are
+        removed then. Goes on where a run of the same settings was stopped.
+
+        Args:
+            settings: everything that the results depend on, by name; JSON values.
+            result_of: makes of a record and the model's output what is kept, a JSON value; travels
+                to other processes as :data:`Work` does.
+            title: of the progress bar.
+            overwrite: replace what is there, and throw away what runs of other settings left.
+
+        Raises:
+            InputError: another run's output, or an unreadable image; or not one could be read.
+        """
+        results = Results(output)
+        with only_run_for(output):
+            if os.path.isdir(output):
+                raise InputError(f"--output {output}: is a folder; name a file")
+            if os.path.exists(output) and not overwrite:
+                raise InputError(f"--output {output}: is there already; --overwrite replaces it")
+            results.begin(settings, overwrite=overwrite)
+            done = results.done()
+            left = [record for record in self.records if record["image_id"] not in done]
+            self.execute(left, partial(_keep, results, result_of), title)
+            if not results.done():
+                raise InputError(f"none of the {len(self.records)} images could be read")
+            yield results
+            results.remove()
+
+    def image_entries(
+        self, results: Results, name_of: Callable[[dict], str]
+    ) -> Iterator[dict[str, Any]]:
+        """What a file in COCO's form says of each image that there is a result of."""
+        done = results.done()
+        for record in self.records:
+            if record["image_id"] in done:
+                size = {key: record[key] for key in ("height", "width")}
+                yield {"id": record["image_id"], "file_name": name_of(record), **size}
+
+    def execute(self, left: Sequence[dict], work: Work, title: str) -> None:
+        """Run the model on the records that are left and do the work with each output.
 
         Raises:
             InputError: an unreadable image, named, unless they are skipped. Whatever ends the run,
-                what the consumers have written stays.
+                what the work has written stays.
         """
-        if not self.records:
-            return
+        if len(left) < len(self.records):
+            print(f"{len(self.records) - len(left)} images are done already, {len(left)} to go")
         try:
             if self.jobs == 1:
-                _work(0, self)
-            else:
-                _spawn(self)
+                _work_on_share(0, self, left, work, title)
+            elif left:
+                _spawn(self, left, work, title)
         except KeyboardInterrupt:
             print("\nstopped; run the same command again to go on from here", file=sys.stderr)
             raise
 
 
-def records_to_label(dataset_name: str, model_classes: int, *, skip_bad: bool) -> list[dict]:
-    """The records of a registered data set, without annotations.
-
-    Args:
-        model_classes: C of the model.
-        skip_bad: missing images are told when their turn comes, not here.
-
-    Raises:
-        InputError: an unknown name, another number of classes, no image, or a missing one.
-    """
-    if dataset_name not in DatasetCatalog:
-        raise InputError(f"data set {dataset_name!r} is not registered; see DATASETS.CUSTOM")
-    records = DatasetCatalog.get(dataset_name)
-    if not records:
-        raise InputError(f"data set {dataset_name!r} has no images")
-    check_classes(MetadataCatalog.get(dataset_name).thing_classes, model_classes)
-    if not skip_bad:
-        check_present("image", [record["file_name"] for record in records])
-        check_readable(records)
-    return [{k: v for k, v in record.items() if k != "annotations"} for record in records]
+def _keep(
+    results: Results,
+    result_of: Callable[[dict, dict], Any],
+    number: int,
+    record: dict,
+    output: dict,
+) -> None:
+    results.put(record["image_id"], result_of(record, output), number)
 
 
-def pending(records: Sequence[dict], done: Collection[Hashable]) -> list[dict]:
-    """The records whose image is not done yet."""
-    return [record for record in records if record["image_id"] not in done]
+def _flattened(node: CfgNode, name: str, unused: set[str]) -> Iterator[tuple[str, str]]:
+    for key, value in node.items():
+        key = f"{name}.{key}"
+        if isinstance(value, CfgNode) and key not in unused:
+            yield from _flattened(value, key, unused)
+        elif key not in unused:
+            yield key, str(value)
 
 
 # -- what each process does
 
 
-class _Images(Dataset):
-    """Records as the model's input, or as :class:`BadImage`."""
-
-    def __init__(self, records: Sequence[dict], mapper: EvaluationMapper) -> None:
-        self._records = records
-        self._mapper = mapper
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, index: int) -> dict | BadImage:
-        try:
-            return self._mapper(self._records[index])
-        except InputError as error:
-            return BadImage(str(error))
+def _read(mapper: EvaluationMapper, record: dict) -> dict | InputError:
+    try:
+        return mapper(record)
+    except InputError as error:
+        return error
 
 
-def _as_it_is(item: dict | BadImage) -> dict | BadImage:
-    return item
-
-
-def _spawn(run: LabelingRun) -> None:
+def _spawn(run: LabelingRun, *work: Any) -> None:
     """Let ``run.jobs`` processes take their share each; they end with this one."""
-    context = mp.spawn(_work_apart, args=(run,), nprocs=run.jobs, join=False)
+    context = mp.spawn(_work_apart, args=(run, *work), nprocs=run.jobs, join=False)
     try:
         while not context.join():
             pass
@@ -142,49 +215,42 @@ def _spawn(run: LabelingRun) -> None:
             process.kill()
 
 
-def _work_apart(worker: int, run: LabelingRun) -> None:
-    """:func:`_work` in a process that was spawned."""
+def _work_apart(number: int, run: LabelingRun, *work: Any) -> None:
     torch.set_num_threads(max(1, torch.get_num_threads() // run.jobs))
-    _work(worker, run)
+    _work_on_share(number, run, *work)
 
 
-def _work(worker: int, run: LabelingRun) -> None:
-    """Take every ``jobs``-th record, from number ``worker`` on."""
-    share = run.records[worker :: run.jobs]
+def _work_on_share(
+    number: int, run: LabelingRun, left: Sequence[dict], work: Work, title: str
+) -> None:
+    """Take every ``jobs``-th record, from number ``number`` on."""
+    share = left[number :: run.jobs]
     if not share:
         return
-    cfg = _on_own_device(run.cfg, worker)
+    cfg = run.cfg.clone()
+    if cfg.MODEL.DEVICE == "cuda":  # each process takes the next GPU
+        cfg.defrost()
+        cfg.MODEL.DEVICE = f"cuda:{number % torch.cuda.device_count()}"
+        cfg.freeze()
     model, _ = load_trained_model(cfg)
     model.eval()
-    consumer = run.build_consumer(worker)
     loader = DataLoader(
-        _Images(share, EvaluationMapper(cfg, is_train=False)),
+        MapDataset(share, partial(_read, EvaluationMapper(cfg, is_train=False))),
         batch_size=None,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=_as_it_is,
+        collate_fn=trivial_batch_collator,
     )
-    title = f"{run.title} {worker + 1}/{run.jobs}" if run.jobs > 1 else run.title
+    title += f" {number + 1}/{run.jobs}" if run.jobs > 1 else ""
     bad = []
     with torch.no_grad():
-        for item in tqdm(loader, desc=title, unit="image", position=worker, smoothing=0):
+        for item in tqdm(loader, desc=title, unit="image", position=number, smoothing=0):
             if isinstance(item, dict):
-                consumer.process([item], model([item]))
-                continue
-            if not run.skip_bad:
+                work(number, item, model([item])[0])
+            elif run.skip_bad:
+                bad.append(item)
+            else:
                 raise InputError(
-                    f"{item.reason}; --skip-bad leaves such images out, and what is done is kept"
+                    f"{item}; --skip-bad leaves such images out, and what is done is kept"
                 )
-            bad.append(item.reason)
-    for reason in bad:
-        print(f"left out: {reason}", flush=True)
-
-
-def _on_own_device(cfg: CfgNode, worker: int) -> CfgNode:
-    """The configuration for one of several processes: each takes the next GPU, if there are any."""
-    if cfg.MODEL.DEVICE != "cuda":
-        return cfg
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.DEVICE = f"cuda:{worker % torch.cuda.device_count()}"
-    cfg.freeze()
-    return cfg
+    for error in bad:
+        print(f"left out: {error}", flush=True)

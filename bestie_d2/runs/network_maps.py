@@ -5,18 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 from detectron2.config import CfgNode
-from detectron2.evaluation import DatasetEvaluator
 
-from bestie_d2.checks.configuration import check_trained_classes, classes_of
+from bestie_d2.checks.configuration import classes_of
 from bestie_d2.data.labels.index_png import check_class_limit
 from bestie_d2.data.names import label_name
 from bestie_d2.errors import InputError
 from bestie_d2.labeling.weak_maps import cams_to_index_map, to_index_map
 from bestie_d2.model_keys import num_classes, num_classes_key
-from bestie_d2.runs.fingerprint import fingerprint
-from bestie_d2.runs.labeling_run import LabelingRun, records_to_label
+from bestie_d2.runs.labeling_run import LabelingRun
 from bestie_d2.runs.staged_maps import StagedMaps
 from bestie_d2.storage.processes import only_run_for
 from bestie_d2.weights.class_names import CLASSES
@@ -45,31 +42,6 @@ class MapRecipe:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise InputError(f"--{name.replace('_', '-')} {value:g}: expected 0 to 1")
-
-
-class WeakMapWriter(DatasetEvaluator):
-    """Turns a network's outputs into index PNGs."""
-
-    def __init__(self, maps: StagedMaps, recipe: MapRecipe) -> None:
-        self._maps = maps
-        self._recipe = recipe
-
-    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Write a map for each image; untagged classes are out."""
-        for item, output in zip(inputs, outputs, strict=True):
-            self._maps.save(label_name(item), self._index_map(item, output))
-
-    def _index_map(self, item: dict, output: dict) -> np.ndarray:
-        if self._recipe.method == SINGLE_STAGE:
-            return to_index_map(output["sem_seg"], self._recipe.min_margin).cpu().numpy()
-        size = (item["height"], item["width"])
-        tags = item["image_classes"]
-        return cams_to_index_map(output["cams"], tags, size, self._recipe.cam_threshold)
-
-
-def build_map_writer(worker: int, *, output: str, recipe: MapRecipe) -> WeakMapWriter:
-    """What takes one process's outputs; every image has a file of its own, whoever makes it."""
-    return WeakMapWriter(StagedMaps(output), recipe)
 
 
 def make_network_maps(
@@ -103,16 +75,21 @@ def make_network_maps(
             f"{recipe.method} needs {wanted!r}"
         )
     check_class_limit(num_classes_key(cfg), num_classes(cfg))
-    records = records_to_label(dataset_name, num_classes(cfg), skip_bad=skip_bad)
-    check_trained_classes(cfg, dataset_name)
-    settings = fingerprint(cfg, records, dataset_name)
-    settings |= {"recipe": str(recipe), CLASSES: classes_of(dataset_name)}
+    run = LabelingRun.open(cfg, dataset_name, jobs=jobs, skip_bad=skip_bad)
+    settings = {**run.settings(), "recipe": str(recipe), CLASSES: classes_of(dataset_name)}
+    maps = StagedMaps(output)
     with only_run_for(output):
-        maps = StagedMaps(output)
         maps.begin(settings, overwrite=overwrite)
-        left = [record for record in records if not maps.has(label_name(record))]
-        if len(left) < len(records):
-            print(f"{len(records) - len(left)} maps are there already, {len(left)} to go")
-        build = partial(build_map_writer, output=output, recipe=recipe)
-        LabelingRun(cfg, left, build, jobs, skip_bad, "maps").execute()
-        return maps.finish(map(label_name, records))
+        left = [record for record in run.records if not maps.has(label_name(record))]
+        run.execute(left, partial(_save_map, maps, recipe), "maps")
+        return maps.finish(map(label_name, run.records))
+
+
+def _save_map(maps: StagedMaps, recipe: MapRecipe, _: int, record: dict, output: dict) -> None:
+    if recipe.method == SINGLE_STAGE:
+        index_map = to_index_map(output["sem_seg"], recipe.min_margin).cpu().numpy()
+    else:  # untagged classes are out
+        size = (record["height"], record["width"])
+        tags = record["image_classes"]
+        index_map = cams_to_index_map(output["cams"], tags, size, recipe.cam_threshold)
+    maps.save(label_name(record), index_map)

@@ -1,84 +1,185 @@
-"""Pseudo labels of a data set by a trained model, into one COCO file."""
+"""Pseudo labels of a data set: a trained model's instances, in one COCO file."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import itertools
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
+import torch
 from detectron2.data import MetadataCatalog
+from detectron2.structures import Instances
+from pycocotools import mask as mask_api
+from torch import Tensor
 
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import has_truth, load_truth
 from bestie_d2.evaluation.label_quality import PseudoLabelReport
 from bestie_d2.evaluation.tasks import INSTANCES, task_of
-from bestie_d2.runs.coco_writer import LabeledDataset, LabelRecipe, PseudoLabelWriter
-from bestie_d2.runs.labeling_source import LabelingSource
-from bestie_d2.storage.processes import only_run_for
-from bestie_d2.storage.results import ResultShards
+from bestie_d2.evaluation.truth import ObjectsByImage, encode_masks
+from bestie_d2.runs.labeling_run import LabelingRun
+from bestie_d2.storage.files import write_json_lists
+from bestie_d2.storage.results import Results
 
 DESCRIPTION = "pseudo labels: what a model that was trained on weak labels makes of these images"
 DETECTIONS = "TEST.DETECTIONS_PER_IMAGE"  # the one key outside MODEL and INPUT: Detectron2's models
+SCORE_DECIMALS = 6  # of the scores in the file
 
 
-def build_label_writer(worker: int, *, output: str, recipe: LabelRecipe) -> PseudoLabelWriter:
-    """What takes one process's instances, in that process."""
-    return PseudoLabelWriter(ResultShards(output), recipe, worker=worker)
+@dataclass(frozen=True)
+class LabelRecipe:
+    """Which of a model's instances become labels.
+
+    Attributes:
+        use_tags: instances of classes that their image is not tagged with are left out, where the
+            record has ``image_classes``.
+        score_threshold: so are those that score lower ...
+        min_area: ... those of fewer pixels, at least 1 ...
+        top_k: ... and all but so many of an image, the most sure; None keeps them all.
+    """
+
+    use_tags: bool
+    score_threshold: float
+    min_area: int
+    top_k: int | None = None
+
+    def choose(
+        self, instances: Instances, tags: Collection[int] | None
+    ) -> tuple[Tensor, dict[str, int]]:
+        """The indices that stay, by falling score, and how many each rule removed, by its name.
+
+        Args:
+            instances: ``pred_masks`` (N, H, W) bool, ``pred_classes`` and ``scores``.
+            tags: classes of the image; None if they are not known.
+        """
+        scores = instances.scores.cpu()
+        areas = instances.pred_masks.flatten(1).sum(dim=1).cpu()
+        left = torch.sort(scores, descending=True, stable=True).indices
+        rules = {"score": scores >= self.score_threshold, "area": areas >= self.min_area}
+        if self.use_tags and tags is not None:
+            tagged = torch.tensor(sorted(tags), dtype=torch.int64)
+            rules = {"tags": torch.isin(instances.pred_classes.cpu(), tagged), **rules}
+        removed = {}
+        for rule, good in rules.items():
+            kept = left[good[left]]
+            removed[rule] = len(left) - len(kept)
+            left = kept
+        removed["top-k"] = len(left) - len(left[: self.top_k])
+        return left[: self.top_k], removed
 
 
 def export_pseudo_labels(
-    source: LabelingSource, output: str, recipe: LabelRecipe, *, overwrite: bool = False
+    run: LabelingRun, output: str, recipe: LabelRecipe, *, overwrite: bool = False
 ) -> PseudoLabelReport:
     """Label all images and write the labels to one file; goes on where a run was stopped.
 
     Args:
-        output: the file. It is replaced when all else has succeeded.
+        output: the file. It is replaced when all else has succeeded; images without a label are in
+            it, those that were left out are not.
         overwrite: replace what is there, and throw away what runs of other settings left.
 
     Raises:
         InputError: the model finds no instances, or from the data, the output, or an unreadable
             image.
     """
-    if task_of(source.cfg) is not INSTANCES:
+    if task_of(run.cfg) is not INSTANCES:
         raise InputError(
-            f"MODEL.META_ARCHITECTURE is {source.cfg.MODEL.META_ARCHITECTURE!r}, which finds no "
+            f"MODEL.META_ARCHITECTURE is {run.cfg.MODEL.META_ARCHITECTURE!r}, which finds no "
             "instances; pseudo labels come from BESTIE or a model of Detectron2's"
         )
-    if not MetadataCatalog.get(source.dataset_name).get("image_root"):
+    image_root = MetadataCatalog.get(run.dataset_name).get("image_root")
+    if not image_root:
         raise InputError(
-            f"data set {source.dataset_name!r} has no image_root in its metadata: the folder that "
+            f"data set {run.dataset_name!r} has no image_root in its metadata: the folder that "
             "image names in the file are relative to"
         )
-    detections = {DETECTIONS: str(source.cfg.TEST.DETECTIONS_PER_IMAGE)}
-    depends_on = {**source.fingerprint(), **detections}
-    shards = ResultShards(output)
-    build = partial(build_label_writer, output=output, recipe=recipe)
-    settings = {**depends_on, **asdict(recipe)}
-    with only_run_for(output):
-        source.label_into(shards, settings, build, title="labels", overwrite=overwrite)
-        return _write_labels(source, shards, recipe, depends_on)
-
-
-def _write_labels(
-    source: LabelingSource, shards: ResultShards, recipe: LabelRecipe, depends_on: dict[str, str]
-) -> PseudoLabelReport:
-    """From the results of single images to the file."""
-    truth = load_truth(source.dataset_name) if has_truth(source.dataset_name) else None
-    info = _info(source, depends_on, recipe)
-    image_root = MetadataCatalog.get(source.dataset_name).image_root
-    dataset = LabeledDataset(info, source.records, source.categories, image_root, truth)
-    return PseudoLabelWriter(shards, recipe, dataset=dataset).evaluate()
-
-
-def _info(source: LabelingSource, depends_on: dict[str, str], recipe: LabelRecipe) -> dict:
-    """Where the labels come from; the same on every machine and at any time."""
-    tagged = any("image_classes" in record for record in source.records)
-    return {
+    model = {**run.settings(), DETECTIONS: str(run.cfg.TEST.DETECTIONS_PER_IMAGE)}
+    info = {  # the same on every machine and at any time
         "description": DESCRIPTION,
-        "dataset": source.dataset_name,
-        "weights": depends_on["weights"],  # SHA-256 of the file
-        "untagged_classes_removed": recipe.use_tags and tagged,
+        "dataset": run.dataset_name,
+        "weights": model["weights"],  # SHA-256 of the file
+        "untagged_classes_removed": recipe.use_tags
+        and any("image_classes" in record for record in run.records),
         "score_threshold": recipe.score_threshold,
         "min_area": recipe.min_area,
         "top_k": recipe.top_k,
-        "config": {key: value for key, value in depends_on.items() if "." in key},
+        "config": {key: value for key, value in model.items() if "." in key},
     }
+    settings = {**model, **asdict(recipe)}
+    result_of = partial(labels_of, recipe=recipe)
+    with run.labeled(output, settings, result_of, title="labels", overwrite=overwrite) as results:
+        truth = load_truth(run.dataset_name) if has_truth(run.dataset_name) else None
+        return write_label_file(run, output, info, image_root, results, truth)
+
+
+def labels_of(record: Mapping, output: Mapping, *, recipe: LabelRecipe) -> dict:
+    """What is kept of an image: what the file says of the chosen ``instances``, but for the ids
+    (classes are ``0..C-1`` here), and how many were left out.
+
+    Raises:
+        InputError: the model gives no masks.
+    """
+    instances = output.get("instances")
+    if instances is None or not instances.has("pred_masks"):
+        raise InputError(
+            "the model gives no instances with masks to take for labels; a model of "
+            "Detectron2's needs MODEL.MASK_ON True"
+        )
+    chosen, removed = recipe.choose(instances, record.get("image_classes"))
+    rles = encode_masks(instances.pred_masks[chosen.to(instances.pred_masks.device)])
+    classes = instances.pred_classes.cpu()[chosen].tolist()
+    scores = instances.scores.cpu()[chosen].tolist()
+    labels = [
+        {
+            "category_id": class_id,
+            "segmentation": {"size": rle["size"], "counts": rle["counts"].decode("ascii")},
+            "bbox": mask_api.toBbox(rle).tolist(),
+            "area": int(mask_api.area(rle)),
+            "score": round(score, SCORE_DECIMALS),
+        }
+        for rle, class_id, score in zip(rles, classes, scores, strict=True)
+    ]
+    return {"labels": labels, "removed": removed}
+
+
+def write_label_file(
+    run: LabelingRun,
+    output: str,
+    info: Mapping[str, Any],
+    image_root: str,
+    results: Results,
+    truth: ObjectsByImage | None = None,
+) -> PseudoLabelReport:
+    """Write the COCO file, whole or not at all, and report what is in it.
+
+    Args:
+        image_root: the folder that the file's image names are relative to.
+        truth: the true objects, where there are any; the file does not depend on them.
+    """
+    report = PseudoLabelReport(len(run.categories), with_truth=truth is not None)
+
+    def name_of(record: dict) -> str:
+        return Path(os.path.relpath(record["file_name"], image_root)).as_posix()
+
+    def annotations() -> Iterator[dict[str, Any]]:
+        numbers = itertools.count(1)
+        for image_id, result in results.of(record["image_id"] for record in run.records):
+            objects = None if truth is None else truth[image_id]
+            report.add(result["labels"], result["removed"], objects)
+            for label in result["labels"]:
+                ids = {"id": next(numbers), "image_id": image_id}
+                category_id = run.categories[label["category_id"]]["id"]
+                yield {**ids, **label, "category_id": category_id, "iscrowd": 0}
+
+    members: dict[str, Mapping | Iterable[Mapping]] = {
+        "info": info,
+        "images": run.image_entries(results, name_of),
+        "categories": run.categories,
+        "annotations": annotations(),
+    }
+    write_json_lists(output, members)
+    return report

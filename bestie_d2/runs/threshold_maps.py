@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
@@ -51,23 +52,23 @@ def find_images(folder: Path, output: Path) -> list[Path]:
     images = sorted(_images_below(folder, output.resolve()))
     if not images:
         raise InputError(f"--images {folder}: no image in it ({' '.join(IMAGE_SUFFIXES)})")
-    names: dict[Path, Path] = {}
-    for image in images:
-        first = names.setdefault(image.with_suffix(""), image)
-        if first != image:
+    for first, second in itertools.pairwise(sorted(images, key=lambda path: path.with_suffix(""))):
+        if first.with_suffix("") == second.with_suffix(""):
             raise InputError(
-                f"{image}: has the same name as {first.name}, by which maps are found; rename one"
+                f"{second}: has the same name as {first.name}, by which maps are found; rename one"
             )
     return images
 
 
 def _images_below(folder: Path, output: Path) -> Iterator[Path]:
     for path in folder.iterdir():
-        if path.is_dir() and not path.name.startswith("."):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
             made_here = path.name.endswith(FOLDER_SUFFIX) or (path / MADE_WITH).exists()
             if path.resolve() != output and not made_here:
                 yield from _images_below(path, output)
-        elif path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+        elif path.suffix.lower() in IMAGE_SUFFIXES:
             yield path
 
 
@@ -93,6 +94,20 @@ class ThresholdMaps:
     classes: Sequence[str] = ()
     reader: ImageReader = field(default_factory=ImageReader)
 
+    @cached_property
+    def names(self) -> dict[Path, str]:
+        """The label name of each image, by which its map is called."""
+        return dict(zip(self.images, label_names(self.files), strict=True))
+
+    @property
+    def files(self) -> list[str]:
+        """The images' names below the folder."""
+        return [path.relative_to(self.folder).as_posix() for path in self.images]
+
+    def of(self, image: Path) -> Path:
+        """Where the map of an image is."""
+        return self.output / f"{self.names[image]}{WEAK_MAP_SUFFIX}"
+
     def make(self, *, jobs: int = 1, skip_bad: bool = False, overwrite: bool = False) -> int:
         """Make the maps that are missing (or all) and say how many; none gets to its place before
         all are made, so a run that was stopped goes on.
@@ -100,50 +115,31 @@ class ThresholdMaps:
         Raises:
             InputError: other maps in the folder, or an unreadable image unless they are skipped.
         """
-        with only_run_for(self.output):
-            return self._make(jobs, skip_bad, overwrite)
-
-    def _make(self, jobs: int, skip_bad: bool, overwrite: bool) -> int:
-        maps = StagedMaps(self.output)
         settings = {
             "images": str(self.folder.resolve()),
             "class index": self.class_index,
             **asdict(self.recipe),
         }
-        settings |= {CLASSES: list(self.classes)} if self.classes else {}
+        if self.classes:
+            settings[CLASSES] = list(self.classes)
         if self.reader != ImageReader():
             settings["intensity"] = self.reader.intensity.describe()
-        maps.begin(settings, overwrite=overwrite)
-        names = self.names
-        pending = [(path, name) for path, name in names.items() if not maps.has(name)]
-        if len(pending) < len(self.images):
-            there = len(self.images) - len(pending)
-            print(f"{there} maps are there already (--overwrite makes them anew)")
-        with mapping(jobs) as run:
-            work = partial(
-                _make_map,
-                maps=maps,
-                class_index=self.class_index,
-                recipe=self.recipe,
-                reader=self.reader,
-            )
-            errors = run(work, pending)
-            for error in tqdm(errors, total=len(pending), desc="maps", unit="image"):
-                if error and not skip_bad:
-                    raise InputError(f"{error}; --skip-bad leaves such images out")
-                if error:
-                    tqdm.write(f"left out: {error}")
-        return maps.finish(names.values())
-
-    @cached_property
-    def names(self) -> dict[Path, str]:
-        """The label name of each image, by which its map is called."""
-        files = [path.relative_to(self.folder).as_posix() for path in self.images]
-        return dict(zip(self.images, label_names(files), strict=True))
-
-    def of(self, image: Path) -> Path:
-        """Where the map of an image is."""
-        return self.output / f"{self.names[image]}{WEAK_MAP_SUFFIX}"
+        maps = StagedMaps(self.output)
+        with only_run_for(self.output):
+            maps.begin(settings, overwrite=overwrite)
+            left = [(image, name) for image, name in self.names.items() if not maps.has(name)]
+            if len(left) < len(self.images):
+                there = len(self.images) - len(left)
+                print(f"{there} maps are there already (--overwrite makes them anew)")
+            with mapping(jobs) as run:
+                make = partial(_make_map, maps, self.reader, self.recipe, self.class_index)
+                errors = run(make, left)
+                for error in tqdm(errors, total=len(left), desc="maps", unit="image"):
+                    if error and not skip_bad:
+                        raise InputError(f"{error}; --skip-bad leaves such images out")
+                    if error:
+                        tqdm.write(f"left out: {error}")
+            return maps.finish(self.names.values())
 
     def draw(self, count: int) -> Path:
         """A sheet of the first images beside their maps."""
@@ -159,14 +155,13 @@ class ThresholdMaps:
 
 
 def _make_map(
-    image: tuple[Path, str],
     maps: StagedMaps,
-    class_index: int,
-    recipe: ForegroundRecipe,
     reader: ImageReader,
+    recipe: ForegroundRecipe,
+    class_index: int,
+    image: tuple[Path, str],
 ) -> str | None:
-    """Make the map of one image, a path and a label name; what is wrong with the image if it can't
-    be done."""
+    """Make the map of an image, a path and a label name; what is wrong with it if it can't be."""
     path, name = image
     try:
         mask = weak_foreground(reader.read_grey(str(path)), recipe)
@@ -208,14 +203,12 @@ class References:
     def measure(self, maps: ThresholdMaps) -> WeakMapCounts:
         """Counts of all maps against what is known of their images."""
         class_id = maps.class_index - 1
-        made = [path for path in maps.images if maps.of(path).exists()]
-        paths = {maps.names[path]: str(maps.of(path)) for path in made}
-        files = [path.relative_to(maps.folder).as_posix() for path in maps.images]
-        names = match_names([path_name(record) for record in self.records], names_of_files(files))
+        paths = {maps.names[p]: str(maps.of(p)) for p in maps.images if maps.of(p).exists()}
+        names = match_names([path_name(r) for r in self.records], names_of_files(maps.files))
         counts = WeakMapCounts()
         for record, name in zip(self.records, names, strict=True):
-            size = (record["height"], record["width"])
             if name in paths:
+                size = (record["height"], record["width"])
                 index_map = read_weak_sem_seg(paths[name], maps.class_index, size)
                 truth = true_foreground(record, class_id)
                 counts += count_against_truth(index_map, truth, class_id)

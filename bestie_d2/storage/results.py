@@ -1,131 +1,149 @@
-"""Results of single images on disk while a long run over a data set lasts, so that it can go on.
+"""Unfinished work on disk while a long run over a data set lasts, so that it can go on.
 
-``<output>.parts/`` holds ``fingerprint.json``, what the results depend on, and one JSON-lines file
-for each worker: ``[image_id, result]`` a line. Nothing but an index of lines is kept in memory.
+``<output>.parts/`` holds an SQLite database for each process that works, which needs no lock then:
+results of single images as JSON and, in that of process 0, the settings that they depend on. Maps
+lie beside them as files. A kill at any moment loses no more than the image in work.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+import sqlite3
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from bestie_d2.errors import InputError
-from bestie_d2.storage.files import write_json
+from bestie_d2.storage.files import make_folder
 
 FOLDER_SUFFIX = ".parts"
-FINGERPRINT_FILE = "fingerprint.json"
-PART_PATTERN = "worker_*.jsonl"
+DATABASE = "results_{}.sqlite"
+TABLES = """
+    PRAGMA synchronous = OFF;
+    CREATE TABLE IF NOT EXISTS settings (content TEXT);
+    CREATE TABLE IF NOT EXISTS results (image_id TEXT PRIMARY KEY, content TEXT);
+"""
+OF_OLDER_VERSIONS = {"fingerprint.json", "made_with.json"}  # in their folders of the same name
 NEVER = "nothing"  # how a setting that one of two runs did not have is shown
 SHOWN = 3  # settings that differ, named in an error
 
 
-class ResultShards:
-    """The unfinished results that belong to an output file."""
+@dataclass(frozen=True)
+class Results:
+    """The unfinished results that belong to an output, a file or a folder."""
 
-    def __init__(self, output: str | os.PathLike) -> None:
-        self.output = Path(output)
-        self.folder = Path(f"{output}{FOLDER_SUFFIX}")
+    output: str | os.PathLike
 
-    def begin(self, fingerprint: Mapping[str, Any], *, overwrite: bool = False) -> None:
-        """Make the folder, or find the one that a run with the same fingerprint left.
+    @property
+    def folder(self) -> Path:
+        return Path(f"{self.output}{FOLDER_SUFFIX}")
+
+    def begin(self, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
+        """Make the folder, or find the one that a run with the same settings left.
 
         Args:
-            fingerprint: everything that the results depend on, by name; JSON values.
-            overwrite: throw away what runs with another fingerprint left, and allow that the output
-                is there already. Results of the same fingerprint are kept and gone on with.
+            settings: everything that the results depend on, by name; JSON values.
+            overwrite: throw away what runs with other settings left. Results of the same settings
+                are kept and gone on with.
 
         Raises:
-            InputError: the output is there, or the results there are those of another fingerprint.
+            InputError: the results there are those of other settings, or the folder is no run's.
         """
-        if self.output.is_dir():
-            raise InputError(f"--output {self.output}: is a folder; name a file")
-        if self.output.exists() and not overwrite:
-            raise InputError(f"--output {self.output}: is there already; --overwrite replaces it")
-        wanted = json.loads(json.dumps(fingerprint))
-        found = self._read_fingerprint()
-        if found not in (None, wanted) and not overwrite and self.done():
+        wanted = json.loads(json.dumps(settings))
+        names = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
+        found = self.settings
+        if names and DATABASE.format(0) not in names:
+            if not names & OF_OLDER_VERSIONS:
+                raise InputError(f"--output {self.output}: {self.folder} holds files of others")
+            print(f"{self.folder}: unfinished results of an older version; begun anew")
+        elif found == wanted:
+            return
+        elif found is not None and self._holds_work() and not overwrite:
             raise InputError(
-                f"--output {self.output}: {self.folder} holds results of other settings "
+                f"--output {self.output}: {self.folder} holds unfinished results of other settings "
                 f"({differences(found, wanted)}); --overwrite throws them away, another --output "
                 "leaves them"
             )
-        if found != wanted:
-            self._start(wanted)
+        self.remove()
+        make_folder(self.folder, f"--output {self.output}:")
+        with self._database(self._path(0)) as database:
+            database.execute("INSERT INTO settings VALUES (?)", [json.dumps(wanted)])
 
-    def _read_fingerprint(self) -> dict | None:
-        try:
-            text = (self.folder / FINGERPRINT_FILE).read_text(encoding="utf-8")
-        except OSError:
+    @property
+    def settings(self) -> dict[str, Any] | None:
+        """What the results depend on; None where no run has begun."""
+        if not self._path(0).exists():
             return None
-        return json.loads(text)
+        with self._database(self._path(0)) as database:
+            row = database.execute("SELECT content FROM settings").fetchone()
+        return json.loads(row[0]) if row else None
 
-    def _start(self, fingerprint: dict) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"--output {self.output}: {self.folder} cannot be made a folder ({error.strerror})"
-            ) from None
-        self._clear()
-        write_json(self.folder / FINGERPRINT_FILE, fingerprint)
+    def _holds_work(self) -> bool:
+        databases = self._paths()
+        return bool(self.done()) or any(
+            path.is_file() and path not in databases for path in self.folder.rglob("*")
+        )
 
-    def writer(self, worker: int) -> ShardWriter:
-        """Where one worker puts its results; no two may have the same number at the same time."""
-        return ShardWriter(self.folder / PART_PATTERN.replace("*", str(worker)))
+    def put(self, image_id: Hashable, result: Any, process: int = 0) -> None:
+        """Keep the result of an image, a JSON value.
+
+        Args:
+            process: number among those that work at the same time.
+        """
+        with self._database(self._path(process)) as database:
+            row = [json.dumps(image_id), json.dumps(result)]
+            database.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", row)
 
     def done(self) -> set[Hashable]:
         """Ids of the images that there is a result of."""
-        return set(self._index())
+        found = set()
+        for path in self._paths():
+            with self._database(path) as database:
+                rows = database.execute("SELECT image_id FROM results")
+                found |= {json.loads(image_id) for (image_id,) in rows}
+        return found
 
-    def _index(self) -> dict[Hashable, tuple[Path, int]]:
-        """File and byte at which the result of each image begins."""
-        index = {}
-        for path in sorted(self.folder.glob(PART_PATTERN)):
-            start = 0
-            with open(path, "rb") as file:
-                for line in file:
-                    if line.endswith(b"\n"):  # else the run was killed while writing it
-                        index[_parse(path, line)[0]] = (path, start)
-                    start += len(line)
-        return index
-
-    def merge(self, order: Iterable[Hashable]) -> Iterator[tuple[Hashable, Any]]:
+    def of(self, image_ids: Iterable[Hashable]) -> Iterator[tuple[Hashable, Any]]:
         """Image id and result in the order given; images without a result are passed over."""
-        index = self._index()
-        files = {path: open(path, "rb") for path, _ in set(index.values())}  # noqa: SIM115
-        try:
-            for image_id in order:
-                if image_id in index:
-                    path, start = index[image_id]
-                    files[path].seek(start)
-                    yield image_id, _parse(path, files[path].readline())[1]
-        finally:
-            for file in files.values():
-                file.close()
+        with ExitStack() as stack:
+            databases = [stack.enter_context(self._database(path)) for path in self._paths()]
+            for image_id in image_ids:
+                for database in databases:
+                    row = database.execute(
+                        "SELECT content FROM results WHERE image_id = ?", [json.dumps(image_id)]
+                    ).fetchone()
+                    if row:
+                        yield image_id, json.loads(row[0])
+                        break
 
     def remove(self) -> None:
         """Take all results away, once the output is written."""
-        self._clear()
-        with suppress(OSError):  # somebody else's files are in the folder
-            self.folder.rmdir()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _clear(self) -> None:
-        for path in [*self.folder.glob(PART_PATTERN), self.folder / FINGERPRINT_FILE]:
-            path.unlink(missing_ok=True)
+    def _path(self, process: int) -> Path:
+        return self.folder / DATABASE.format(process)
 
+    def _paths(self) -> list[Path]:
+        return sorted(self.folder.glob(DATABASE.format("*")))
 
-def _parse(path: Path, line: bytes) -> tuple[Hashable, Any]:
-    try:
-        image_id, result = json.loads(line)
-    except ValueError:
-        raise InputError(
-            f"{path}: a line is no result ({line[:40]!r}); remove the folder to start again"
-        ) from None
-    return image_id, result
+    @contextmanager
+    def _database(self, path: Path) -> Iterator[sqlite3.Connection]:
+        """An open database, what is done with it in one transaction."""
+        try:
+            address = f"{path.absolute().as_uri()}?nolock=1"
+            with closing(sqlite3.connect(address, uri=True)) as database, database:
+                database.executescript(TABLES)
+                yield database
+        except sqlite3.OperationalError as error:
+            raise InputError(f"{path}: cannot be written ({error})") from None
+        except sqlite3.DatabaseError as error:
+            raise InputError(
+                f"{path}: holds no results ({error}); remove the folder to start again"
+            ) from None
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
@@ -136,35 +154,3 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     ]
     more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
     return "; ".join(words) + more
-
-
-class ShardWriter:
-    """Appends results to one worker's file; what a kill left of a last line is cut off first."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: TextIO | None = None
-
-    def append(self, image_id: Hashable, result: Any) -> None:
-        """Write one result (a JSON value) and hand it to the operating system."""
-        if self._file is None:
-            _cut_torn_line(self._path)
-            self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (closed in close)
-        self._file.write(json.dumps([image_id, result]) + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file; a later result opens it again."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Drop what follows the last line break of a file, if it is there."""
-    if not path.exists():
-        return
-    content = path.read_bytes()
-    end = content.rfind(b"\n") + 1
-    if end < len(content):
-        os.truncate(path, end)

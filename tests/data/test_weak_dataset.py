@@ -2,14 +2,16 @@
 
 import numpy as np
 import pytest
+from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog, detection_utils
 from detectron2.structures import BoxMode
 from PIL import Image
 from PIL.ExifTags import Base
 
+from bestie_d2.config import add_bestie_config
 from bestie_d2.data import load_tagged_records, register_custom_datasets, register_weak_dataset
 from bestie_d2.errors import InputError
-from bestie_d2.runs.labeling_run import records_to_label
+from bestie_d2.runs.labeling_run import LabelingRun
 
 IMAGES = [
     {"id": 7, "file_name": "a.png", "height": 2, "width": 3},
@@ -158,9 +160,13 @@ def test_an_image_of_unknown_size_that_cannot_be_opened(name, tmp_path, write_pn
         assert (good["height"], good["width"]) == (2, 3)
         with pytest.raises(InputError, match=rf"image .*c\.png: {reason}"):
             load_tagged_records(name, 1)
-        assert len(records_to_label(name, 1, skip_bad=True)) == 2
+        cfg = get_cfg()
+        add_bestie_config(cfg)
+        cfg.merge_from_list(["MODEL.META_ARCHITECTURE", "BESTIE", "MODEL.BESTIE.NUM_CLASSES", 1])
+        cfg.MODEL.WEIGHTS = ""
+        assert len(LabelingRun.open(cfg, name, skip_bad=True).records) == 2
         with pytest.raises(InputError, match=rf"image .*c\.png: {reason}"):
-            records_to_label(name, 1, skip_bad=False)
+            LabelingRun.open(cfg, name)
 
 
 def test_sizes_are_those_of_the_turned_image(name, tmp_path):

@@ -75,7 +75,7 @@ def test_unfinished_maps_of_other_settings_are_kept_unless_overwritten(tmp_path)
     maps = StagedMaps(output)
     maps.begin({"method": "x"}, overwrite=False)
     maps.save("a", index_map(1))
-    with pytest.raises(InputError, match=r"unfinished maps .*\(method was x, is y\)"):
+    with pytest.raises(InputError, match=r"unfinished results .*\(method was x, is y\)"):
         make(output, {"method": "y"}, 2)
     assert maps.has("a")
     assert make(output, {"method": "y"}, 2, overwrite=True) == 2
@@ -100,7 +100,7 @@ def test_a_run_that_dies_while_moving_is_finished_by_the_next(tmp_path, monkeypa
     maps.begin({"method": "x"}, overwrite=False)
     for stem in STEMS:
         maps.save(stem, index_map(1))
-    (maps.stage / "a.png").rename(output / "a.png")
+    (maps.results.folder / "a.png").rename(output / "a.png")
     assert make(output, {"method": "x"}, 2) == 2
     assert values(output) == {"a": 2, "b": 1}
 

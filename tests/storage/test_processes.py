@@ -21,9 +21,9 @@ import os, sys, time
 from bestie_d2.storage.processes import only_run_in
 with only_run_in(sys.argv[1], "OUTPUT_DIR"):
     if os.fork() == 0:
+        print("holds", flush=True)  # and has let go of what it has of the lock
         time.sleep(20)
         os._exit(0)
-    print("holds", flush=True)
     time.sleep(60)
 """
 

@@ -2,89 +2,101 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
 from bestie_d2.errors import InputError
-from bestie_d2.storage.results import ResultShards
+from bestie_d2.storage.results import Results
 
 SETTINGS = {"alpha": 0.7, "weights": "abc", "sizes": (3, 4)}
 
 
 @pytest.fixture
-def shards(tmp_path) -> ResultShards:
-    shards = ResultShards(tmp_path / "cues.json")
-    shards.begin(SETTINGS)
-    return shards
+def results(tmp_path) -> Results:
+    results = Results(tmp_path / "cues ü?#.json")
+    results.begin(SETTINGS)
+    return results
 
 
-def test_results_of_several_workers_come_in_the_order_asked_for(shards):
-    first, second = shards.writer(0), shards.writer(1)
-    first.append(5, {"n": 1})
-    second.append("füße", [2, 3])
-    first.append(1, None)
-    assert shards.done() == {5, "füße", 1}
-    assert list(shards.merge([1, 2, "füße", 5])) == [(1, None), ("füße", [2, 3]), (5, {"n": 1})]
+def test_results_of_several_processes_come_in_the_order_asked_for(results):
+    results.put(5, {"n": 1}, process=0)
+    results.put("füße", [2, 3], process=1)
+    results.put(1, None, process=0)
+    assert results.done() == {5, "füße", 1}
+    assert list(results.of([1, 2, "füße", 5])) == [(1, None), ("füße", [2, 3]), (5, {"n": 1})]
+    results.put(5, "anew", process=0)
+    assert list(results.of([5])) == [(5, "anew")]
+    results.remove()
+    assert not results.folder.exists()
 
 
-def test_a_torn_last_line_is_dropped_and_written_over(shards):
-    writer = shards.writer(0)
-    writer.append(1, "whole")
-    writer.close()
-    path = shards.folder / "worker_0.jsonl"
-    path.write_bytes(path.read_bytes() + b'[2, "ha')
-    assert shards.done() == {1}
-    assert list(shards.merge([1, 2])) == [(1, "whole")]
-    again = shards.writer(0)
-    again.append(3, "new")
-    assert path.read_text().splitlines() == ['[1, "whole"]', '[3, "new"]']
-    again.close()
-    path.write_bytes(b'[2, "ha')
-    shards.writer(0).append(2, "half")
-    assert list(shards.merge([2])) == [(2, "half")]
+def test_what_is_no_database_is_told(results):
+    (path,) = results.folder.iterdir()
+    path.write_bytes(b"rubbish" * 1000)
+    for call in (results.done, lambda: results.begin(SETTINGS), lambda: results.put(1, 1)):
+        with pytest.raises(InputError, match=r"results_0.sqlite: holds no results \(.*; remove"):
+            call()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InputError, match=r"results_0.sqlite: cannot be written \(unable to open"):
+        results.put(1, 1)
 
 
-def test_a_line_that_is_no_result_is_told(shards):
-    (shards.folder / "worker_0.jsonl").write_text("rubbish\n")
-    with pytest.raises(InputError, match=r"worker_0.jsonl: a line is no result .*rubbish"):
-        shards.done()
+def test_a_full_disk_loses_nothing(results, monkeypatch):
+    results.put(1, "whole")
+    connect = sqlite3.connect
+
+    def small(*arguments, **options) -> sqlite3.Connection:
+        database = connect(*arguments, **options)
+        database.execute("PRAGMA max_page_count = 8")
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", small)
+    with pytest.raises(InputError, match=r"cannot be written \(database or disk is full\)"):
+        results.put(2, "long" * 10**5)
+    monkeypatch.undo()
+    assert list(results.of([1, 2])) == [(1, "whole")]
 
 
-def test_the_same_settings_go_on_and_others_are_refused(shards, tmp_path):
-    shards.writer(0).append(1, 1)
-    shards.begin({**SETTINGS, "sizes": [3, 4]})
-    assert shards.done() == {1}
+def test_the_same_settings_go_on_and_others_are_refused(results):
+    results.put(1, 1)
+    results.begin({**SETTINGS, "sizes": [3, 4]})
+    results.begin(SETTINGS, overwrite=True)
+    assert results.done() == {1}
     with pytest.raises(InputError) as refusal:
-        shards.begin({"alpha": 0.5, "weights": "abc", "sizes": (3, 4), "new": 1})
+        results.begin({"alpha": 0.5, "weights": "abc", "sizes": (3, 4), "new": 1})
     assert "alpha was 0.7, is 0.5; new was nothing, is 1" in str(refusal.value)
     assert "--overwrite" in str(refusal.value)
-    assert shards.done() == {1}
+    assert results.done() == {1}
     many = dict.fromkeys("abcde", 0)
     with pytest.raises(InputError, match=r"alpha was 0.7, is nothing; .* and 5 more"):
-        shards.begin(many)
-    shards.begin(many, overwrite=True)
-    assert shards.done() == set()
-    shards.begin(SETTINGS)  # of settings without a result nothing is lost
+        results.begin(many)
+    results.begin(many, overwrite=True)
+    assert results.done() == set()
+    results.begin(SETTINGS)  # of settings without a result nothing is lost
+    (results.folder / "below").mkdir()
+    (results.folder / "below" / "map.png").write_text("large")
+    with pytest.raises(InputError, match=r"holds unfinished results of other settings"):
+        results.begin(many)
+    assert results.settings == {**SETTINGS, "sizes": [3, 4]}
 
 
-def test_what_is_there_is_not_overwritten_unasked(tmp_path):
-    output = tmp_path / "cues.json"
-    output.write_text("mine")
-    shards = ResultShards(output)
-    with pytest.raises(InputError, match="is there already; --overwrite"):
-        shards.begin(SETTINGS)
-    assert not shards.folder.exists()
-    shards.begin(SETTINGS, overwrite=True)
-    shards.writer(0).append(1, 1)
-    shards.begin(SETTINGS, overwrite=True)  # the same run again goes on
-    assert shards.done() == {1}
-    assert output.read_text() == "mine"
-    shards.remove()
-    assert [path.name for path in tmp_path.iterdir()] == ["cues.json"]
+def test_results_of_an_older_version_are_begun_anew(tmp_path, capsys):
+    results = Results(tmp_path / "cues.json")
+    results.folder.mkdir()
+    (results.folder / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds files of others"):
+        results.begin(SETTINGS)
+    (results.folder / "fingerprint.json").write_text("{}")
+    results.begin(SETTINGS)
+    assert (
+        "cues.json.parts: unfinished results of an older version; begun" in capsys.readouterr().out
+    )
+    assert [path.name for path in results.folder.iterdir()] == ["results_0.sqlite"]
 
 
-def test_output_folders_are_refused(tmp_path):
-    with pytest.raises(InputError, match="is a folder; name a file"):
-        ResultShards(tmp_path).begin(SETTINGS)
+def test_a_file_in_the_way_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be made a folder"):
-        ResultShards(tmp_path / "file" / "cues.json").begin(SETTINGS)
+        Results(tmp_path / "file" / "cues.json").begin(SETTINGS)

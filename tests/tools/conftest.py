@@ -23,17 +23,18 @@ TAGS = [[3], [3, 7], [7], [], [7]]
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tools!r})
-from bestie_d2.storage.results import ShardWriter
-whole, count = ShardWriter.append, 0
-def append(self, image_id, result):
+from bestie_d2.storage.results import Results
+whole, count = Results.put, 0
+def put(self, image_id, result, process=0):
     global count
     if count == 2:
-        self._file.write("[5, {{")
-        self._file.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
-    whole(self, image_id, result)
+        with self._database(self._path(process)) as database:
+            database.execute("PRAGMA cache_size = 1")  # half of it gets to the disk
+            database.execute("INSERT INTO results VALUES ('5', ?)", ["half" * 10**6])
+            os.kill(os.getpid(), signal.SIGKILL)
+    whole(self, image_id, result, process)
     count += 1
-ShardWriter.append = append
+Results.put = put
 sys.argv = {argv!r}
 import {tool}
 {tool}.main()

@@ -16,7 +16,7 @@ from PIL import Image
 from pycocotools import mask as mask_api
 
 from bestie_d2.engine.configuration import load_config
-from bestie_d2.runs.coco_writer import PseudoLabelWriter
+from bestie_d2.runs import pseudo_label_export
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "export_pseudo_labels.py"
@@ -184,14 +184,14 @@ def test_a_kill_and_several_processes_change_no_byte(
 
 
 def test_ctrl_c_keeps_what_is_done_but_not_for_other_settings(run, output, whole, monkeypatch):
-    process = PseudoLabelWriter.process
+    whole_result = pseudo_label_export.labels_of
 
-    def interrupted(self: PseudoLabelWriter, inputs: list[dict], outputs: list[dict]) -> None:
-        if inputs[0]["image_id"] == 11:
+    def interrupted(record: dict, *arguments: object, **options: object) -> dict:
+        if record["image_id"] == 11:
             raise KeyboardInterrupt
-        process(self, inputs, outputs)
+        return whole_result(record, *arguments, **options)
 
-    monkeypatch.setattr(PseudoLabelWriter, "process", interrupted)
+    monkeypatch.setattr(pseudo_label_export, "labels_of", interrupted)
     assert "run the same command again" in run("--output", str(output), *EVERYTHING, code=130)
     monkeypatch.undo()
     line = run("--output", str(output), "--score-threshold", "0.5", code=2)

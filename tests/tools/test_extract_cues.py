@@ -14,8 +14,9 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from bestie_d2.engine.configuration import load_config
-from bestie_d2.runs.cue_writer import CueWriter
+from bestie_d2.runs import cue_extraction
 from bestie_d2.storage.processes import only_run_for
+from bestie_d2.storage.results import Results
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "extract_cues.py"
@@ -113,22 +114,21 @@ def test_a_killed_run_goes_on_to_the_same_bytes(run, project, output, whole, die
     argv = [str(TOOL), "--config-file", str(project / "tiny.yaml"), "--output", str(output)]
     die_after_two_results(argv)
     assert not output.exists()
-    part = output.with_name("cues.json.parts") / "worker_0.jsonl"
-    assert part.read_text().endswith("\n[5, {")
+    assert (output.with_name("cues.json.parts") / "results_0.sqlite-journal").exists()
     assert "2 images are done already, 3 to go" in run("--output", str(output))
     assert output.read_bytes() == whole
     assert [path.name for path in output.parent.iterdir()] == ["cues.json"]
 
 
 def test_ctrl_c_keeps_what_is_done_and_several_processes_finish_it(run, output, whole, monkeypatch):
-    process = CueWriter.process
+    whole_result = cue_extraction.cues_and_counts
 
-    def interrupted(self: CueWriter, inputs: list[dict], outputs: list[dict]) -> None:
-        if inputs[0]["image_id"] == 11:
+    def interrupted(record: dict, *arguments: object, **options: object) -> dict:
+        if record["image_id"] == 11:
             raise KeyboardInterrupt
-        process(self, inputs, outputs)
+        return whole_result(record, *arguments, **options)
 
-    monkeypatch.setattr(CueWriter, "process", interrupted)
+    monkeypatch.setattr(cue_extraction, "cues_and_counts", interrupted)
     assert "run the same command again" in run("--output", str(output), code=130)
     monkeypatch.undo()
     assert "1 images are done already" in run("--output", str(output), "--jobs", "2")
@@ -137,12 +137,9 @@ def test_ctrl_c_keeps_what_is_done_and_several_processes_finish_it(run, output, 
 
 def test_other_settings_do_not_go_on(run, output, whole):
     output.parent.mkdir()
-    parts = output.with_name("cues.json.parts")
-    run("--output", str(output))
-    output.unlink()
-    parts.mkdir()
-    (parts / "fingerprint.json").write_text('{"MODEL.PAM.ALPHA": "0.1"}')
-    (parts / "worker_3.jsonl").write_text("[11, {}]\n")
+    results = Results(output)
+    results.begin({"MODEL.PAM.ALPHA": "0.1"})
+    results.put(11, {}, process=3)
     line = run("--output", str(output), code=2)
     assert "MODEL.PAM.ALPHA was 0.1, is " in line
     assert "--overwrite" in line

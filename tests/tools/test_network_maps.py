@@ -50,12 +50,13 @@ import os, signal, sys
 sys.path.insert(0, {tools!r})
 from PIL import Image
 whole, count = Image.Image.save, 0
-def save(self, path, **options):
+def save(self, file, **options):
     global count
     if count == 2:
-        open(path, "wb").write(b"half a PNG")
+        file.write(b"half a PNG")
+        file.flush()
         os.kill(os.getpid(), signal.SIGKILL)
-    whole(self, path, **options)
+    whole(self, file, **options)
     count += 1
 Image.Image.save = save
 sys.argv = {argv!r}
@@ -144,7 +145,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_files(run, project, tmp_path)
     died = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=200)
     assert died.returncode == -9, died.stderr[-2000:]
     assert list((tmp_path / "maps").iterdir()) == []
-    assert "2 maps are there already, 3 to go" in run("cam")
+    assert "2 images are done already, 3 to go" in run("cam")
     assert digests(tmp_path / "maps") == whole
 
 

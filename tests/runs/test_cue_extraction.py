@@ -7,11 +7,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from detectron2.config import CfgNode
 from PIL import Image
 
 from bestie_d2.data import read_cues
-from bestie_d2.runs.cue_writer import CueRecipe, CueWriter
-from bestie_d2.storage.results import ResultShards
+from bestie_d2.evaluation.weak_components import CueSummary
+from bestie_d2.runs.cue_extraction import CueRecipe, cues_and_counts, write_cue_file
+from bestie_d2.runs.labeling_run import LabelingRun
+from bestie_d2.storage.results import Results
 
 CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}]
 RECORDS = [
@@ -31,22 +34,26 @@ def maps(**peaks: tuple[int, int]) -> dict:
 
 
 @pytest.fixture
-def shards(tmp_path) -> ResultShards:
-    shards = ResultShards(tmp_path / "cues.json")
-    shards.begin({})
-    return shards
+def write(tmp_path):
+    """Writes the cues of records to ``cues.json``, by a classifier's outputs on some of them."""
+    results = Results(tmp_path / "cues.json")
+    results.begin({})
+
+    def write(found: list[tuple[dict, dict]], recipe: CueRecipe, records=RECORDS) -> CueSummary:
+        for number, (record, output) in enumerate(found):
+            result = cues_and_counts(record, output, recipe=recipe, num_classes=2)
+            results.put(record["image_id"], result, process=number % 2)
+        run = LabelingRun(CfgNode(), "set", records, CATEGORIES)
+        return write_cue_file(run, str(results.output), results)
+
+    return write
 
 
-def test_cue_file(shards, tmp_path):
+def test_cue_file(write, tmp_path):
     Image.fromarray(np.full((4, 8), 2, np.uint8)).save(tmp_path / "a.png")
     recipe = CueRecipe({"smoothing": 1, "kernel": 3}, 0.7, str(tmp_path), min_area=1)
     outputs = [maps(cat=(0, 0), dog=(1, 2)), maps(cat=(0, 3)), maps(cat=(0, 0))]
-    for worker in (0, 1):  # each in its own order, the file in the data set's
-        writer = CueWriter(CATEGORIES, shards, recipe, worker=worker)
-        share = slice(worker, None, 2)
-        for record, output in list(zip(RECORDS, outputs, strict=True))[share]:
-            writer.process([record], [output])
-    summary = CueWriter(CATEGORIES, shards, recipe, records=RECORDS).evaluate()
+    summary = write(list(zip(RECORDS, outputs, strict=True))[::-1], recipe)
     content = json.loads((tmp_path / "cues.json").read_text())
     assert content["categories"] == CATEGORIES
     assert [image["id"] for image in content["images"]] == [9, "a", 2]
@@ -61,7 +68,6 @@ def test_cue_file(shards, tmp_path):
     assert [p["score"] for p in content["points"]] == [0.999997, 0.999998]
     assert summary.images == 3
     assert summary.components == (1, 0, 0)  # a's map is one dog, and no cue of a dog
-    assert not shards.folder.exists()
 
     cues = read_cues(str(tmp_path / "cues.json"), classes=["cat", "dog"])
     assert cues["b"].yx.tolist() == [[2, 7]]
@@ -69,32 +75,25 @@ def test_cue_file(shards, tmp_path):
     assert len(cues["c"]) == 0
 
 
-def test_images_that_were_left_out_are_not_in_the_file(shards, tmp_path):
-    writer = CueWriter(CATEGORIES, shards, CueRecipe(), records=RECORDS)
-    writer.process([RECORDS[2]], [maps()])
-    assert writer.evaluate().images == 1
+def test_images_that_were_left_out_are_not_in_the_file(write, tmp_path):
+    assert write([(RECORDS[2], maps())], CueRecipe()).images == 1
     content = json.loads((tmp_path / "cues.json").read_text())
     assert [image["id"] for image in content["images"]] == [2]
     assert content["points"] == []
 
 
-def test_a_weak_map_that_cannot_be_used_is_not_counted_with(shards, tmp_path):
+def test_a_weak_map_that_cannot_be_used_is_not_counted_with(write, tmp_path):
     Image.fromarray(np.zeros((4, 9), np.uint8)).save(tmp_path / "a.png")  # the image has 4x8
-    recipe = CueRecipe(weak_maps=str(tmp_path))
-    writer = CueWriter(CATEGORIES, shards, recipe, records=RECORDS)
-    writer.process([RECORDS[1]], [maps()])
-    summary = writer.evaluate()
+    summary = write([(RECORDS[1], maps())], CueRecipe(weak_maps=str(tmp_path)))
     assert (summary.images, summary.with_map, summary.components) == (1, 0, (0, 0, 0))
 
 
-def test_names_of_images_in_sub_folders(shards, tmp_path):
+def test_names_of_images_in_sub_folders(write, tmp_path):
     records = [
         {**RECORDS[1], "file_name": "in/day 1/a.png", "image_id": 1, "label_name": "day 1/a"},
         {**RECORDS[1], "file_name": "in/day 2/a.png", "image_id": 2, "label_name": "day 2/a"},
         {**RECORDS[1], "file_name": "in/day 2/b.png", "image_id": 3, "mirrored_name": "day 2/b"},
     ]
-    writer = CueWriter(CATEGORIES, shards, CueRecipe(), records=records)
-    writer.process(records, [maps(cat=(0, 0))] * 3)
-    writer.evaluate()
+    write([(record, maps(cat=(0, 0))) for record in records], CueRecipe(), records)
     images = json.loads((tmp_path / "cues.json").read_text())["images"]
     assert [image["file_name"] for image in images] == ["day 1/a.png", "day 2/a.png", "day 2/b.png"]

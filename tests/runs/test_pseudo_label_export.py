@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 from detectron2.structures import Instances
@@ -19,8 +20,9 @@ from pycocotools.cocoeval import COCOeval
 
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.truth import to_rle
-from bestie_d2.runs.coco_writer import LabeledDataset, LabelRecipe, PseudoLabelWriter
-from bestie_d2.storage.results import ResultShards
+from bestie_d2.runs.labeling_run import LabelingRun
+from bestie_d2.runs.pseudo_label_export import LabelRecipe, labels_of, write_label_file
+from bestie_d2.storage.results import Results
 
 HEIGHT, WIDTH = 48, 64
 CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}]
@@ -60,31 +62,26 @@ def records(root: Path) -> list[dict]:
 
 
 @pytest.fixture
-def shards(tmp_path) -> ResultShards:
-    shards = ResultShards(tmp_path / "labels.json")
-    shards.begin({})
-    return shards
-
-
-@pytest.fixture
-def export(shards, tmp_path):
+def export(tmp_path):
     """Writes the labels of the scenes (or of some of them); returns the file and the report."""
 
     def run(recipe: LabelRecipe = ALL, chosen: slice = slice(None), truth=None):
+        results = Results(tmp_path / "labels.json")
+        results.begin({})
         scenes = list(zip(records(tmp_path), SCENES, strict=True))[chosen]
-        for worker in (0, 1):  # each its own images, the file in the data set's order
-            writer = PseudoLabelWriter(shards, recipe, worker=worker)
-            for record, (*_, objects) in scenes[worker::2]:
-                writer.process([record], [found(objects)])
-        root = str(tmp_path / ROOT)
-        dataset = LabeledDataset({"top_k": None}, records(tmp_path), CATEGORIES, root, truth)
-        report = PseudoLabelWriter(shards, recipe, dataset=dataset).evaluate()
-        return json.loads(shards.output.read_text()), report
+        for number, (record, (*_, objects)) in enumerate(scenes[::-1]):
+            result = labels_of(record, found(objects), recipe=recipe)
+            results.put(record["image_id"], result, process=number % 2)
+        run = LabelingRun(CfgNode(), "set", records(tmp_path), CATEGORIES)
+        output, root = str(results.output), str(tmp_path / ROOT)
+        report = write_label_file(run, output, {"top_k": None}, root, results, truth)
+        results.remove()
+        return json.loads(Path(output).read_text()), report
 
     return run
 
 
-def test_the_file(export, shards):
+def test_the_file(export):
     content, _ = export()
     assert content["info"] == {"top_k": None}
     assert content["categories"] == CATEGORIES
@@ -101,7 +98,6 @@ def test_the_file(export, shards):
     assert isinstance(first["segmentation"]["counts"], str)
     assert (second["id"], second["image_id"], second["category_id"]) == (2, 9, 3)
     assert (third["id"], third["image_id"], third["category_id"]) == (3, 2, 3)
-    assert not shards.folder.exists()
 
 
 def test_images_that_were_left_out_are_not_in_the_file(export):
@@ -135,13 +131,12 @@ def test_unknown_tags_remove_nothing_and_no_tag_all():
     assert ALL.choose(instances, tags=[])[0].tolist() == []
 
 
-def test_a_model_without_masks_is_told(shards, tmp_path):
-    writer = PseudoLabelWriter(shards, ALL)
+def test_a_model_without_masks_is_told(tmp_path):
     boxes_only = found([])
     boxes_only["instances"].remove("pred_masks")
     for output in (boxes_only, {"sem_seg": torch.zeros(2, 4, 4)}):
         with pytest.raises(InputError, match="no instances with masks"):
-            writer.process(records(tmp_path)[:1], [output])
+            labels_of(records(tmp_path)[0], output, recipe=ALL)
 
 
 # -- other readers of the file
@@ -172,9 +167,9 @@ def truth_file(folder: Path) -> Path:
     return path
 
 
-def test_pycocotools_reads_the_file_and_evaluates_it_against_the_truth(export, shards, tmp_path):
+def test_pycocotools_reads_the_file_and_evaluates_it_against_the_truth(export, tmp_path):
     content, _ = export()
-    labels, truth = COCO(str(shards.output)), COCO(str(truth_file(tmp_path)))
+    labels, truth = COCO(str(tmp_path / "labels.json")), COCO(str(truth_file(tmp_path)))
     assert labels.imgs[9]["file_name"] == "日本/fünf.png"
     assert labels.annToMask(labels.anns[1]).sum() == 750
     evaluation = COCOeval(truth, truth.loadRes(content["annotations"]), "segm")
@@ -198,17 +193,16 @@ def test_labels_are_measured_against_the_truth(export, tmp_path):
     assert report.removed["tags"] == 1
 
 
-def test_the_file_does_not_depend_on_the_truth(export, shards, tmp_path):
+def test_the_file_does_not_depend_on_the_truth(export, tmp_path):
     without, _ = export()
-    shards.begin({}, overwrite=True)
     truth = {record["image_id"]: [] for record in records(tmp_path)}
     assert export(truth=truth)[0] == without
 
 
-def test_detectron2_reads_the_file(export, shards, tmp_path):
+def test_detectron2_reads_the_file(export, tmp_path):
     export()
-    name = "labels_of_test_coco_writer"
-    read = load_coco_json(str(shards.output), str(tmp_path / ROOT), name)
+    name = "labels_of_test_export"
+    read = load_coco_json(str(tmp_path / "labels.json"), str(tmp_path / ROOT), name)
     MetadataCatalog.remove(name)
     third, empty, first = read  # by image id
     assert first["file_name"] == str(tmp_path / ROOT / "日本/fünf.png")
@@ -248,13 +242,13 @@ KEYS = [
 ]  # fmt: skip
 
 
-def test_plain_detectron2_trains_on_the_file(export, shards, tmp_path):
+def test_plain_detectron2_trains_on_the_file(export, tmp_path):
     export()
     for record in records(tmp_path):
         Path(record["file_name"]).parent.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(record["file_name"])
-    paths = [str(shards.output), str(tmp_path / ROOT), str(tmp_path / "output")]
+    paths = [str(tmp_path / "labels.json"), str(tmp_path / ROOT), str(tmp_path / "output")]
     done = subprocess.run(
         [sys.executable, "-c", PLAIN.format(keys=KEYS), *paths],
         cwd=tmp_path,
