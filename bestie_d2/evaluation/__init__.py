@@ -1,12 +1,10 @@
-"""Measuring instances: VOC instance AP, and the weak maps' own components as a baseline."""
+"""Measuring and nothing else: AP of instances and tags, IoU of maps, quality of labels."""
 
 from bestie_d2.evaluation.image_tags import ImageTagEvaluator, image_tag_scores
 from bestie_d2.evaluation.semantic_iou import (
     SemanticIoUEvaluator,
     SemanticTruth,
     has_semantic_truth,
-    mean_iou,
-    semantic_truth,
 )
 from bestie_d2.evaluation.truth import ObjectsByImage, encode_masks, has_truth, load_truth
 from bestie_d2.evaluation.voc_instance import VOCInstanceEvaluator, voc_instance_ap
@@ -29,8 +27,6 @@ __all__ = [
     "has_weak_maps",
     "image_tag_scores",
     "load_truth",
-    "mean_iou",
-    "semantic_truth",
     "voc_instance_ap",
     "weak_component_instances",
 ]

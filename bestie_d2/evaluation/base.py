@@ -46,7 +46,7 @@ class GatheringEvaluator(DatasetEvaluator):
         """
         self._dataset_name = dataset_name
         self._distributed = distributed
-        self._class_names = list(MetadataCatalog.get(dataset_name).thing_classes)
+        self._class_names = list(MetadataCatalog.get(dataset_name).get("thing_classes", ()))
         self.reset()
 
     def keep(self, item: dict, output: dict) -> Any:
@@ -56,6 +56,10 @@ class GatheringEvaluator(DatasetEvaluator):
     def figures(self, kept: dict[Hashable, Any]) -> dict[str, float]:
         """The figures of what was kept, by image id."""
         raise NotImplementedError
+
+    def seen(self, kept: dict[Hashable, Any]) -> str:
+        """How much that is, for the log."""
+        return f"{len(kept)} images"
 
     def reset(self) -> None:
         self._kept: dict[Hashable, Any] = {}  # by image: a distributed sampler may show one twice
@@ -76,7 +80,7 @@ class GatheringEvaluator(DatasetEvaluator):
         result = self.figures(kept)
         means = {name: value for name, value in result.items() if "-" not in name}
         logger.info(
-            "%s of %s (%d images):\n%s",
-            self.title, self._dataset_name, len(kept), create_small_table(means),
+            "%s of %s (%s):\n%s",
+            self.title, self._dataset_name, self.seen(kept), create_small_table(means),
         )  # fmt: skip
         return OrderedDict({self.task: result})

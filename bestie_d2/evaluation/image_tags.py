@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-import logging
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
-from detectron2.data import MetadataCatalog
-from detectron2.evaluation import DatasetEvaluator
-from detectron2.utils import comm
-from detectron2.utils.logger import create_small_table
 
-from bestie_d2.evaluation.voc_instance import PERCENT, average_precision
+from bestie_d2.evaluation.base import PERCENT, GatheringEvaluator
+from bestie_d2.evaluation.voc_instance import average_precision
 
 TAG_LOGIT = 0.0  # a class whose logit is above it counts as found: probability above 1/2
-
-logger = logging.getLogger(__name__)
 
 
 def image_tag_scores(
@@ -54,46 +46,23 @@ def image_tag_scores(
     }
 
 
-class ImageTagEvaluator(DatasetEvaluator):
-    """Detectron2 evaluator: ``{"image_tags": {"mAP": ..., "F1": ..., "AP-<class>": ...}}``."""
+class ImageTagEvaluator(GatheringEvaluator):
+    """Detectron2 evaluator: ``{"image_tags": {"mAP": ..., "F1": ..., "AP-<class>": ...}}``.
 
-    def __init__(self, dataset_name: str, *, distributed: bool = True) -> None:
-        """
-        Args:
-            dataset_name: a registered data set; its records' ``image_classes`` are the truth.
-            distributed: gather the logits of all processes; else this one's are all.
-        """
-        self._dataset_name = dataset_name
-        self._distributed = distributed
-        self._class_names = list(MetadataCatalog.get(dataset_name).thing_classes)
-        self.reset()
+    The records' ``image_classes`` are the truth of ``tag_logits`` (C,).
+    """
 
-    def reset(self) -> None:
-        self._rows: list[tuple[list[float], list[int]]] = []
+    task, title = "image_tags", "image tags"
 
-    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Keep ``tag_logits`` (C,) of the outputs beside ``image_classes`` of the inputs."""
-        for item, output in zip(inputs, outputs, strict=True):
-            self._rows.append((output["tag_logits"].tolist(), list(item["image_classes"])))
+    def keep(self, item: dict, output: dict) -> tuple[list[float], list[int]]:
+        """The logits and the tags of an image."""
+        return output["tag_logits"].tolist(), list(item["image_classes"])
 
-    def evaluate(self) -> dict[str, dict[str, float]]:
-        """The figures; in the main process alone when distributed."""
-        parts = [self._rows]
-        if self._distributed:
-            comm.synchronize()
-            parts = comm.gather(self._rows, dst=0)
-            if not comm.is_main_process():
-                return {}
-        rows = list(itertools.chain.from_iterable(parts))
-        num_classes = len(self._class_names)
-        logits = np.array([row for row, _ in rows], dtype=np.float64).reshape(-1, num_classes)
-        tags = np.zeros(logits.shape, dtype=bool)
-        for index, (_, classes) in enumerate(rows):
-            tags[index, classes] = True
-        result = image_tag_scores(logits, tags, self._class_names)
-        means = {key: value for key, value in result.items() if not key.startswith("AP-")}
-        logger.info(
-            "image tags of %s (%d images):\n%s",
-            self._dataset_name, len(rows), create_small_table(means),
-        )  # fmt: skip
-        return OrderedDict(image_tags=result)
+    def figures(self, kept: dict[Hashable, tuple[list[float], list[int]]]) -> dict[str, float]:
+        """How well the logits of all images fit their tags."""
+        shape = (len(kept), len(self._class_names))
+        logits = np.array([row for row, _ in kept.values()], dtype=np.float64).reshape(shape)
+        tags = np.zeros(shape, dtype=bool)
+        for row, (_, classes) in zip(tags, kept.values(), strict=True):
+            row[classes] = True
+        return image_tag_scores(logits, tags, self._class_names)

@@ -5,28 +5,19 @@ Legend: ``C`` classes, ``H, W`` an image. Index maps hold WSSS indices.
 
 from __future__ import annotations
 
-import itertools
-import logging
-from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.evaluation import DatasetEvaluator
-from detectron2.utils import comm
-from detectron2.utils.logger import create_small_table
 from pycocotools import mask as mask_api
-from torch import Tensor
 
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
-from bestie_d2.evaluation.base import PERCENT
+from bestie_d2.evaluation.base import PERCENT, GatheringEvaluator
 from bestie_d2.evaluation.truth import has_truth, load_truth, to_rle
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, wsss_index
 
 BACKGROUND_NAME = "background"
 TRUTH_FILE = "semantic_truth_file_name"  # a record's index PNG, which goes before its masks
-
-logger = logging.getLogger(__name__)
 
 
 def semantic_truth(record: dict, annotations: Sequence[dict]) -> np.ndarray:
@@ -45,8 +36,8 @@ def semantic_truth(record: dict, annotations: Sequence[dict]) -> np.ndarray:
     crowds_first = sorted(annotations, key=lambda entry: not entry.get("iscrowd", 0))
     for entry in crowds_first:
         mask = mask_api.decode(to_rle(entry["segmentation"], height, width)).astype(bool)
-        crowd = entry.get("iscrowd", 0)
-        truth[mask] = IGNORE_INDEX if crowd else wsss_index(entry["category_id"])
+        index = wsss_index(entry["category_id"])
+        truth[mask] = IGNORE_INDEX if entry.get("iscrowd", 0) else index
     return truth
 
 
@@ -138,52 +129,23 @@ class SemanticTruth:
         return semantic_truth(record, self._objects[image_id])
 
 
-class SemanticIoUEvaluator(DatasetEvaluator):
-    """Detectron2 evaluator: ``{"sem_seg": {"mIoU": ..., "IoU-<class>": ...}}``."""
+class SemanticIoUEvaluator(GatheringEvaluator):
+    """Detectron2 evaluator: ``{"sem_seg": {"mIoU": ..., "IoU-<class>": ...}}``, of a data set as
+    :class:`SemanticTruth` takes it."""
+
+    task, title = "sem_seg", "semantic IoU"
 
     def __init__(self, dataset_name: str, *, distributed: bool = True) -> None:
-        """
-        Args:
-            dataset_name: a registered data set that comes with true masks, or whose records name
-                index PNGs of the truth as ``semantic_truth_file_name``.
-            distributed: gather the counts of all processes; else this one's are all.
-
-        Raises:
-            InputError: the data set is not registered, or comes without any truth.
-        """
-        self._dataset_name = dataset_name
-        self._distributed = distributed
         self._truth = SemanticTruth(dataset_name)
-        self._class_names = list(MetadataCatalog.get(dataset_name).thing_classes)
-        self.reset()
+        super().__init__(dataset_name, distributed=distributed)
 
-    def reset(self) -> None:
+    def keep(self, item: dict, output: dict) -> np.ndarray:
+        """The confusion of ``output["sem_seg"]`` (C+1, H, W), channel 0 the background."""
+        prediction = output["sem_seg"].argmax(dim=0).cpu().numpy().astype(np.uint8)
+        return confusion(prediction, self._truth.of(item["image_id"]), len(self._class_names))
+
+    def figures(self, kept: dict[Hashable, np.ndarray]) -> dict[str, float]:
+        """The figures of all images taken together."""
         num_labels = len(self._class_names) + 1
-        self._counts: dict[Hashable, np.ndarray] = {}
-        self._none = np.zeros((num_labels, num_labels + 1), np.int64)
-
-    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Compare ``outputs["sem_seg"]`` (C+1, H, W), channel 0 the background, with the truth."""
-        for item, output in zip(inputs, outputs, strict=True):
-            scores: Tensor = output["sem_seg"]
-            prediction = scores.argmax(dim=0).cpu().numpy().astype(np.uint8)
-            truth = self._truth.of(item["image_id"])
-            # by image: a distributed sampler may show one twice
-            self._counts[item["image_id"]] = confusion(prediction, truth, len(self._class_names))
-
-    def evaluate(self) -> dict[str, dict[str, float]]:
-        """The figures; in the main process alone when distributed."""
-        parts = [self._counts]
-        if self._distributed:
-            comm.synchronize()
-            parts = comm.gather(self._counts, dst=0)
-            if not comm.is_main_process():
-                return {}
-        merged = dict(itertools.chain.from_iterable(part.items() for part in parts))
-        result = semantic_iou(sum(merged.values(), start=self._none), self._class_names)
-        means = {key: value for key, value in result.items() if "-" not in key}
-        logger.info(
-            "semantic IoU of %s (%d images):\n%s",
-            self._dataset_name, len(merged), create_small_table(means),
-        )  # fmt: skip
-        return OrderedDict(sem_seg=result)
+        nothing = np.zeros((num_labels, num_labels + 1), np.int64)
+        return semantic_iou(sum(kept.values(), start=nothing), self._class_names)

@@ -8,26 +8,17 @@ exact area under the monotone precision-recall curve, mAP its mean over the clas
 
 from __future__ import annotations
 
-import itertools
-import logging
-from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from detectron2.data import MetadataCatalog
-from detectron2.evaluation import DatasetEvaluator
-from detectron2.utils import comm
-from detectron2.utils.logger import create_small_table
 from pycocotools import mask as mask_api
 
 from bestie_d2.errors import InputError
+from bestie_d2.evaluation.base import PERCENT, GatheringEvaluator
 from bestie_d2.evaluation.truth import ObjectsByImage, encode_masks, load_truth, without_crowds
 
 IOU_THRESHOLDS = (0.25, 0.5, 0.7, 0.75)  # the paper's
 PER_CLASS_THRESHOLD = 0.5  # of the single classes' AP
-PERCENT = 100.0
-
-logger = logging.getLogger(__name__)
 
 
 def average_precision(hits: np.ndarray, num_objects: int) -> float:
@@ -73,8 +64,7 @@ def match_image(
             f"predicted masks of {sizes[0][0]}x{sizes[0][1]} pixels (height x width), true ones of "
             f"{sizes[1][0]}x{sizes[1][1]}; give predictions at the image's original size"
         )
-    best = iou.argmax(axis=1)
-    overlap = iou.max(axis=1)
+    best, overlap = iou.argmax(axis=1), iou.max(axis=1)
     for row, threshold in zip(hits, iou_thresholds, strict=True):
         reached = np.flatnonzero(overlap >= threshold)
         _, first = np.unique(best[reached], return_index=True)  # the first to reach each object
@@ -104,22 +94,21 @@ def voc_instance_ap(
     Raises:
         InputError: masks of an image are of different sizes; the line names the image.
     """
-    truth_by_class = _by_class(ground_truth)
-    predicted_by_class = _by_class(predictions)
     thresholds = (*iou_thresholds, PER_CLASS_THRESHOLD)
+    found = _by_class(predictions)
     by_class = {
-        class_id: _class_ap(predicted_by_class.get(class_id, {}), objects, thresholds)
-        for class_id, objects in sorted(truth_by_class.items())
+        class_id: PERCENT * _class_ap(found.get(class_id, {}), objects, thresholds)
+        for class_id, objects in sorted(_by_class(ground_truth).items())
     }
-    table = np.array(list(by_class.values()) or [[np.nan] * len(thresholds)]) * PERCENT
-    mean = table.mean(axis=0)
+    nothing = np.full(len(thresholds), np.nan)
+    means = np.mean(list(by_class.values()) or [nothing], axis=0)[:-1]
     result = {
-        f"mAP{round(threshold * PERCENT)}": float(value)
-        for threshold, value in zip(iou_thresholds, mean[:-1], strict=True)
+        f"mAP{round(threshold * PERCENT)}": float(mean)
+        for threshold, mean in zip(iou_thresholds, means, strict=True)
     }
     for class_id, name in enumerate(class_names or ()):
-        value = by_class[class_id][-1] * PERCENT if class_id in by_class else float("nan")
-        result[f"AP{round(PER_CLASS_THRESHOLD * PERCENT)}-{name}"] = value
+        key = f"AP{round(PER_CLASS_THRESHOLD * PERCENT)}-{name}"
+        result[key] = float(by_class.get(class_id, nothing)[-1])
     return result
 
 
@@ -134,8 +123,8 @@ def _by_class(objects: ObjectsByImage) -> dict[int, ObjectsByImage]:
 
 def _class_ap(
     predictions: ObjectsByImage, objects: ObjectsByImage, thresholds: Sequence[float]
-) -> list[float]:
-    """AP of one class, in [0, 1], at each threshold."""
+) -> np.ndarray:
+    """(T,) AP of one class, in [0, 1]."""
     all_scores, all_hits = [np.zeros(0)], [np.zeros((len(thresholds), 0), dtype=bool)]
     for image_id, items in predictions.items():
         try:
@@ -146,12 +135,14 @@ def _class_ap(
         all_hits.append(hits)
     order = np.argsort(-np.concatenate(all_scores), kind="stable")
     num_objects = sum(map(len, objects.values()))
-    hits = np.concatenate(all_hits, axis=1)[:, order]
-    return [average_precision(row, num_objects) for row in hits]
+    rows = np.concatenate(all_hits, axis=1)[:, order]
+    return np.array([average_precision(row, num_objects) for row in rows])
 
 
-class VOCInstanceEvaluator(DatasetEvaluator):
+class VOCInstanceEvaluator(GatheringEvaluator):
     """Detectron2 evaluator: ``{"voc_instance": {"mAP25": ..., "AP50-<class>": ...}}``."""
+
+    task, title = "voc_instance", "VOC instance AP"
 
     def __init__(
         self,
@@ -165,58 +156,36 @@ class VOCInstanceEvaluator(DatasetEvaluator):
         Args:
             dataset_name: a registered data set that comes with true masks.
             iou_thresholds: smallest IoU of a hit.
-            distributed: gather the predictions of all processes; else this one's are all.
+            distributed: as in :class:`GatheringEvaluator`.
             truth: what ``load_truth`` reads, with crowds, if that was done already.
 
         Raises:
             InputError: the data set is not registered, or comes without any truth.
         """
-        self._dataset_name = dataset_name
-        self._iou_thresholds = iou_thresholds
-        self._distributed = distributed
         if truth is None:
             truth = load_truth(dataset_name, crowds=True)
         self._truth = without_crowds(dataset_name, truth)
-        self._class_names = MetadataCatalog.get(dataset_name).get("thing_classes")
-        self._predictions: ObjectsByImage = {}
+        self._iou_thresholds = iou_thresholds
+        super().__init__(dataset_name, distributed=distributed)
 
-    def reset(self) -> None:
-        self._predictions = {}
+    def keep(self, item: dict, output: dict) -> list[dict]:
+        """The masks, classes and scores of ``output["instances"]``, as RLE."""
+        instances = output["instances"]
+        columns = (
+            instances.pred_classes.tolist(),
+            encode_masks(instances.pred_masks),
+            instances.scores.tolist(),
+        )
+        return [
+            {"category_id": class_id, "segmentation": rle, "score": score}
+            for class_id, rle, score in zip(*columns, strict=True)
+        ]
 
-    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Keep the masks, classes and scores of ``outputs["instances"]``, on the host, as RLE."""
-        for item, output in zip(inputs, outputs, strict=True):
-            instances = output["instances"]
-            columns = (
-                instances.pred_classes.tolist(),
-                encode_masks(instances.pred_masks),
-                instances.scores.tolist(),
-            )
-            self._predictions[item["image_id"]] = [
-                {"category_id": class_id, "segmentation": rle, "score": score}
-                for class_id, rle, score in zip(*columns, strict=True)
-            ]
+    def figures(self, kept: dict[Hashable, list[dict]]) -> dict[str, float]:
+        """AP of the predictions in the order of the data set, whoever made them."""
+        known = [image_id for image_id in self._truth if image_id in kept]
+        predictions = {image_id: kept[image_id] for image_id in [*known, *kept]}
+        return voc_instance_ap(predictions, self._truth, self._iou_thresholds, self._class_names)
 
-    def evaluate(self) -> dict[str, dict[str, float]]:
-        """The figures; in the main process alone when distributed."""
-        predictions = self._gathered()
-        if self._distributed and not comm.is_main_process():
-            return {}
-        result = voc_instance_ap(predictions, self._truth, self._iou_thresholds, self._class_names)
-        means = {key: value for key, value in result.items() if "-" not in key}
-        logger.info(
-            "VOC instance AP of %s (%d images, %d predictions):\n%s",
-            self._dataset_name, len(self._truth), sum(map(len, predictions.values())),
-            create_small_table(means),
-        )  # fmt: skip
-        return OrderedDict(voc_instance=result)
-
-    def _gathered(self) -> ObjectsByImage:
-        """Predictions in the order of the data set, whoever made them."""
-        parts = [self._predictions]
-        if self._distributed:
-            comm.synchronize()
-            parts = comm.gather(self._predictions, dst=0)
-        merged = dict(itertools.chain.from_iterable(part.items() for part in parts))
-        known: list[Hashable] = [image_id for image_id in self._truth if image_id in merged]
-        return {image_id: merged[image_id] for image_id in dict.fromkeys([*known, *merged])}
+    def seen(self, kept: dict[Hashable, list[dict]]) -> str:
+        return f"{len(self._truth)} images, {sum(map(len, kept.values()))} predictions"

@@ -36,8 +36,8 @@ def test_nothing_found_and_nothing_there():
 def test_the_evaluator_gathers_what_the_model_says():
     MetadataCatalog.get("test_image_tags").set(thing_classes=["a", "b", "c"])
     evaluator = ImageTagEvaluator("test_image_tags")
-    for logits, tags in zip(LOGITS, TAGS, strict=True):
-        item = {"image_classes": np.flatnonzero(tags).tolist()}
+    for number, (logits, tags) in enumerate(zip(LOGITS, TAGS, strict=True)):
+        item = {"image_id": number, "image_classes": np.flatnonzero(tags).tolist()}
         evaluator.process([item], [{"tag_logits": torch.from_numpy(logits)}])
     result = evaluator.evaluate()["image_tags"]
     expected = image_tag_scores(LOGITS, TAGS, ["a", "b", "c"])

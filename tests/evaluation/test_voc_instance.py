@@ -212,13 +212,13 @@ def test_predictions_of_several_processes_are_merged_in_the_order_of_the_set(sce
     def gather(own: dict, dst: int) -> list[dict]:
         return [{2: own[2]}, {1: own[1]}]
 
-    monkeypatch.setattr("bestie_d2.evaluation.voc_instance.comm.gather", gather)
+    monkeypatch.setattr("bestie_d2.evaluation.base.comm.gather", gather)
     outputs = (1, instances([miss], [1], [0.5])), (2, instances([dog], [1], [0.5], (4, 4)))
     assert evaluated(scene(), *outputs)["AP50-dog"] == 25  # the miss in the first image is first
 
 
 def test_only_the_main_process_evaluates(scene, monkeypatch):
-    monkeypatch.setattr("bestie_d2.evaluation.voc_instance.comm.is_main_process", lambda: False)
+    monkeypatch.setattr("bestie_d2.evaluation.base.comm.is_main_process", lambda: False)
     name = scene()
     assert VOCInstanceEvaluator(name).evaluate() == {}
     assert "voc_instance" in VOCInstanceEvaluator(name, distributed=False).evaluate()
