@@ -1,6 +1,7 @@
 """What a configuration and its data sets have to satisfy before anything is built or trained.
 
-Networks know classes by number alone, so sets whose names differ would be confused without a word:
+Every check raises an ``InputError`` that names the key or the data set, and what fits. Networks
+know classes by number alone, so that sets whose names differ would be confused without a word:
 names are compared between data sets, and written down with a run.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -35,23 +36,12 @@ from bestie_d2.weights.checkpoint import classes_of_weights
 from bestie_d2.weights.class_names import CLASSES, CLASSES_FILE, compare_classes
 
 POSITIVE = (
-    "SOLVER.MAX_ITER",
-    "SOLVER.IMS_PER_BATCH",
-    "SOLVER.CHECKPOINT_PERIOD",
-    "SOLVER.HEAD_LR_FACTOR",
-    "INPUT.BESTIE.LONG_SIDE",
-    "INPUT.BESTIE.CROP_SIZE",
-    "INPUT.TAGS.CROP_SIZE",
-    "MODEL.BESTIE.NUM_CLASSES",
-    "MODEL.PAM.NUM_CLASSES",
-    "MODEL.PAM.CUES.MIN_SCORE",
-    "MODEL.PAM.CUES.MAX_PER_CLASS",
-    "MODEL.WSSS.NUM_CLASSES",
-    "MODEL.WSSS.TEST.SIZE_DIVISIBILITY",
-    "MODEL.BESTIE.SIGMA",
-    "MODEL.BESTIE.SIZE_DIVISIBILITY",
-    "MODEL.BESTIE.LOSS.SEM_SEG_TOP_K",
-)
+    "SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SOLVER.CHECKPOINT_PERIOD", "SOLVER.HEAD_LR_FACTOR",
+    "INPUT.BESTIE.LONG_SIDE", "INPUT.BESTIE.CROP_SIZE", "INPUT.TAGS.CROP_SIZE",
+    "MODEL.BESTIE.NUM_CLASSES", "MODEL.BESTIE.SIGMA", "MODEL.BESTIE.SIZE_DIVISIBILITY",
+    "MODEL.BESTIE.LOSS.SEM_SEG_TOP_K", "MODEL.PAM.NUM_CLASSES", "MODEL.PAM.CUES.MIN_SCORE",
+    "MODEL.PAM.CUES.MAX_PER_CLASS", "MODEL.WSSS.NUM_CLASSES", "MODEL.WSSS.TEST.SIZE_DIVISIBILITY",
+)  # fmt: skip
 NOT_NEGATIVE = ("DATALOADER.NUM_WORKERS", "TEST.LABEL_PROGRESS.IMAGES")
 ODD = {  # key: its smallest value
     "MODEL.BESTIE.REFINEMENT.KERNEL": 3,
@@ -80,11 +70,7 @@ def on_cpu(cfg: CfgNode) -> bool:
 
 
 def check_config(cfg: CfgNode) -> None:
-    """Refuse what would fail later, or worse, would not.
-
-    Raises:
-        InputError: names the key and what it may be.
-    """
+    """Refuse what would fail later, or worse, would not."""
 
     def expect(key: str, fits: Callable[[Any], object], expected: str) -> None:
         value = _value(cfg, key)
@@ -139,16 +125,10 @@ def training_mapper(cfg: CfgNode) -> type:
 
 
 def check_sides_of_images(cfg: CfgNode) -> None:
-    """Refuse sizes of images that the model would refuse, without building more than its backbone.
-
-    Raises:
-        InputError: names the key and what fits.
-    """
-    keys = SIDE_KEYS.get(cfg.MODEL.META_ARCHITECTURE)
-    if not keys:
-        return
+    """Refuse sizes of images that the model would refuse; builds no more than its backbone."""
+    keys = SIDE_KEYS.get(cfg.MODEL.META_ARCHITECTURE, ())
     with torch.random.fork_rng(devices=[]):
-        backbone = build_backbone(cfg)  # only it knows
+        backbone = build_backbone(cfg) if keys else None  # only it knows
     for key in keys:
         check_side(key, _value(cfg, key), backbone)
 
@@ -159,25 +139,19 @@ def check_processes(num_gpus: int) -> None:
         raise InputError(f"--num-gpus {num_gpus}: this machine has {torch.cuda.device_count()}")
 
 
-def classes_of(name: str) -> list[str]:
-    """The class names of a registered data set in contiguous order; reads it if they are inferred.
-
-    Raises:
-        InputError: an unknown name, or a data set that cannot be read.
-    """
+def classes_of(name: str, key: str = "") -> list[str]:
+    """The class names of a data set, that ``key`` names, in contiguous order; reads it if they are
+    inferred."""
     if name not in DatasetCatalog:
-        raise InputError(f"data set {name!r} is not registered; see DATASETS.CUSTOM")
+        where = f"{key}: " if key else ""
+        raise InputError(f"{where}data set {name!r} is not registered; see DATASETS.CUSTOM")
     if not MetadataCatalog.get(name).get("thing_classes"):
         DatasetCatalog.get(name)
     return list(MetadataCatalog.get(name).thing_classes)
 
 
 def check_class_names(cfg: CfgNode) -> None:
-    """Refuse training and test sets that do not all have the same classes in the same order.
-
-    Raises:
-        InputError: names two of them.
-    """
+    """Refuse training and test sets that do not all have the same classes in the same order."""
     keys = ("TRAIN", "TEST")
     sets = [(f"{name!r} of DATASETS.{key}", name) for key in keys for name in cfg.DATASETS[key]]
     for what, name in sets[1:]:
@@ -195,9 +169,6 @@ def check_trained_classes(cfg: CfgNode, *names: str) -> None:
     """Refuse data sets of other classes than ``MODEL.WEIGHTS`` was trained with.
 
     Weights that neither hold these nor have a ``classes.json`` beside them are taken as they are.
-
-    Raises:
-        InputError: names the data set, or a list of classes that is damaged.
     """
     trained = classes_of_weights(cfg.MODEL.WEIGHTS)
     for name in names if trained is not None else ():
@@ -206,26 +177,16 @@ def check_trained_classes(cfg: CfgNode, *names: str) -> None:
 
 
 def check_test_sets(cfg: CfgNode) -> None:
-    """Read what the evaluation on each set of ``DATASETS.TEST`` needs, before training starts.
-
-    Raises:
-        InputError: a set is unknown, empty, without truth, or of another number of classes than
-            the model.
-    """
+    """Read what the evaluation on each set of ``DATASETS.TEST`` needs, before training starts."""
     for name in cfg.DATASETS.TEST:
-        _check_registered("DATASETS.TEST", name)
+        classes_of(name, "DATASETS.TEST")
         if not task_of(cfg).read_truth(cfg, name):
             raise InputError(f"DATASETS.TEST: data set {name!r} has no images")
         _check_number_of_classes(cfg, "DATASETS.TEST", name)
 
 
-def _check_registered(key: str, name: str) -> None:
-    if name not in DatasetCatalog:
-        raise InputError(f"{key}: data set {name!r} is not registered; see DATASETS.CUSTOM")
-
-
 def _check_number_of_classes(cfg: CfgNode, key: str, name: str) -> None:
-    classes = MetadataCatalog.get(name).thing_classes
+    classes = classes_of(name)
     if len(classes) != num_classes(cfg):
         raise InputError(
             f"{num_classes_key(cfg)} is {num_classes(cfg)}, but the data set {name!r} of {key} has "
@@ -236,14 +197,11 @@ def _check_number_of_classes(cfg: CfgNode, key: str, name: str) -> None:
 def check_train_sets(cfg: CfgNode) -> None:
     """Read the sets of ``DATASETS.TRAIN`` as Detectron2's loader will; say which images it drops.
 
-    Where ``INPUT.MAPPER`` names a mapper, that one checks its own sets, but for the classes' names.
-
-    Raises:
-        InputError: a set is unknown or without masks, or model and set do not go together.
+    Mappers of weak labels check their own sets, but for the classes' names.
     """
     check_class_names(cfg)
-    for name in () if cfg.INPUT.MAPPER else cfg.DATASETS.TRAIN:
-        _check_registered("DATASETS.TRAIN", name)
+    for name in cfg.DATASETS.TRAIN if "masks" in training_mapper(cfg).needs else ():
+        classes_of(name, "DATASETS.TRAIN")
         records = DatasetCatalog.get(name)
         if not all("annotations" in record for record in records):
             raise InputError(
@@ -251,53 +209,45 @@ def check_train_sets(cfg: CfgNode) -> None:
                 "'annotations' and without 'tags' and 'points'"
             )
         _check_number_of_classes(cfg, "DATASETS.TRAIN", name)
-        _check_annotations(cfg, name, records)
-        _tell_empty_images(cfg, name, records)
+        for record in records:
+            for item in objects_of(record):
+                _check_object(cfg, f"{name!r}: {record['file_name']}", item)
+        empty = sum(not objects_of(record) for record in records)
+        filtered = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+        if filtered and empty == len(records):
+            raise InputError(
+                f"DATASETS.TRAIN: none of the {len(records)} images of {name!r} has an instance"
+            )
+        fate = "are left out of the training" if filtered else "are trained on as background"
+        logger.info(
+            "%s: %d of %d images have no instance and %s (DATALOADER.FILTER_EMPTY_ANNOTATIONS %s)",
+            name, empty, len(records), fate, filtered,
+        )  # fmt: skip
 
 
-def _check_annotations(cfg: CfgNode, name: str, records: Sequence[dict]) -> None:
-    needs_bitmask = cfg.MODEL.MASK_ON and cfg.INPUT.MASK_FORMAT != BITMASK
-    for record in records:
-        for item in _objects(record):
-            if needs_bitmask and isinstance(item.get("segmentation"), dict):
-                raise InputError(
-                    f"INPUT.MASK_FORMAT is {cfg.INPUT.MASK_FORMAT!r}, but the masks of {name!r} of "
-                    f"DATASETS.TRAIN are run-length encoded: set it to {BITMASK!r}"
-                )
-            if not is_box(item.get("bbox")):
-                raise InputError(
-                    f"DATASETS.TRAIN: {name!r}: {record['file_name']}: the 'bbox' of an object is "
-                    f"{item.get('bbox')!r}, expected [left, top, width, height]"
-                )
+def objects_of(record: Mapping) -> list[dict]:
+    """Annotations that are trained on and counted: those that are no crowd."""
+    return [item for item in record["annotations"] if not item.get("iscrowd", 0)]
 
 
-def _tell_empty_images(cfg: CfgNode, name: str, records: Sequence[dict]) -> None:
-    empty = sum(next(_objects(record), None) is None for record in records)
-    filtered = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-    if filtered and empty == len(records):
+def _check_object(cfg: CfgNode, where: str, item: Mapping) -> None:
+    is_rle = isinstance(item.get("segmentation"), dict)
+    if is_rle and cfg.MODEL.MASK_ON and cfg.INPUT.MASK_FORMAT != BITMASK:
         raise InputError(
-            f"DATASETS.TRAIN: none of the {len(records)} images of {name!r} has an instance"
+            f"INPUT.MASK_FORMAT is {cfg.INPUT.MASK_FORMAT!r}, but masks of DATASETS.TRAIN are "
+            f"run-length encoded ({where}): set it to {BITMASK!r}"
         )
-    fate = "are left out of the training" if filtered else "are trained on as background"
-    logger.info(
-        "%s: %d of %d images have no instance and %s (DATALOADER.FILTER_EMPTY_ANNOTATIONS %s)",
-        name, empty, len(records), fate, filtered,
-    )  # fmt: skip
-
-
-def _objects(record: dict) -> Iterator[dict]:
-    """Annotations that Detectron2 trains on: those that are no crowd."""
-    return (item for item in record["annotations"] if not item.get("iscrowd", 0))
+    if not is_box(item.get("bbox")):
+        raise InputError(
+            f"DATASETS.TRAIN: {where}: the 'bbox' of an object is {item.get('bbox')!r}, expected "
+            "[left, top, width, height]"
+        )
 
 
 def read_label_progress(cfg: CfgNode) -> tuple[list[dict], ObjectsByImage]:
-    """The records, with weak labels, and the true objects of ``TEST.LABEL_PROGRESS.DATASET``.
-
-    Raises:
-        InputError: it has no truth or no weak labels.
-    """
+    """The records, with weak labels, and the true objects of ``TEST.LABEL_PROGRESS.DATASET``."""
     name = cfg.TEST.LABEL_PROGRESS.DATASET
-    _check_registered(PROGRESS, name)
+    classes_of(name, PROGRESS)
     if not has_truth(name):
         raise InputError(f"{PROGRESS}: {name!r} has no true masks")
     return WeakInstanceMapper.load_records(cfg, name), load_truth(name)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 
+from bestie_d2.checks.configuration import objects_of
 from bestie_d2.checks.weak_maps import WeakMapReport, pixels_of_indices
 from bestie_d2.data.datasets.object_masks import problem_of_mask
 from bestie_d2.data.images import UNREADABLE, ImageReader
@@ -155,13 +156,8 @@ def _problems_of_masks(record: Mapping) -> list[tuple[str, str]]:
 def classes_of_image(record: Mapping) -> list[int]:
     """The classes that an image is known to show."""
     if "annotations" in record:
-        return sorted(set(_objects_of(record)))
+        return sorted({item["category_id"] for item in objects_of(record)})
     return list(record.get("image_classes", ()))  # Detectron2's own sets have none
-
-
-def _objects_of(record: Mapping) -> list[int]:
-    """The class of each object of a record with true masks that is no crowd."""
-    return [a["category_id"] for a in record["annotations"] if not a.get("iscrowd", 0)]
 
 
 class Tally:
@@ -183,7 +179,7 @@ class Tally:
         classes = classes_of_image(record)
         if "annotations" in record:
             self._has_masks = True
-            np.add.at(self._objects, _objects_of(record), 1)
+            np.add.at(self._objects, [item["category_id"] for item in objects_of(record)], 1)
         self._images[classes] += 1
         self._without_class += not classes
         self.traits.update(result.traits)

@@ -14,17 +14,15 @@ from types import FrameType
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
-from detectron2.engine import HookBase, create_ddp_model
+from detectron2.data import build_detection_test_loader
+from detectron2.engine import HookBase, TrainerBase, create_ddp_model
 from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer
-from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
-from torch.optim.lr_scheduler import LRScheduler
 
 from bestie_d2.checks.configuration import (
     check_test_sets,
@@ -32,11 +30,11 @@ from bestie_d2.checks.configuration import (
     classes_of,
     write_class_names,
 )
-from bestie_d2.data import DetectionMapper, EvaluationMapper
+from bestie_d2.data import EvaluationMapper
 from bestie_d2.detectron2_seam import DefaultTrainer
+from bestie_d2.engine import solver
 from bestie_d2.engine.configuration import check_output
 from bestie_d2.engine.label_progress import LabelProgress
-from bestie_d2.engine.solver import build_lr_scheduler, build_optimizer
 from bestie_d2.engine.training_data import build_training_loader
 from bestie_d2.engine.training_step import TrainingStep, autocast_dtype
 from bestie_d2.errors import InputError
@@ -58,6 +56,9 @@ class Trainer(DefaultTrainer):
     A configuration that names an ``INPUT.MAPPER`` is trained on weak labels; any other one goes
     through Detectron2's own loader. ``evaluation.tasks`` says what a model is evaluated by.
     """
+
+    build_optimizer = staticmethod(solver.build_optimizer)
+    build_lr_scheduler = staticmethod(solver.build_lr_scheduler)
 
     def __init__(self, cfg: CfgNode) -> None:
         TrainerBase.__init__(self)  # DefaultTrainer's parts, in its order, with our step
@@ -110,10 +111,7 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, start: int = 0) -> Iterable[list[dict]]:
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
-        loader = build_training_loader(cfg, seed=seed, start=start)
-        if loader is None:
-            return build_detection_train_loader(cfg, mapper=DetectionMapper(cfg, is_train=True))
-        return loader
+        return build_training_loader(cfg, seed=seed, start=start)
 
     def resume_or_load(self, resume: bool = True) -> None:
         check_output(self.cfg.OUTPUT_DIR, resume=resume)
@@ -136,16 +134,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
-        mapper = EvaluationMapper(cfg, is_train=False)
-        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
-
-    @classmethod
-    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        return build_optimizer(cfg, model)
-
-    @classmethod
-    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
-        return build_lr_scheduler(cfg, optimizer)
+        return build_detection_test_loader(cfg, dataset_name, mapper=EvaluationMapper(cfg))
 
     @classmethod
     def build_evaluator(

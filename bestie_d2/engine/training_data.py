@@ -10,7 +10,8 @@ from detectron2.config import CfgNode
 from detectron2.data import build_detection_train_loader, get_detection_dataset_dicts
 from detectron2.utils import comm
 
-from bestie_d2.data import MAPPER_REGISTRY, DetectionMapper, ImageReader
+from bestie_d2.checks.configuration import training_mapper
+from bestie_d2.data import ImageReader
 from bestie_d2.data.images import describe_traits
 from bestie_d2.data.training_stream import TrainingStream
 from bestie_d2.errors import InputError
@@ -22,53 +23,43 @@ PLAIN_SAMPLER = "TrainingSampler"  # Detectron2's name of the sampler that shuff
 logger = logging.getLogger(__name__)
 
 
-def build_training_loader(cfg: CfgNode, *, seed: int, start: int) -> Iterable[list[dict]] | None:
+def build_training_loader(cfg: CfgNode, *, seed: int, start: int) -> Iterable[list[dict]]:
     """Batches for the model from iteration ``start`` on; the same ones whenever they are asked for.
+
+    Detectron2's own loader, which begins anew after a stop, does what is asked where images for its
+    models are grouped by aspect ratio or sampled unevenly.
 
     Args:
         seed: of their order and of their augmentation.
 
-    Returns:
-        None where only Detectron2's own loader does what is asked: for its models, if images are
-        grouped by aspect ratio or sampled unevenly. That one begins anew after a stop.
-
     Raises:
         InputError: there is nothing to train on.
     """
+    loading, mapper = cfg.DATALOADER, training_mapper(cfg)(cfg)
     if cfg.INPUT.MAPPER:
-        mapper_class = MAPPER_REGISTRY.get(cfg.INPUT.MAPPER)
-        records = [
-            record for name in cfg.DATASETS.TRAIN for record in mapper_class.load_records(cfg, name)
-        ]
-        mapper = mapper_class(cfg)
-    elif cfg.DATALOADER.ASPECT_RATIO_GROUPING or cfg.DATALOADER.SAMPLER_TRAIN != PLAIN_SAMPLER:
-        return None
+        parts = [mapper.load_records(cfg, name) for name in cfg.DATASETS.TRAIN]
+        records = [record for part in parts for record in part]
+    elif loading.ASPECT_RATIO_GROUPING or loading.SAMPLER_TRAIN != PLAIN_SAMPLER:
+        return build_detection_train_loader(cfg, mapper=mapper)
     else:
-        records = get_detection_dataset_dicts(
-            cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-        )
-        mapper = DetectionMapper(cfg, is_train=True)
+        filtered = loading.FILTER_EMPTY_ANNOTATIONS
+        records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=filtered)
     if not records:
         raise InputError("DATASETS.TRAIN is empty: name a data set to train on")
     if start == 0 and comm.is_main_process():
-        _tell_of_pictures(cfg, records)
+        # Of a few it is told how they are not taken as they are stored; check_data looks at all.
+        reader, chosen = ImageReader.from_config(cfg), spread_over(records, LOOKED_AT)
+        traits = Counter(trait for record in chosen for trait in reader.open_of(record).traits)
+        for line in describe_traits(traits, len(chosen), reader.intensity):
+            logger.info("a look at %d of %d pictures: %s", len(chosen), len(records), line)
     return loader_of(
         records,
         mapper,
         total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        num_workers=loading.NUM_WORKERS,
         seed=seed,
         start=start,
     )
-
-
-def _tell_of_pictures(cfg: CfgNode, records: Sequence[dict]) -> None:
-    """Say of a few how they are not taken as they are stored; ``check_data`` looks at all."""
-    reader = ImageReader.from_config(cfg)
-    chosen = spread_over(records, LOOKED_AT)
-    traits = Counter(trait for record in chosen for trait in reader.open_of(record).traits)
-    for line in describe_traits(traits, len(chosen), reader.intensity):
-        logger.info("a look at %d of %d pictures: %s", len(chosen), len(records), line)
 
 
 def loader_of(
@@ -83,8 +74,7 @@ def loader_of(
     """Detectron2's loader over a :class:`TrainingStream` of records.
 
     Args:
-        total_batch_size: of all processes together.
-        num_workers: processes that load for each of them.
+        total_batch_size: of all processes together, each of which has ``num_workers``.
         seed, start: as of :func:`build_training_loader`.
     """
     batch_size = total_batch_size // comm.get_world_size()

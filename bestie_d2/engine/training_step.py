@@ -36,7 +36,7 @@ def autocast_dtype(cfg: CfgNode) -> torch.dtype | None:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether bfloat16 is faster than float32 on this processor."""
+    """Whether this processor has instructions for it."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
@@ -117,7 +117,16 @@ class TrainingStep(SimpleTrainer):
             means = np.mean([losses for losses, _ in gathered], axis=0)
             slowest = np.max([times for _, times in gathered], axis=0)
             for losses, data_time in zip(means.tolist(), slowest.tolist(), strict=True):
-                _write_metrics(dict(zip(names, losses, strict=True)), data_time)
+                self._write(dict(zip(names, losses, strict=True)), data_time)
+
+    def _write(self, losses: Mapping[str, float], data_time: float) -> None:
+        storage, total = get_event_storage(), sum(losses.values())
+        if not np.isfinite(total):
+            raise FloatingPointError(
+                f"a loss became infinite or NaN before iteration {storage.iter}: {dict(losses)}"
+            )
+        storage.put_scalar("data_time", data_time)
+        storage.put_scalars(total_loss=total, **losses)
 
     def state_dict(self) -> dict:
         return {**super().state_dict(), "grad_scaler": self.grad_scaler.state_dict()}
@@ -127,13 +136,3 @@ class TrainingStep(SimpleTrainer):
         state = state_dict.get("grad_scaler")
         if state:  # empty where it was trained without one
             self.grad_scaler.load_state_dict(state)
-
-
-def _write_metrics(losses: Mapping[str, float], data_time: float) -> None:
-    storage, total = get_event_storage(), sum(losses.values())
-    if not np.isfinite(total):
-        raise FloatingPointError(
-            f"a loss became infinite or NaN before iteration {storage.iter}: {dict(losses)}"
-        )
-    storage.put_scalar("data_time", data_time)
-    storage.put_scalars(total_loss=total, **losses)
