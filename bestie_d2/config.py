@@ -80,7 +80,14 @@ def _add_network_keys(cfg: CfgNode) -> None:
     # Weights with the channels as the innermost dimension, as convolutions in half precision want.
     cfg.MODEL.CHANNELS_LAST = False
 
-    # HRNet over timm: hrnet_w18_small, hrnet_w18, hrnet_w32 or hrnet_w48.
+    # Any convolutional network of timm with features of strides 4 to 32 (build_timm_backbone).
+    cfg.MODEL.TIMM = CfgNode()
+    cfg.MODEL.TIMM.NAME = "convnext_tiny"
+    cfg.MODEL.TIMM.OUTPUT_STRIDE = 32  # 8 or 16 dilate the last stages in place of their stride
+    # Out of stem (stride 2, where there is one), res2, res3, res4 and res5 (4 to 32).
+    cfg.MODEL.TIMM.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+
+    # HRNet over timm (build_hrnet_backbone): hrnet_w18_small, hrnet_w18, hrnet_w32 or hrnet_w48.
     cfg.MODEL.HRNET = CfgNode()
     cfg.MODEL.HRNET.ARCHITECTURE = "hrnet_w48"
     cfg.MODEL.HRNET.OUT_FEATURES = ["res2"]

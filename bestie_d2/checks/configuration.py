@@ -30,7 +30,7 @@ from bestie_d2.evaluation.tasks import task_of
 from bestie_d2.evaluation.truth import ObjectsByImage, has_truth, load_truth
 from bestie_d2.model_keys import SIDE_KEYS, num_classes, num_classes_key
 from bestie_d2.modeling.heads import INSTANCE_HEAD_REGISTRY
-from bestie_d2.modeling.sides import check_side
+from bestie_d2.modeling.inputs import check_side
 from bestie_d2.storage.files import replacing
 from bestie_d2.weights.checkpoint import classes_of_weights
 from bestie_d2.weights.class_names import CLASSES, CLASSES_FILE, compare_classes

@@ -17,13 +17,18 @@ PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 SYNCHRONIZED = (nn.SyncBatchNorm, NaiveSyncBatchNorm)
 
 
-class StaysInEval:
+class StaysInEval(nn.Module):
     """Marks a norm that does not leave eval mode; the layers inside it, such as dropout, do."""
 
     def train(self, mode: bool = True) -> nn.Module:
         super().train(mode)
         self.training = False
         return self
+
+
+@functools.cache
+def _class_that_stays_in_eval(norm_class: type[nn.Module]) -> type[nn.Module]:
+    return type(f"Frozen{norm_class.__name__}", (StaysInEval, norm_class), {})
 
 
 def freeze_batch_norms(module: nn.Module) -> nn.Module:
@@ -50,23 +55,14 @@ def freeze_batch_norms(module: nn.Module) -> nn.Module:
         # Newer Detectron2 has this count in the state dict, release 0.6 has not.
         frozen.num_batches_tracked = None
         return frozen
-    if _has_moving_statistics(module):
+    # A frozen norm has running statistics too, but nothing that learns.
+    learns = isinstance(module, _BatchNorm) or any(True for _ in module.parameters(recurse=False))
+    if learns and "running_var" in dict(module.named_buffers(recurse=False)):
         module.__class__ = _class_that_stays_in_eval(type(module))
         module.train(module.training)
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad = False
     return _with_children(module, freeze_batch_norms)
-
-
-def _has_moving_statistics(module: nn.Module) -> bool:
-    """Whether a layer itself has running statistics; a frozen norm has nothing but buffers."""
-    learns = isinstance(module, _BatchNorm) or any(True for _ in module.parameters(recurse=False))
-    return learns and any(name == "running_var" for name, _ in module.named_buffers(recurse=False))
-
-
-@functools.cache
-def _class_that_stays_in_eval(norm_class: type[nn.Module]) -> type[nn.Module]:
-    return type(f"Frozen{norm_class.__name__}", (StaysInEval, norm_class), {})
 
 
 def synchronize_batch_norms(module: nn.Module) -> nn.Module:

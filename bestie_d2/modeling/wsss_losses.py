@@ -12,33 +12,21 @@ from torch import Tensor
 
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
 
-BACKGROUND_LOGIT = 1.0  # the constant that a class has to exceed
-FOCAL_POWER = 3.0
-FOCAL_OFFSET = 0.01
-FOREGROUND_SHARE, BACKGROUND_SHARE = 0.6, 0.7  # of a mask's largest value, that its pixels exceed
-MIN_CONFIDENCE = 0.2  # that every pixel of a pseudo mask exceeds
 
-
-def with_background(logits: Tensor, background_logit: float = BACKGROUND_LOGIT) -> Tensor:
+def with_background(logits: Tensor, background_logit: float = 1.0) -> Tensor:
     """(B, C, h, w) logits with the constant background's in front: (B, C+1, h, w)."""
-    background = logits.new_full((1, 1, 1, 1), background_logit)
-    return torch.cat([background.expand(len(logits), 1, *logits.shape[-2:]), logits], dim=1)
+    return F.pad(logits, (0, 0, 0, 0, 1, 0), value=background_logit)
 
 
 def class_scores(
-    logits: Tensor,
-    masks: Tensor,
-    *,
-    focal_power: float = FOCAL_POWER,
-    focal_offset: float = FOCAL_OFFSET,
+    logits: Tensor, masks: Tensor, *, focal_power: float = 3.0, focal_offset: float = 0.01
 ) -> Tensor:
     """Image-level scores: normalised global weighted pooling plus focal mask penalty.
 
     Args:
-        logits: (B, C, h, w).
-        masks: (B, C, h, w) probabilities of the same classes.
-        focal_power: 3 in the paper; the larger, the sooner a growing mask is left alone.
-        focal_offset: 0.01 in the paper; bounds the penalty of an empty mask to its logarithm.
+        logits, masks: (B, C, h, w), of the same classes.
+        focal_power: the larger, the sooner a growing mask is left alone.
+        focal_offset: bounds the penalty of an empty mask to its logarithm.
 
     Returns:
         (B, C): sum(logit x mask) / (1 + sum(mask)) + (1 - m)^power log(offset + m), where m is
@@ -58,9 +46,9 @@ def pseudo_masks(
     masks: Tensor,
     tags: Tensor,
     *,
-    foreground_share: float = FOREGROUND_SHARE,
-    background_share: float = BACKGROUND_SHARE,
-    min_confidence: float = MIN_CONFIDENCE,
+    foreground_share: float = 0.6,
+    background_share: float = 0.7,
+    min_confidence: float = 0.2,
 ) -> Tensor:
     """Confident pixels of refined masks as labels.
 
@@ -74,7 +62,7 @@ def pseudo_masks(
     Returns:
         (B, h, w) int64 WSSS indices; 255 where no mask or more than one claims the pixel.
     """
-    allowed = torch.cat([torch.ones_like(tags[:, :1]), tags], dim=1)[..., None, None]
+    allowed = F.pad(tags, (1, 0), value=True)[..., None, None]
     share = masks.new_full((masks.shape[1], 1, 1), foreground_share)
     share[BACKGROUND_INDEX] = background_share
     bar = (share * masks.amax(dim=(-2, -1), keepdim=True)).clamp(min=min_confidence)

@@ -1,15 +1,17 @@
-"""From probabilities to weak semantic maps.
+"""From a network's probabilities to weak semantic maps.
 
 Legend: ``C`` classes, ``H, W`` the map. Channel 0 of a probability map is the background.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from bestie_d2.errors import InputError
 from bestie_d2.modeling.layers import upsample
 from bestie_d2.structures import BACKGROUND_INDEX, wsss_index
 
@@ -37,16 +39,18 @@ def mean_over_views(
         (B, C+1, H, W), the mean.
     """
     step = size_divisibility
-    total, count = 0, 0  # summed as they come: at full size, a view of many classes is large
-    for scale in scales:
-        seen_size = tuple(max(round(n * scale / step), 1) * step for n in images.shape[-2:])
-        seen = upsample(images, seen_size, align_corners=False)
-        total = total + upsample(probabilities(seen), size, align_corners=False)
-        count += 1
-        if flip:
-            mirrored = probabilities(seen.flip(-1)).flip(-1)
-            total += upsample(mirrored, size, align_corners=False)
-            count += 1
+
+    def views() -> Iterator[Tensor]:
+        for scale in scales:
+            sides = [max(round(side * scale / step), 1) * step for side in images.shape[-2:]]
+            seen = upsample(images, sides)
+            yield upsample(probabilities(seen), size)
+            if flip:
+                yield upsample(probabilities(seen.flip(-1)).flip(-1), size)
+
+    total = 0  # summed as they come: at full size, a view of many classes is large
+    for count, view in enumerate(views(), 1):
+        total = view if count == 1 else total.add_(view)
     return total / count
 
 
@@ -56,11 +60,7 @@ def normalized(masks: Tensor) -> Tensor:
 
 
 def possible_indices(image_classes: Tensor | Sequence[int]) -> list[int]:
-    """Indices of the background and of the classes that an image is tagged with.
-
-    Args:
-        image_classes: (C,) bool, or class ids ``0..C-1``.
-    """
+    """Indices of the background and of the classes, (C,) bool or class ids, of an image's tags."""
     if isinstance(image_classes, Tensor):
         image_classes = image_classes.nonzero().flatten().tolist()
     return [BACKGROUND_INDEX, *(wsss_index(class_id) for class_id in image_classes)]
@@ -68,5 +68,43 @@ def possible_indices(image_classes: Tensor | Sequence[int]) -> list[int]:
 
 def suppress_background(masks: Tensor, power: float) -> Tensor:
     """(B, K, H, W) probabilities, the background's (the first) to a power; they sum to 1."""
-    background, classes = masks[:, :1], masks[:, 1:]
-    return normalized(torch.cat([background**power, classes], dim=1))
+    return normalized(torch.cat([masks[:, :1] ** power, masks[:, 1:]], dim=1))
+
+
+class DenseCRF:
+    """Smooths probabilities along the image's edges; the numbers are usual for PASCAL VOC.
+
+    Krähenbühl & Koltun, "Efficient inference in fully connected CRFs" (NIPS 2011), over
+    ``pydensecrf``, an optional extra.
+    """
+
+    ITERATIONS = 10  # of mean-field inference
+    NEAR = {"sxy": 1.0, "compat": 3.0}  # of the kernel of positions alone: deviation, weight
+    FAR = {"sxy": 67.0, "srgb": 3.0, "compat": 4.0}  # of the kernel that sees colors in 0..255 too
+
+    def __init__(self) -> None:
+        """
+        Raises:
+            InputError: the package is not installed.
+        """
+        try:
+            from pydensecrf.densecrf import DenseCRF2D
+            from pydensecrf.utils import unary_from_softmax
+        except ImportError:
+            raise InputError(
+                "MODEL.WSSS.TEST.CRF is True, which needs the package pydensecrf: pip install "
+                "git+https://github.com/lucasb-eyer/pydensecrf (a C++ compiler builds it), or set "
+                "the key to False"
+            ) from None
+        self._field, self._unary = DenseCRF2D, unary_from_softmax
+
+    def __call__(self, image: Tensor, masks: Tensor) -> Tensor:
+        """(1, 3, H, W) in 0..255 and (1, C+1, H, W) probabilities -> the latter, smoothed."""
+        _, count, height, width = masks.shape
+        pixels = image[0].round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
+        field = self._field(width, height, count)
+        field.setUnaryEnergy(self._unary(np.ascontiguousarray(masks[0].float().cpu().numpy())))
+        field.addPairwiseGaussian(**self.NEAR)
+        field.addPairwiseBilateral(rgbim=np.ascontiguousarray(pixels), **self.FAR)
+        inferred = np.array(field.inference(self.ITERATIONS)).reshape(masks.shape)
+        return torch.from_numpy(inferred).to(masks)

@@ -16,6 +16,10 @@ CLASSES = "classes"  # of a checkpoint, and of the settings in a folder of maps
 CLASSES_FILE = "classes.json"  # in OUTPUT_DIR, beside the checkpoints
 
 
+def _is_list_of_names(names: object) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
+
+
 def classes_in(content: Mapping, path: str) -> list[str] | None:
     """The names in what a checkpoint or a file of settings holds; None if there are none.
 
@@ -23,9 +27,7 @@ def classes_in(content: Mapping, path: str) -> list[str] | None:
         InputError: the entry is not a list of names.
     """
     names = content.get(CLASSES)
-    if names is None:
-        return None
-    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+    if names is not None and not (names and _is_list_of_names(names)):
         raise InputError(
             f"{path}: its {CLASSES!r} are no list of names; they say what it was made with, so "
             "the file is damaged"
@@ -44,11 +46,10 @@ def classes_beside(path: str) -> list[str] | None:
         return None
     try:
         with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except (OSError, ValueError):
-        content = None
-    names = content.get(CLASSES) if isinstance(content, dict) else None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            names = json.load(file)[CLASSES]
+    except (OSError, ValueError, LookupError, TypeError):
+        names = None
+    if not _is_list_of_names(names):
         raise InputError(
             f"{path}: does not hold the classes that the weights beside it were trained with; "
             "remove it to use them all the same"
@@ -57,14 +58,10 @@ def classes_beside(path: str) -> list[str] | None:
 
 
 def compare_classes(what: str, classes: Sequence[str], other: str, found: Sequence[str]) -> None:
-    """Refuse class names that are not the same in the same order.
-
-    Raises:
-        InputError: shows both.
-    """
-    if list(classes) == list(found):
-        return
-    how = "in another order" if sorted(classes) == sorted(found) else "other ones"
-    raise InputError(
-        f"the classes {what} are {', '.join(classes)}, those of {other} {how} ({', '.join(found)})"
-    )
+    """Refuse class names that are not the same in the same order; the line shows both."""
+    if list(classes) != list(found):
+        how = "in another order" if sorted(classes) == sorted(found) else "other ones"
+        raise InputError(
+            f"the classes {what} are {', '.join(classes)}, "
+            f"those of {other} {how} ({', '.join(found)})"
+        )

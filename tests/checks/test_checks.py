@@ -98,7 +98,7 @@ def test_sizes_that_the_backbone_cannot_take_are_refused(file, key, value, fitti
     with pytest.raises(InputError) as told:
         check_sides_of_images(load_config(path, [*CPU, *HRNET, key, value]))
     assert str(told.value) == (
-        f"{key} is {value}, but HRNet takes images with sides that are multiples of 32: "
+        f"{key} is {value}, but hrnet_w18_small takes images with sides that are multiples of 32: "
         f"set it to {fitting}"
     )
     check_sides_of_images(load_config(path, [*CPU, *RESNET, key, value]))

@@ -1,11 +1,15 @@
+from pathlib import Path
+
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY
+from detectron2.modeling import BACKBONE_REGISTRY, build_backbone, build_model
 
+from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
-from bestie_d2.modeling.backbone import HRNet, TorchvisionResNet
+from bestie_d2.modeling.backbone import TimmBackbone, TorchvisionResNet
 
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 ALL = ["stem", "res2", "res3", "res4", "res5"]
 
 
@@ -19,7 +23,7 @@ ALL = ["stem", "res2", "res3", "res4", "res5"]
     ],
 )
 def test_hrnet_tells_the_truth_about_its_outputs(architecture, channels):
-    backbone = HRNet(architecture=architecture, out_features=ALL, batch_norm_momentum=0.1).eval()
+    backbone = TimmBackbone(name=architecture, out_features=ALL, batch_norm_momentum=0.1).eval()
     assert_true_shapes(backbone)
     assert [s.channels for s in backbone.output_shape().values()] == channels
     assert [s.stride for s in backbone.output_shape().values()] == [2, 4, 8, 16, 32]
@@ -43,8 +47,8 @@ def assert_true_shapes(backbone):
 
 
 def test_hrnet_builds_only_what_its_outputs_need():
-    one = HRNet(architecture="hrnet_w18_small", out_features=["res2"], batch_norm_momentum=0.1)
-    everything = HRNet(architecture="hrnet_w18_small", out_features=ALL, batch_norm_momentum=0.1)
+    one = TimmBackbone(name="hrnet_w18_small", out_features=["res2"], batch_norm_momentum=0.1)
+    everything = TimmBackbone(name="hrnet_w18_small", out_features=ALL, batch_norm_momentum=0.1)
     assert set(one.state_dict()) < set(everything.state_dict())
     one.load_state_dict(everything.state_dict(), strict=False)
     image = torch.randn(1, 3, 64, 64)
@@ -58,8 +62,8 @@ def test_hrnet_builds_only_what_its_outputs_need():
 @torch.no_grad()
 def test_hrnet_tells_the_truth_about_the_sides_it_takes(architecture):
     for features in (["res2"], ALL):
-        backbone = HRNet(
-            architecture=architecture, out_features=features, batch_norm_momentum=0.1
+        backbone = TimmBackbone(
+            name=architecture, out_features=features, batch_norm_momentum=0.1
         ).eval()
         step = backbone.size_divisibility
         assert step == 32
@@ -74,5 +78,61 @@ def test_backbones_are_registered():
 
 
 def test_an_unknown_depth_is_an_input_error():
-    with pytest.raises(InputError, match=r"DEPTH is 34; choose from \[50, 101\]"):
+    with pytest.raises(InputError, match=r"DEPTH is 34; choose from \(50, 101\)"):
         TorchvisionResNet(depth=34, batch_norm_momentum=0.1)
+
+
+def timm_config(*overrides):
+    pairs = ["MODEL.DEVICE", "cpu", "MODEL.BACKBONE.NAME", "build_timm_backbone", *overrides]
+    return load_config(str(CONFIGS / "bestie_shapes.yaml"), pairs)
+
+
+# one of each way in which timm gives features
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        ("convnext_atto", [40, 80, 160, 320]),
+        ("tf_efficientnet_lite0", [24, 40, 112, 320]),
+        ("mobilenetv3_small_050", [8, 16, 24, 288]),
+        ("regnetx_002", [24, 56, 152, 368]),
+    ],
+)
+def test_any_timm_network_tells_the_truth_and_learns_as_a_whole(name, channels):
+    cfg = timm_config("MODEL.TIMM.NAME", name, "MODEL.BESTIE.HEAD", "DualDecoderInstanceHead")
+    model = build_model(cfg)
+    assert_true_shapes(model.backbone.eval())
+    assert [shape.channels for shape in model.backbone.output_shape().values()] == channels
+    some = build_backbone(
+        timm_config("MODEL.TIMM.NAME", name, "MODEL.TIMM.OUT_FEATURES", "['res3']")
+    )
+    sum(f.sum() for f in some.train()(torch.randn(2, 3, 64, 64)).values()).backward()
+    assert all(p.grad is not None for p in some.parameters())
+    dilated = build_backbone(timm_config("MODEL.TIMM.NAME", name, "MODEL.TIMM.OUTPUT_STRIDE", "16"))
+    assert_true_shapes(dilated.eval())
+    assert dilated.output_shape()["res5"].stride == 16
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (("MODEL.TIMM.NAME", "resnet9000"), r"timm gives no 'resnet9000'.*Unknown model"),
+        (("MODEL.TIMM.NAME", "vit_tiny_patch16_224"), r"timm's 'vit_tiny.*no maps"),
+        (("MODEL.TIMM.NAME", "swin_tiny_patch4_window7_224"), r"choose a convolutional network"),
+        (("MODEL.TIMM.OUT_FEATURES", "['res1']"), r"OUT_FEATURES has \['res1'\]; choose from"),
+        (
+            ("MODEL.TIMM.NAME", "convnext_atto", "MODEL.TIMM.OUT_FEATURES", "['stem']"),
+            "no 'convnext",
+        ),
+    ],
+)
+def test_a_timm_network_that_does_not_do_is_an_input_error(overrides, line):
+    with pytest.raises(InputError, match=line):
+        build_backbone(timm_config(*overrides))
+
+
+def test_heads_name_the_features_that_a_backbone_lacks():
+    cfg = timm_config(
+        "MODEL.TIMM.NAME", "convnext_atto", "MODEL.TIMM.OUT_FEATURES", "['res3', 'res5']"
+    )
+    with pytest.raises(InputError, match=r"HEAD needs res2, but the backbone gives res3, res5"):
+        build_model(cfg)

@@ -20,7 +20,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 FEATURES = ("res2", "res5")
 
 
-class TimmBackbone(Backbone):
+class EfficientNetLite(Backbone):
     """EfficientNet-Lite, whose norms are followed by ReLU6 inside themselves."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class TimmBackbone(Backbone):
 @pytest.fixture
 def backbone_name():
     name = "build_backbone_of_timm"
-    BACKBONE_REGISTRY._do_register(name, lambda cfg, input_shape: TimmBackbone())
+    BACKBONE_REGISTRY._do_register(name, lambda cfg, input_shape: EfficientNetLite())
     yield name
     del BACKBONE_REGISTRY._obj_map[name]
 
@@ -63,7 +63,7 @@ def statistics(module: nn.Module) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def test_a_frozen_network_computes_what_it_computes_in_eval_mode():
-    network, image = used(TimmBackbone()), torch.rand(1, 3, 64, 64)
+    network, image = used(EfficientNetLite()), torch.rand(1, 3, 64, 64)
     names = set(network.state_dict())
     expected = copy.deepcopy(network).eval()(image)
     frozen = freeze_batch_norms(network).train()
@@ -126,7 +126,7 @@ def test_a_frozen_backbone_of_the_wsss_network_is_right(tiny_config, backbone_na
 
 @torch.no_grad()
 def test_a_synchronized_network_computes_the_same_in_eval_mode():
-    network, image = used(TimmBackbone()), torch.rand(1, 3, 64, 64)
+    network, image = used(EfficientNetLite()), torch.rand(1, 3, 64, 64)
     expected = copy.deepcopy(network).eval()(image)
     names = list(network.state_dict())
     synchronized = synchronize_batch_norms(network).eval()

@@ -19,7 +19,7 @@ HRNET = [
     "MODEL.WSSS.SHALLOW_FEATURE", "res2",
     "MODEL.WSSS.TEST.SIZE_DIVISIBILITY", "32",
 ]  # fmt: skip
-MULTIPLES = "but HRNet takes images with sides that are multiples of 32: set it to"
+MULTIPLES = "but hrnet_w18_small takes images with sides that are multiples of 32: set it to"
 
 
 @pytest.mark.parametrize(

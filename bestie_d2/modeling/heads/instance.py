@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 
-from bestie_d2.modeling.heads.aspp import PyramidDecoder, separable_fuse
-from bestie_d2.modeling.layers import set_batch_norm_momentum, upsample
+from bestie_d2.errors import InputError
+from bestie_d2.modeling.layers import ASPP, conv_norm_relu, set_batch_norm_momentum, upsample
 
 LAST_LAYER_STD = 0.001  # as in Panoptic-DeepLab
 
@@ -39,10 +40,24 @@ class InstanceMaps:
     offset: Tensor
 
 
+def _channels(input_shape: dict[str, ShapeSpec], *names: str) -> dict[str, int]:
+    """Of the backbone's outputs that a head reads."""
+    missing = [name for name in names if name not in input_shape]
+    if missing:
+        raise InputError(
+            f"MODEL.BESTIE.HEAD needs {', '.join(missing)}, but the backbone gives "
+            f"{', '.join(input_shape)}: add to its OUT_FEATURES, or choose another head"
+        )
+    return {name: input_shape[name].channels for name in names}
+
+
 class _Head(nn.Module):
     """Three branches over features, upsampled to the asked size."""
 
     align_corners: bool
+    seg: nn.Sequential
+    center: nn.Sequential
+    offset: nn.Sequential
 
     def _start_near_zero(self) -> None:
         """Small weights in the last layers: no class, no center, no offset to begin with."""
@@ -91,7 +106,7 @@ class ConvInstanceHead(_Head):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
         return {
-            "in_channels": input_shape["res2"].channels,
+            "in_channels": _channels(input_shape, "res2")["res2"],
             "num_classes": cfg.MODEL.BESTIE.NUM_CLASSES,
             "hidden_channels": cfg.MODEL.BESTIE.HEAD_CHANNELS,
         }
@@ -101,14 +116,57 @@ class ConvInstanceHead(_Head):
         return self.seg(x), self.center(x), self.offset(x)
 
 
+def _separable(in_channels: int, out_channels: int) -> nn.Sequential:
+    """5x5 depthwise separable convolution: depthwise, BN, ReLU, pointwise, BN, ReLU."""
+    return nn.Sequential(
+        conv_norm_relu(in_channels, in_channels, 5, groups=in_channels),
+        *conv_norm_relu(in_channels, out_channels, 1),
+    )
+
+
+class PyramidDecoder(nn.Module):
+    """Panoptic-DeepLab's: ASPP on ``res5``, then fused with ``res4``, ``res3`` and ``res2``."""
+
+    SHALLOWER = ("res4", "res3", "res2")
+    ASPP_CHANNELS, RATES, DROPOUT = 256, (3, 6, 9), 0.5
+
+    def __init__(
+        self, in_channels: dict[str, int], projected_channels: tuple[int, ...], out_channels: int
+    ) -> None:
+        """
+        Args:
+            in_channels: of ``res2`` to ``res5``.
+            projected_channels: that ``res4``, ``res3`` and ``res2`` are reduced to before a fusion.
+            out_channels: of every fusion, and so of the output (stride 4).
+        """
+        super().__init__()
+        width = self.ASPP_CHANNELS
+        self.aspp = ASPP(in_channels["res5"], width, self.RATES, dropout=self.DROPOUT)
+        self.project = nn.ModuleList(
+            conv_norm_relu(in_channels[name], channels, 1)
+            for name, channels in zip(self.SHALLOWER, projected_channels, strict=True)
+        )
+        deeper = (width, out_channels, out_channels)
+        self.fuse = nn.ModuleList(
+            _separable(deep + side, out_channels)
+            for deep, side in zip(deeper, projected_channels, strict=True)
+        )
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        x = self.aspp(features["res5"])
+        for name, project, fuse in zip(self.SHALLOWER, self.project, self.fuse, strict=True):
+            side = project(features[name])
+            x = fuse(torch.cat([upsample(x, side.shape[-2:], align_corners=True), side], dim=1))
+        return x
+
+
 @INSTANCE_HEAD_REGISTRY.register()
 class DualDecoderInstanceHead(_Head):
-    """Panoptic-DeepLab's two decoders with class-wise centers, on ``res2`` to ``res5`` (ResNet)."""
+    """Panoptic-DeepLab's two decoders with class-wise centers, on ``res2`` to ``res5``."""
 
     align_corners = True
-    SEMANTIC_DECODER = {"projected_channels": (128, 64, 32), "out_channels": 256}
-    INSTANCE_DECODER = {"projected_channels": (64, 32, 16), "out_channels": 128}
-    SEG_CHANNELS, CENTER_CHANNELS, OFFSET_CHANNELS = 256, 128, 32
+    SEMANTIC, INSTANCE = 256, 128  # channels that the decoders give
+    CENTER, OFFSET = 128, 32  # channels inside the branches
 
     @configurable
     def __init__(
@@ -121,25 +179,24 @@ class DualDecoderInstanceHead(_Head):
             batch_norm_momentum: PyTorch's momentum of every batch norm (released recipe: 0.01).
         """
         super().__init__()
-        self.semantic_decoder = PyramidDecoder(in_channels, **self.SEMANTIC_DECODER)
-        self.instance_decoder = PyramidDecoder(in_channels, **self.INSTANCE_DECODER)
+        self.semantic_decoder = PyramidDecoder(in_channels, (128, 64, 32), self.SEMANTIC)
+        self.instance_decoder = PyramidDecoder(in_channels, (64, 32, 16), self.INSTANCE)
 
         def branch(in_channels: int, hidden: int, out_channels: int) -> nn.Sequential:
             return nn.Sequential(
-                separable_fuse(in_channels, hidden), nn.Conv2d(hidden, out_channels, 1)
+                _separable(in_channels, hidden), nn.Conv2d(hidden, out_channels, 1)
             )
 
-        instance_channels = self.INSTANCE_DECODER["out_channels"]
-        self.seg = branch(self.SEMANTIC_DECODER["out_channels"], self.SEG_CHANNELS, num_classes + 1)
-        self.center = branch(instance_channels, self.CENTER_CHANNELS, num_classes)
-        self.offset = branch(instance_channels, self.OFFSET_CHANNELS, 2)
+        self.seg = branch(self.SEMANTIC, self.SEMANTIC, num_classes + 1)
+        self.center = branch(self.INSTANCE, self.CENTER, num_classes)
+        self.offset = branch(self.INSTANCE, self.OFFSET, 2)
         self._start_near_zero()
         set_batch_norm_momentum(self, batch_norm_momentum)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
         return {
-            "in_channels": {name: shape.channels for name, shape in input_shape.items()},
+            "in_channels": _channels(input_shape, "res2", "res3", "res4", "res5"),
             "num_classes": cfg.MODEL.BESTIE.NUM_CLASSES,
             "batch_norm_momentum": cfg.MODEL.BESTIE.BATCH_NORM_MOMENTUM,
         }

@@ -42,13 +42,9 @@ def apply_after(modules: Iterable[nn.Module], layer: nn.Module) -> None:
         module.register_forward_hook(lambda module, inputs, output: layer(output))
 
 
-def check_layers(layers: Iterable[int]) -> tuple[int, ...]:
-    """Layer numbers of ``MODEL.PAM.LAYERS``.
-
-    Raises:
-        InputError: a layer that can't carry PAM.
-    """
-    layers = tuple(layers)
+def pam_layers(cfg: CfgNode) -> tuple[int, ...]:
+    """``MODEL.PAM.LAYERS``, looked through."""
+    layers = tuple(cfg.MODEL.PAM.LAYERS)
     if not set(layers) <= set(LAYERS):
         raise InputError(f"MODEL.PAM.LAYERS is {layers}; choose from {LAYERS}")
     return layers
@@ -100,7 +96,7 @@ class PAMHead(nn.Module):
             "hidden_channels": node.HEAD_CHANNELS,
             "num_classes": node.NUM_CLASSES,
             "norm": node.HEAD_NORM,
-            "alpha": node.ALPHA if HEAD_LAYER in check_layers(node.LAYERS) else 0.0,
+            "alpha": node.ALPHA if HEAD_LAYER in pam_layers(cfg) else 0.0,
         }
 
     def forward(self, features: Tensor) -> Tensor:

@@ -14,34 +14,10 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
-from bestie_d2.errors import InputError
-from bestie_d2.modeling.heads.aspp import ImagePooling
-from bestie_d2.modeling.layers import conv_norm_relu, upsample
+from bestie_d2.errors import check_choice
+from bestie_d2.modeling.layers import ASPP, conv_norm_relu, upsample
 
 SKIP_CHANNELS = 48  # that the shallow feature is reduced to before the fusion, as in DeepLabv3+
-
-
-class AtrousPyramid(nn.Module):
-    """ASPP of any width and rates: 1x1, dilated 3x3 convolutions and the image's mean, merged."""
-
-    def __init__(
-        self, in_channels: int, channels: int, rates: Sequence[int], image_pooling: bool
-    ) -> None:
-        """
-        Args:
-            rates: dilations of the 3x3 convolutions.
-            image_pooling: have the branch with the image's mean.
-        """
-        super().__init__()
-        self.branches = nn.ModuleList(
-            [conv_norm_relu(in_channels, channels, 1)]
-            + [conv_norm_relu(in_channels, channels, 3, dilation=rate) for rate in rates]
-            + [ImagePooling(in_channels, channels)] * image_pooling
-        )
-        self.merge = conv_norm_relu(channels * len(self.branches), channels, 1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.merge(torch.cat([branch(features) for branch in self.branches], dim=1))
 
 
 class GlobalCueInjection(nn.Module):
@@ -91,10 +67,8 @@ class WSSSHead(nn.Module):
     def __init__(
         self,
         *,
-        deep_feature: str,
-        shallow_feature: str,
-        deep_channels: int,
-        shallow_channels: int,
+        deep: tuple[str, int],
+        shallow: tuple[str, int],
         channels: int,
         rates: Sequence[int],
         image_pooling: bool,
@@ -104,8 +78,7 @@ class WSSSHead(nn.Module):
     ) -> None:
         """
         Args:
-            deep_feature, shallow_feature: names of the two features that are used.
-            deep_channels, shallow_channels: of these.
+            deep, shallow: names and channels of the two features that are used.
             channels: K.
             rates, image_pooling: of ASPP.
             psi: share of the shallow feature in the gate; 0 leaves cue injection and gate out.
@@ -113,9 +86,9 @@ class WSSSHead(nn.Module):
             num_classes: C.
         """
         super().__init__()
-        self.deep_feature = deep_feature
-        self.shallow_feature = shallow_feature
-        self.aspp = AtrousPyramid(deep_channels, channels, rates, image_pooling)
+        self.deep_feature, deep_channels = deep
+        self.shallow_feature, shallow_channels = shallow
+        self.aspp = ASPP(deep_channels, channels, rates, image_pooling=image_pooling)
         self.skip = conv_norm_relu(shallow_channels, SKIP_CHANNELS, 1)
         self.fuse = conv_norm_relu(channels + SKIP_CHANNELS, channels, 3)
         self.psi = psi
@@ -131,16 +104,11 @@ class WSSSHead(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
         node = cfg.MODEL.WSSS
-        for key in ("DEEP_FEATURE", "SHALLOW_FEATURE"):
-            if node[key] not in input_shape:
-                raise InputError(
-                    f"MODEL.WSSS.{key} is {node[key]!r}; choose from {list(input_shape)}"
-                )
+        check_choice("MODEL.WSSS.DEEP_FEATURE", node.DEEP_FEATURE, input_shape)
+        check_choice("MODEL.WSSS.SHALLOW_FEATURE", node.SHALLOW_FEATURE, input_shape)
         return {
-            "deep_feature": node.DEEP_FEATURE,
-            "shallow_feature": node.SHALLOW_FEATURE,
-            "deep_channels": input_shape[node.DEEP_FEATURE].channels,
-            "shallow_channels": input_shape[node.SHALLOW_FEATURE].channels,
+            "deep": (node.DEEP_FEATURE, input_shape[node.DEEP_FEATURE].channels),
+            "shallow": (node.SHALLOW_FEATURE, input_shape[node.SHALLOW_FEATURE].channels),
             "channels": node.HEAD_CHANNELS,
             "rates": node.ASPP_RATES,
             "image_pooling": node.ASPP_IMAGE_POOLING,
@@ -152,9 +120,8 @@ class WSSSHead(nn.Module):
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """The backbone's features -> (B, C, h, w) logits at the shallow feature's stride."""
         shallow = inputs[self.shallow_feature]
-        deep = self.aspp(inputs[self.deep_feature])
-        upsampled = upsample(deep, tuple(shallow.shape[-2:]), align_corners=False)
-        features = self.fuse(torch.cat([upsampled, self.skip(shallow)], dim=1))
+        deep = upsample(self.aspp(inputs[self.deep_feature]), shallow.shape[-2:])
+        features = self.fuse(torch.cat([deep, self.skip(shallow)], dim=1))
         if self.psi:
             features = self.gate(features, self.injection(shallow, features))
         return self.last(features)

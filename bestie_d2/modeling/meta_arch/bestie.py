@@ -17,9 +17,13 @@ from bestie_d2.modeling.criterion import (
     clustering_from_config,
 )
 from bestie_d2.modeling.heads import InstanceMaps, build_instance_head
-from bestie_d2.modeling.meta_arch.normalized_input import NormalizedInput
+from bestie_d2.modeling.inputs import (
+    NormalizedInput,
+    check_crops,
+    check_side,
+    with_sides_of_multiples,
+)
 from bestie_d2.modeling.postprocessing import to_instances
-from bestie_d2.modeling.sides import check_crops, check_side, with_sides_of_multiples
 from bestie_d2.ops.offsets import rescale_offsets
 
 

@@ -8,10 +8,9 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, build_sem_seg_head
 from torch import Tensor, nn
 
-from bestie_d2.errors import InputError
-from bestie_d2.modeling.heads.pam import HEAD_LAYER, PeakAttention, apply_after, check_layers
-from bestie_d2.modeling.meta_arch.normalized_input import NormalizedInput
-from bestie_d2.modeling.sides import check_crops, step_of, with_sides_of_multiples
+from bestie_d2.errors import InputError, check_choice
+from bestie_d2.modeling.heads.pam import HEAD_LAYER, PeakAttention, apply_after, pam_layers
+from bestie_d2.modeling.inputs import NormalizedInput, check_crops, step_of, with_sides_of_multiples
 
 
 def layer_activations(backbone: nn.Module, layer: int) -> list[nn.Module]:
@@ -71,16 +70,13 @@ class PAMClassifier(NormalizedInput):
         node = cfg.MODEL.PAM
         backbone = build_backbone(cfg)
         shapes = backbone.output_shape()
-        if node.IN_FEATURE not in shapes:
-            raise InputError(
-                f"MODEL.PAM.IN_FEATURE is {node.IN_FEATURE!r}; choose from {list(shapes)}"
-            )
+        check_choice("MODEL.PAM.IN_FEATURE", node.IN_FEATURE, shapes)
         return {
             "backbone": backbone,
             "head": build_sem_seg_head(cfg, shapes[node.IN_FEATURE]),
             "in_feature": node.IN_FEATURE,
             "alpha": node.ALPHA,
-            "backbone_layers": tuple(n for n in check_layers(node.LAYERS) if n != HEAD_LAYER),
+            "backbone_layers": tuple(n for n in pam_layers(cfg) if n != HEAD_LAYER),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "flip": node.TEST.FLIP,

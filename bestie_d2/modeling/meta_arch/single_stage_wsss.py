@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -10,11 +10,9 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, bu
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
-from bestie_d2.modeling.dense_crf import DenseCRF
+from bestie_d2.modeling.inputs import NormalizedInput, check_crops, check_side
 from bestie_d2.modeling.layers import upsample
-from bestie_d2.modeling.meta_arch.normalized_input import NormalizedInput
 from bestie_d2.modeling.norms import freeze_batch_norms
-from bestie_d2.modeling.sides import check_crops, check_side
 from bestie_d2.modeling.wsss_losses import (
     balanced_cross_entropy,
     class_scores,
@@ -23,6 +21,7 @@ from bestie_d2.modeling.wsss_losses import (
     with_background,
 )
 from bestie_d2.modeling.wsss_maps import (
+    DenseCRF,
     mean_over_views,
     normalized,
     possible_indices,
@@ -51,12 +50,10 @@ class SingleStageWSSS(NormalizedInput):
         mask_loss_start: int,
         mask_loss_weight: float,
         focal: dict[str, float],
-        refinement: dict[str, object],
+        refinement: dict[str, Any],
         pseudo_background_power: float,
         pseudo: dict[str, float],
-        scales: Sequence[float],
-        size_divisibility: int,
-        flip: bool,
+        views: dict[str, Any],
         background_power: float,
         use_tags: bool,
         refine_output: bool,
@@ -71,15 +68,11 @@ class SingleStageWSSS(NormalizedInput):
             background_logit: constant that a class's logit has to exceed.
             mask_loss_start: the first iteration with the self-supervised mask loss.
             mask_loss_weight: of that loss.
-            focal: keyword arguments of ``wsss_losses.class_scores``.
-            refinement: keyword arguments of ``ops.pamr.refine_masks``.
+            focal, refinement, pseudo, views: keyword arguments of ``class_scores``,
+                ``refine_masks``, ``pseudo_masks`` and ``mean_over_views``.
             pseudo_background_power: that the background's probability is raised to before masks are
                 refined to pseudo masks.
-            pseudo: keyword arguments of ``wsss_losses.pseudo_masks``.
-            scales: sizes at which a test image is looked at, as multiples of its own ...
-            size_divisibility: ... with sides rounded to a multiple of this.
-            flip: at each of them also its mirror image.
-            background_power: that the background's probability is raised to in the end.
+            background_power: that it is raised to in the end.
             use_tags: remove the classes that are not among a test image's ``image_classes``.
             refine_output: PAMR on a test image's probabilities.
             crf: dense conditional random field on these, or None.
@@ -95,7 +88,7 @@ class SingleStageWSSS(NormalizedInput):
         self.refinement = refinement
         self.pseudo_background_power = pseudo_background_power
         self.pseudo = pseudo
-        self.views = {"scales": scales, "size_divisibility": size_divisibility, "flip": flip}
+        self.views = views
         self.background_power = background_power
         self.use_tags = use_tags
         self.refine_output = refine_output
@@ -103,9 +96,9 @@ class SingleStageWSSS(NormalizedInput):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        node = cfg.MODEL.WSSS
+        node, test = cfg.MODEL.WSSS, cfg.MODEL.WSSS.TEST
         backbone = build_backbone(cfg)
-        check_side("MODEL.WSSS.TEST.SIZE_DIVISIBILITY", node.TEST.SIZE_DIVISIBILITY, backbone)
+        check_side("MODEL.WSSS.TEST.SIZE_DIVISIBILITY", test.SIZE_DIVISIBILITY, backbone)
         if node.FREEZE_BACKBONE_NORM:
             backbone = freeze_batch_norms(backbone)
         return {
@@ -125,13 +118,15 @@ class SingleStageWSSS(NormalizedInput):
                 "background_share": node.PSEUDO.BACKGROUND_SHARE,
                 "min_confidence": node.PSEUDO.MIN_CONFIDENCE,
             },
-            "scales": node.TEST.SCALES,
-            "size_divisibility": node.TEST.SIZE_DIVISIBILITY,
-            "flip": node.TEST.FLIP,
-            "background_power": node.TEST.BACKGROUND_POWER,
-            "use_tags": node.TEST.USE_TAGS,
-            "refine_output": node.TEST.PAMR,
-            "crf": DenseCRF() if node.TEST.CRF else None,
+            "views": {
+                "scales": test.SCALES,
+                "size_divisibility": test.SIZE_DIVISIBILITY,
+                "flip": test.FLIP,
+            },
+            "background_power": test.BACKGROUND_POWER,
+            "use_tags": test.USE_TAGS,
+            "refine_output": test.PAMR,
+            "crf": DenseCRF() if test.CRF else None,
         }
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
@@ -160,17 +155,12 @@ class SingleStageWSSS(NormalizedInput):
         losses = {"loss_tags": tag_loss(class_scores(logits, masks[:, 1:], **self.focal), tags)}
         if get_event_storage().iter < self.mask_loss_start:
             return {**losses, "loss_masks": logits.sum() * 0}
-        seen = upsample(images, tuple(masks.shape[-2:]), align_corners=False)
+        seen = upsample(images, masks.shape[-2:])
         suppressed = suppress_background(masks.detach(), self.pseudo_background_power)
         refined = refine_masks(seen, suppressed, **self.refinement)
         labels = pseudo_masks(refined, tags, **self.pseudo)
         mask_loss = balanced_cross_entropy(everything, labels, tags)
         return {**losses, "loss_masks": mask_loss * self.mask_loss_weight}
-
-    def _probabilities(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalized images -> (B, C+1, h, w)."""
-        logits = self.head(self.backbone(images))
-        return with_background(logits, self.background_logit).softmax(dim=1)
 
     @torch.no_grad()
     def _segment(self, item: dict) -> Tensor:
@@ -184,11 +174,12 @@ class SingleStageWSSS(NormalizedInput):
 
         def probabilities(seen: Tensor) -> Tensor:
             """Of what is possible alone: nothing later depends on the rest, which may be much."""
-            return self._probabilities(seen)[:, kept]
+            logits = with_background(self.head(self.backbone(seen)), self.background_logit)
+            return logits.softmax(dim=1)[:, kept]
 
         masks = normalized(mean_over_views(probabilities, images, size, **self.views))
         if self.refine_output or self.crf:
-            seen = upsample(images, size, align_corners=False)
+            seen = upsample(images, size)
         if self.refine_output:
             masks = refine_masks(seen, masks, **self.refinement)
         masks = suppress_background(masks, self.background_power)

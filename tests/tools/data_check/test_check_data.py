@@ -20,8 +20,8 @@ MASKS = {"MODEL.ROI_HEADS.NUM_CLASSES": 2, "INPUT.MASK_FORMAT": "bitmask"}
 def test_a_crop_that_the_backbone_does_not_take_is_told(check):
     printed = check("bestie_shapes", {**BESTIE, "INPUT.BESTIE.CROP_SIZE": 129})
     assert (
-        "before you train: INPUT.BESTIE.CROP_SIZE is 129, but HRNet takes images with sides that "
-        "are multiples of 32: set it to 128 or 160" in printed
+        "before you train: INPUT.BESTIE.CROP_SIZE is 129, but hrnet_w18_small takes images with "
+        "sides that are multiples of 32: set it to 128 or 160" in printed
     )
     assert "before you train" not in check("bestie_shapes", BESTIE)
 

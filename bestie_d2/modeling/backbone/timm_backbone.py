@@ -1,0 +1,127 @@
+"""Any timm network that gives a pyramid of features, HRNet among them, as a Detectron2 backbone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import timm
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from torch import Tensor, nn
+
+from bestie_d2.errors import InputError, check_choice, check_choices
+from bestie_d2.modeling.layers import set_batch_norm_momentum
+
+STRIDES = {"stem": 2, "res2": 4, "res3": 8, "res4": 16, "res5": 32}  # of features by name
+DEEPEST = STRIDES["res5"]
+HRNETS = ("hrnet_w18_small", "hrnet_w18", "hrnet_w32", "hrnet_w48")
+
+
+class TimmBackbone(Backbone):
+    """The features ``res2`` to ``res5`` (strides 4 to 32) and, where there is one, ``stem`` (2).
+
+    What only unwanted features need is not built, so no parameter is left unused. HRNet's features
+    are its fused branches, which fit each other where 32 divides the image's sides.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        name: str,
+        out_features: Sequence[str],
+        batch_norm_momentum: float,
+        output_stride: int = DEEPEST,
+        in_channels: int = 3,
+    ) -> None:
+        """
+        Args:
+            name: timm's.
+            out_features: names out of ``STRIDES``.
+            batch_norm_momentum: PyTorch's momentum of every batch norm (released recipe: 0.1).
+            output_stride: 8 or 16 dilate the last stages in place of their stride.
+            in_channels: of the image.
+        """
+        super().__init__()
+        self.name = name
+        is_hrnet = name.startswith("hrnet")
+        self._size_divisibility = DEEPEST if is_hrnet else 0
+        self._out_features = [feature for feature in STRIDES if feature in out_features]
+        places = [list(STRIDES).index(feature) for feature in self._out_features]
+        options: dict[str, object] = {"feature_location": ""} if is_hrnet else {}
+        if output_stride != DEEPEST:
+            options["output_stride"] = output_stride
+        try:
+            self.body = timm.create_model(
+                name,
+                pretrained=False,
+                features_only=True,
+                out_indices=tuple(place - len(STRIDES) for place in places),  # from the deepest on
+                in_chans=in_channels,
+                **options,
+            )
+        except Exception as error:  # whatever the network of that name raises
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise InputError(
+                f"timm gives no {name!r} with {', '.join(self._out_features)} and output stride "
+                f"{output_stride} ({reason})"
+            ) from None
+        info = self.body.feature_info
+        expected = [min(STRIDES[feature], output_stride) for feature in self._out_features]
+        if info.reduction() != expected or getattr(self.body, "output_fmt", "NCHW") != "NCHW":
+            raise InputError(
+                f"timm's {name!r} gives no maps (B, K, H, W) of strides {expected}: choose a "
+                "convolutional network"
+            )
+        if is_hrnet:
+            fusion = self.body.stage4[-1]
+            fusion.fuse_layers = fusion.fuse_layers[: max(*places, 1)]
+        last = re.fullmatch(r"blocks\.(\d+)", info.module_name()[-1])
+        if last and isinstance(getattr(self.body, "blocks", None), nn.Sequential):
+            self.body.blocks = self.body.blocks[: int(last[1]) + 1]
+        set_batch_norm_momentum(self.body, batch_norm_momentum)
+        self._out_feature_channels = dict(zip(self._out_features, info.channels(), strict=True))
+        self._out_feature_strides = dict(zip(self._out_features, expected, strict=True))
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
+        node = cfg.MODEL.TIMM
+        check_choices("MODEL.TIMM.OUT_FEATURES", node.OUT_FEATURES, STRIDES)
+        return {
+            "name": node.NAME,
+            "out_features": node.OUT_FEATURES,
+            "batch_norm_momentum": cfg.MODEL.BESTIE.BATCH_NORM_MOMENTUM,
+            "output_stride": node.OUTPUT_STRIDE,
+            "in_channels": input_shape.channels,
+        }
+
+    @property
+    def size_divisibility(self) -> int:
+        """What the sides of images have to be multiples of, whichever features are wanted."""
+        return self._size_divisibility
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) normalized images -> the out_features by name."""
+        return dict(zip(self._out_features, self.body(images), strict=True))
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
+    """The network that ``MODEL.TIMM`` names."""
+    return TimmBackbone(cfg, input_shape)
+
+
+@BACKBONE_REGISTRY.register()
+def build_hrnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
+    """HRNet as ``MODEL.HRNET`` describes it; the same as ``MODEL.TIMM`` with that name."""
+    node = cfg.MODEL.HRNET
+    check_choice("MODEL.HRNET.ARCHITECTURE", node.ARCHITECTURE, HRNETS)
+    check_choices("MODEL.HRNET.OUT_FEATURES", node.OUT_FEATURES, STRIDES)
+    return TimmBackbone(
+        name=node.ARCHITECTURE,
+        out_features=node.OUT_FEATURES,
+        batch_norm_momentum=cfg.MODEL.BESTIE.BATCH_NORM_MOMENTUM,
+        in_channels=input_shape.channels,
+    )

@@ -1,0 +1,69 @@
+"""Images before the network sees them: their values, and the sides that a backbone takes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from detectron2.modeling import Backbone
+from torch import Tensor, nn
+
+from bestie_d2.errors import InputError
+from bestie_d2.modeling.layers import upsample
+
+
+class NormalizedInput(nn.Module):
+    """A model that knows its device and normalizes images there."""
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, pixel_mean: list[float], pixel_std: list[float]) -> None:
+        """
+        Args:
+            pixel_mean, pixel_std: of each channel of the image, in 0..255.
+        """
+        super().__init__()
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def _normalize(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in 0..255 -> zero mean, unit deviation, on the model's device."""
+        return (images.to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
+
+
+def step_of(backbone: Backbone) -> int:
+    """What the sides of images have to be multiples of, in pixels; 1 where all do."""
+    return max(backbone.size_divisibility, 1)  # Detectron2 says 0 for these
+
+
+def check_side(key: str, side: int, backbone: Backbone) -> None:
+    """Refuse a side, from this configuration key, that is no multiple of what the backbone takes.
+
+    Raises:
+        InputError: names the key and what fits.
+    """
+    step = step_of(backbone)
+    if side % step:
+        below, above = side // step * step, -(-side // step) * step
+        name = getattr(backbone, "name", type(backbone).__name__)
+        raise InputError(
+            f"{key} is {side}, but {name} takes images with sides that are multiples of {step}: "
+            f"set it to {f'{below} or {above}' if below else above}"
+        )
+
+
+def check_crops(key: str, images: Tensor, backbone: Backbone) -> None:
+    """Refuse (B, 3, H, W) training crops of sides that the backbone does not take."""
+    for side in images.shape[-2:]:
+        check_side(key, side, backbone)
+
+
+def with_sides_of_multiples(images: Tensor, step: int) -> Tensor:
+    """(B, K, H, W) images, resized up to the next multiples of ``step`` pixels."""
+    size = [math.ceil(side / step) * step for side in images.shape[-2:]]
+    return images if size == list(images.shape[-2:]) else upsample(images, size)
