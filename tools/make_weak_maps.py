@@ -25,6 +25,7 @@ from bestie_d2.data.deep_images import IMAGE_RANGE, Intensity
 from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config, with_trained_weights
 from bestie_d2.errors import InputError
+from bestie_d2.evaluation.weak_components import describe_counts
 from bestie_d2.labeling.thresholds import METHODS, POLARITIES, ForegroundRecipe
 from bestie_d2.runs import network_maps
 from bestie_d2.runs.threshold_maps import References, ThresholdMaps, find_images
@@ -166,7 +167,8 @@ def from_thresholds(arguments: argparse.Namespace) -> None:
     )
     print(f"{made} maps written to {arguments.output}")
     if arguments.truth or arguments.points:
-        for line in references.measure(maps).describe() or ["no map of an image named there"]:
+        counts = references.measure(maps)
+        for line in describe_counts(counts) or ["no map of an image named there"]:
             print(line)
     if arguments.draw > 0:
         print(f"drawn: {maps.draw(arguments.draw)}")

@@ -16,7 +16,7 @@ from bestie_d2.data.labels.index_png import check_maps_hold_classes, read_weak_s
 from bestie_d2.data.names import label_name
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
-from bestie_d2.evaluation.base import PERCENT, table
+from bestie_d2.evaluation.base import PERCENT, Column, decimals, table
 from bestie_d2.evaluation.semantic_iou import (
     SemanticTruth,
     confusion,
@@ -105,14 +105,14 @@ class WeakMapReport:
     def table(self) -> str:
         """A row for each class: images with the tag, with its pixels, share of all, IoU."""
         shares = self._shares[wsss_index(0) :]
-        columns: dict[str, Sequence[object]] = {
+        columns: dict[str, Column] = {
             "class": self.class_names,
             "tagged images": self.tagged,
             "drawn in": self.drawn,
-            "pixels, %": [f"{share:.2f}" for share in shares[: len(self.class_names)]],
+            "pixels, %": decimals(shares[: len(self.class_names)], 2),
         }
         if self.figures:
-            columns["IoU"] = [f"{self.figures[f'IoU-{name}']:.1f}" for name in self.class_names]
+            columns["IoU"] = decimals((self.figures[f"IoU-{name}"] for name in self.class_names), 1)
         return table(columns)
 
 

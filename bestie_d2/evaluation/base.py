@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
@@ -15,16 +16,22 @@ from detectron2.utils.logger import create_small_table
 from tabulate import tabulate
 
 PERCENT = 100.0
+Column = Sequence[object] | np.ndarray
 
 logger = logging.getLogger(__name__)
 
 
-def table(columns: Mapping[str, Sequence[object]]) -> str:
+def table(columns: Mapping[str, Column]) -> str:
     """Columns under their names, as they are written: the first to the left, the others to the
     right."""
     rows = list(zip(*columns.values(), strict=True))
     sides = ["left"] + ["right"] * (len(columns) - 1)
     return tabulate(rows, list(columns), colalign=sides if rows else None, disable_numparse=True)
+
+
+def decimals(values: Iterable[float], count: int) -> list[str]:
+    """Numbers with so many decimals; nothing for NaN."""
+    return ["" if value != value else f"{value:.{count}f}" for value in values]
 
 
 class GatheringEvaluator(DatasetEvaluator):

@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from pycocotools import mask as mask_api
 from torch import Tensor
 
-from bestie_d2.evaluation.base import PERCENT, table
+from bestie_d2.evaluation.base import PERCENT, Column, table
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, InstanceTargets
 
 TRUE_POSITIVE_IOU = 0.5  # smallest IoU of a true positive; paper: Figure 6
@@ -37,13 +37,8 @@ def match_labels(
     true_classes: np.ndarray,
     threshold: float = TRUE_POSITIVE_IOU,
 ) -> np.ndarray:
-    """Which true object of an image each of its labels finds: (N,) int64 index, or -1.
-
-    Args:
-        iou: (N, M) float of N labels with M true objects.
-        scores, classes: (N,) of the labels; ``true_classes``: (M,).
-        threshold: smallest IoU of a match, more than 0.
-    """
+    """(N,) index of the true object of an image that each of its labels finds, or -1, by (N, M) IoU
+    of labels with objects; (N,) scores and classes, (M,) true classes; threshold above 0."""
     free = np.where(classes[:, None] == true_classes[None], iou, 0.0)
     match = np.full(len(classes), UNMATCHED, dtype=np.int64)
     for label in np.argsort(-scores, kind="stable") if free.size else ():
@@ -54,15 +49,9 @@ def match_labels(
     return match
 
 
-@dataclass(frozen=True)
-class QualityFigures:
-    """What counts of labels, true objects and matches say; NaN where there is nothing to divide by.
-
-    Attributes:
-        labels, objects, true_positives: how many.
-        precision, recall: true positives as a share of the labels and of the objects.
-        mean_iou: of the true positives.
-    """
+class QualityFigures(NamedTuple):
+    """How many labels, true objects and true positives there are; these as a share of the labels
+    and of the objects, and their mean IoU. NaN where there is nothing to divide by."""
 
     labels: int
     objects: int
@@ -183,23 +172,18 @@ class PseudoLabelReport:
 
     def table(self, class_names: Sequence[str]) -> str:
         """The figures of each class that has labels or true objects, as a table."""
-        quality, ids = self.quality, range(len(class_names))
-        figures = [quality.figures(class_id) for class_id in ids] if quality else []
-        seen = [i for i in ids if self.labels[i] or (figures and figures[i].objects)]
-        columns: dict[str, Sequence[object]] = {
+        ids = range(len(class_names))
+        of = [self.quality.figures(i) if self.quality else None for i in ids]
+        seen = [i for i in ids if self.labels[i] or (of[i] and of[i].objects)]
+        columns: dict[str, Column] = {
             "class": [class_names[i] for i in seen],
             "images": self._images_with[seen],
             "labels": self.labels[seen],
         }
-        if figures:
-            of = [figures[i] for i in seen]
-            columns |= {
-                "objects": [f.objects for f in of],
-                "true pos.": [f.true_positives for f in of],
-                "precision": [_percent(f.precision) for f in of],
-                "recall": [_percent(f.recall) for f in of],
-                "IoU": [_percent(f.mean_iou) for f in of],
-            }
+        names = ("objects", "true pos.", "precision", "recall", "IoU")
+        for column, name in enumerate(names if self.quality else (), start=1):
+            values = [of[i][column] for i in seen]
+            columns[name] = values if column <= 2 else [_percent(value) for value in values]
         return table(columns)
 
 

@@ -8,8 +8,9 @@ free: the figure that a model trained on them has to beat.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from bestie_d2.data.labels.attach import check_map_classes, weak_map_path
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
-from bestie_d2.evaluation.base import PERCENT, table
+from bestie_d2.evaluation.base import PERCENT, decimals, table
 from bestie_d2.ops.components import find_components
 from bestie_d2.structures import PointCues, wsss_index
 
@@ -81,8 +82,7 @@ class CueSummary:
         by_class: (C, 5) int64. ``images`` that have the tag; ``cues`` above the threshold;
             8-connected components of the weak maps with ``none``, ``one`` and ``several`` of them.
         images_with: (4,) int64, images with 0, 1, 2, and 3 or more cues above the threshold.
-        without_any: images without a single cue, however low its score.
-        with_map: images with a weak map.
+        without_any, with_map: images without a cue, however low its score, and with a weak map.
     """
 
     by_class: np.ndarray
@@ -139,18 +139,17 @@ class CueSummary:
     def table(self, class_names: Sequence[str]) -> str:
         """The counts of each class that occurs, as a table."""
         seen = np.flatnonzero(self.by_class[:, COLUMNS.index("images")])
-        columns = dict(zip(COLUMNS, self.by_class[seen].T, strict=True))
-        totals = columns["none"] + columns["one"] + columns["several"]
-        pairs = zip(columns["one"], totals, strict=True)
-        cues = columns["cues"] / columns["images"]
+        images, cues, *components = self.by_class[seen].T
+        one, total = components[1], np.maximum(sum(components), 1)
+        share = np.where(sum(components) > 0, PERCENT * one / total, np.nan)
         return table(
             {
                 "class": [class_names[index] for index in seen],
-                "images": columns["images"],
-                "cues": columns["cues"],
-                "cues/image": [f"{number:.2f}" for number in cues],
-                **{name: columns[name] for name in COLUMNS[2:]},
-                "one in %": [f"{PERCENT * one / all_:.1f}" if all_ else "" for one, all_ in pairs],
+                "images": images,
+                "cues": cues,
+                "cues/image": decimals(cues / images, 2),
+                **dict(zip(COLUMNS[2:], components, strict=True)),
+                "one in %": decimals(share, 1),
             }
         )
 
@@ -160,80 +159,61 @@ def _shares(counts: Iterable[int], total: int) -> str:
 
 
 def compare_summaries(summaries: Mapping[float, CueSummary], name: str) -> str:
-    """A row for each value of what was varied; the one with most pseudo labels is pointed out.
-
-    Args:
-        summaries: by value.
-        name: of what was varied.
-    """
+    """A row for each value of what was varied, called ``name``; the one with most pseudo labels is
+    pointed out."""
     found = summaries.values()
     none, one, several = zip(*(summary.components for summary in found), strict=True)
-    images = [max(summary.images, 1) for summary in found]
-    pairs = list(zip(found, images, strict=True))
-    columns = {
-        name: [f"{value:g}" for value in summaries],
-        "cues": [summary.cues for summary in found],
-        "cues/image": [f"{summary.cues / count:.2f}" for summary, count in pairs],
-        "images without in %": [f"{PERCENT * s.images_with[0] / n:.1f}" for s, n in pairs],
-        **{"none": none, "one": one, "several": several},
-        "": [BEST if number == max(one) > 0 else "" for number in one],
-    }
-    return table(columns)
+    images = np.array([max(summary.images, 1) for summary in found])
+    cues = np.array([summary.cues for summary in found])
+    without = np.array([summary.images_with[0] for summary in found])
+    return table(
+        {
+            name: [f"{value:g}" for value in summaries],
+            "cues": cues,
+            "cues/image": decimals(cues / images, 2),
+            "images without in %": decimals(PERCENT * without / images, 1),
+            **{"none": none, "one": one, "several": several},
+            "": [BEST if number == max(one) > 0 else "" for number in one],
+        }
+    )
 
 
 # -- the map of one class, against true masks and against points
 
 
-@dataclass(frozen=True)
-class WeakMapCounts:
-    """Counts over any number of images; they add up.
-
-    Attributes:
-        intersection, union: pixels of the class in the map and in the truth.
-        points, points_inside: points of the class, and those of them on the map's class.
-        none, one, several: 8-connected components of the class with so many points on them.
-    """
-
-    intersection: int = 0
-    union: int = 0
-    points: int = 0
-    points_inside: int = 0
-    none: int = 0
-    one: int = 0
-    several: int = 0
-
-    def __add__(self, other: WeakMapCounts) -> WeakMapCounts:
-        return WeakMapCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
-
-    def describe(self) -> list[str]:
-        """A line for each thing that was counted."""
-        lines = []
-        if self.union:
-            share = PERCENT * self.intersection / self.union
-            lines.append(f"foreground IoU with the truth: {share:.1f} %")
-        if self.points:
-            share = PERCENT * self.points_inside / self.points
-            lines.append(f"points on the foreground: {share:.1f} % of {self.points}")
-        components = (self.none, self.one, self.several)
-        if sum(components):
-            lines.append(
-                "components with no / exactly one / several points: "
-                f"{_shares(components, sum(components))} of {sum(components)}"
-            )
-        return lines
-
-
-def count_against_truth(index_map: np.ndarray, truth: np.ndarray, class_id: int) -> WeakMapCounts:
-    """Overlap of a class in (H, W) WSSS indices with the (H, W) bool union of its true masks."""
+def count_against_truth(index_map: np.ndarray, truth: np.ndarray, class_id: int) -> Counter[str]:
+    """Pixels of a class in (H, W) WSSS indices and in the (H, W) bool union of its true masks."""
     found = index_map == wsss_index(class_id)
-    return WeakMapCounts(intersection=int((found & truth).sum()), union=int((found | truth).sum()))
+    return Counter(intersection=int((found & truth).sum()), union=int((found | truth).sum()))
 
 
-def count_against_points(index_map: np.ndarray, cues: PointCues, class_id: int) -> WeakMapCounts:
-    """Where the points of a class lie on (H, W) WSSS indices; other classes' are passed over."""
+def count_against_points(index_map: np.ndarray, cues: PointCues, class_id: int) -> Counter[str]:
+    """Points of a class, those of them on its pixels in (H, W) WSSS indices, and its components by
+    how many lie on them."""
     held = find_components(index_map, [class_id]).count_cues(cues)
+    components = dict(zip(("none", "one", "several"), none_one_several(held), strict=True))
     points = int((cues.classes == class_id).sum())
-    return WeakMapCounts(0, 0, points, int(held.sum()), *none_one_several(held))
+    return Counter(points=points, inside=int(held.sum()), **components)
+
+
+def describe_counts(counts: Counter[str]) -> list[str]:
+    """A line for each thing that :func:`count_against_truth` or :func:`count_against_points` have
+    counted, over any number of images."""
+    lines = []
+    if counts["union"]:
+        lines.append(
+            f"foreground IoU with the truth: {_shares([counts['intersection']], counts['union'])}"
+        )
+    if counts["points"]:
+        inside = _shares([counts["inside"]], counts["points"])
+        lines.append(f"points on the foreground: {inside} of {counts['points']}")
+    components = [counts[key] for key in ("none", "one", "several")]
+    if sum(components):
+        lines.append(
+            "components with no / exactly one / several points: "
+            f"{_shares(components, sum(components))} of {sum(components)}"
+        )
+    return lines
 
 
 # -- each component taken for one instance
@@ -273,13 +253,13 @@ def evaluate_weak_components(
     weak_maps: str = "",
     min_area: int = MIN_AREA,
 ) -> dict[str, dict[str, float]]:
-    """Feed the components of a data set's weak maps to evaluators, as if a model had found them.
+    """What evaluators say, in the main process, of the components of a data set's weak maps, as if
+    a model had found them.
 
     Every process takes its share of the images, so with several of them the evaluators must be
-    distributed ones. Returns what they return, in the main process.
+    distributed ones.
 
     Args:
-        dataset_name: a registered data set with truth.
         weak_maps: folder of index PNGs that replaces the registered one unless empty.
         min_area: smaller components are dropped, in pixels.
 

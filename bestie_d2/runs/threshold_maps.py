@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
@@ -23,11 +24,7 @@ from bestie_d2.data.labels.tags import read_tags
 from bestie_d2.data.names import IMAGE_SUFFIXES, label_names, match_names, names_of_files, path_name
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.truth import to_rle
-from bestie_d2.evaluation.weak_components import (
-    WeakMapCounts,
-    count_against_points,
-    count_against_truth,
-)
+from bestie_d2.evaluation.weak_components import count_against_points, count_against_truth
 from bestie_d2.labeling.thresholds import ForegroundRecipe, weak_foreground
 from bestie_d2.pictures.drawing import brighten, draw_image, draw_weak_map
 from bestie_d2.pictures.sheets import contact_sheet
@@ -200,12 +197,12 @@ class References:
             cues = read_cues(points, classes=classes, names=names)
         return References(records, cues, classes)
 
-    def measure(self, maps: ThresholdMaps) -> WeakMapCounts:
+    def measure(self, maps: ThresholdMaps) -> Counter[str]:
         """Counts of all maps against what is known of their images."""
         class_id = maps.class_index - 1
         paths = {maps.names[p]: str(maps.of(p)) for p in maps.images if maps.of(p).exists()}
         names = match_names([path_name(r) for r in self.records], names_of_files(maps.files))
-        counts = WeakMapCounts()
+        counts: Counter[str] = Counter()
         for record, name in zip(self.records, names, strict=True):
             if name in paths:
                 size = (record["height"], record["width"])
