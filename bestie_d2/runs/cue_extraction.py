@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from torch import Tensor
@@ -80,13 +80,8 @@ def open_cue_run(
 def extract_cue_file(run: LabelingRun, output: str, *, overwrite: bool = False) -> CueSummary:
     """Find the cues of all images and write them to one file; goes on where a run was stopped.
 
-    Args:
-        output: the file. It is replaced when all else has succeeded; images that were left out are
-            not in it.
-        overwrite: replace what is there, and throw away what runs of other settings left.
-
-    Raises:
-        InputError: from the data, the output, or an unreadable image.
+    The file is replaced when all else has succeeded; images that were left out are not in it.
+    ``overwrite`` and what is raised are those of :meth:`LabelingRun.labeled`.
     """
     recipe = CueRecipe.from_config(run.cfg, run.dataset_name)
     settings = {
@@ -95,8 +90,8 @@ def extract_cue_file(run: LabelingRun, output: str, *, overwrite: bool = False) 
         "MODEL.BESTIE.MIN_AREA": recipe.min_area,
         "weak maps": recipe.weak_maps,
     }
-    result_of = partial(cues_and_counts, recipe=recipe, num_classes=len(run.categories))
-    with run.labeled(output, settings, result_of, title="cues", overwrite=overwrite) as results:
+    work = partial(cues_and_counts, recipe=recipe, num_classes=len(run.categories))
+    with run.labeled(output, settings, work, "cues", overwrite=overwrite) as results:
         return write_cue_file(run, output, results)
 
 
@@ -118,15 +113,21 @@ def write_cue_file(run: LabelingRun, output: str, results: Results) -> CueSummar
 
 
 def cues_and_counts(
-    record: Mapping, output: Mapping, *, recipe: CueRecipe, num_classes: int
-) -> dict:
+    record: dict, output: dict, *, recipe: CueRecipe, num_classes: int
+) -> dict[str, Any]:
     """What is kept of an image, by the ``cams`` that the classifier gives."""
     cues, _ = cues_of(output["cams"], record, recipe)
+    path = weak_map_path(recipe.weak_maps, record) if recipe.weak_maps else ""
+    weak_map = None
+    if os.path.isfile(path):
+        with suppress(InputError):  # cues do not depend on it; the summary says how many there were
+            size = (record["height"], record["width"])
+            weak_map = read_weak_sem_seg(path, num_classes, size)
     counts = count_cues(
         cues,
         record["image_classes"],
         threshold=recipe.threshold,
-        index_map=read_weak_map_of(record, recipe.weak_maps, num_classes),
+        index_map=weak_map,
         min_area=recipe.min_area,
     )
     columns = (cues.pixels(), cues.classes.tolist(), cues.scores.tolist())
@@ -152,26 +153,8 @@ def cues_of(cams: Tensor, record: Mapping, recipe: CueRecipe) -> tuple[PointCues
     return extract_cues(maps, tags, **recipe.extraction), maps
 
 
-def read_weak_map_of(record: Mapping, folder: str, num_classes: int) -> np.ndarray | None:
-    """(H, W) WSSS indices of a record's weak map; None where there is none that can be used.
-
-    Cues do not depend on it, so nothing stops for its sake; the summary says how many there were.
-    """
-    path = weak_map_path(folder, record) if folder else ""
-    if not os.path.isfile(path):
-        return None
-    try:
-        return read_weak_sem_seg(path, num_classes, (record["height"], record["width"]))
-    except InputError:
-        return None
-
-
 def with_alpha(cfg: CfgNode, alpha: float) -> CfgNode:
-    """The configuration with another alpha; weights fit any.
-
-    Raises:
-        InputError: it is not in 0 to 1.
-    """
+    """The configuration with another alpha, in 0 to 1; weights fit any."""
     if not 0 <= alpha <= 1:
         raise InputError(f"--alpha {alpha:g}: expected 0 to 1")
     cfg = cfg.clone()

@@ -35,9 +35,9 @@ from bestie_d2.storage.results import Results
 GRACE = 10  # seconds that a process has to end by itself
 NO_MATTER = {"INPUT.BESTIE", "INPUT.TAGS", "INPUT.MAPPER", "MODEL.DEVICE", "MODEL.WEIGHTS"}
 
-# Takes the number of its process, a record and what the model makes of it; has to be a function of
-# a module's top level, or a ``partial`` of one, since it travels to other processes.
-Work = Callable[[int, dict, dict], None]
+# Makes of a record and the model's output what is kept of it, a JSON value, or keeps it by itself;
+# a function of a module's top level, or a ``partial`` of one, since it travels to other processes.
+Work = Callable[[dict, dict], Any]
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,8 @@ class LabelingRun:
     def open(
         cls, cfg: CfgNode, dataset_name: str, *, jobs: int = 1, skip_bad: bool = False
     ) -> LabelingRun:
-        """Read the data set's lists.
-
-        Raises:
-            InputError: an unknown data set, one without images or with other classes than the
-                model's, or a missing image unless they are skipped.
-        """
+        """Read the data set's lists; ``InputError`` if it is unknown, has no images or other
+        classes than the model's, or if an image is missing and bad ones are not skipped."""
         if dataset_name not in DatasetCatalog:
             raise InputError(f"data set {dataset_name!r} is not registered; see DATASETS.CUSTOM")
         records = DatasetCatalog.get(dataset_name)
@@ -106,21 +102,13 @@ class LabelingRun:
 
     @contextmanager
     def labeled(
-        self,
-        output: str,
-        settings: Mapping[str, Any],
-        result_of: Callable[[dict, dict], Any],
-        *,
-        title: str,
-        overwrite: bool,
+        self, output: str, settings: Mapping[str, Any], work: Work, title: str, *, overwrite: bool
     ) -> Iterator[Results]:
         """The results of all images while the block writes them to a file, ``output``; they are
         removed then. Goes on where a run of the same settings was stopped.
 
         Args:
             settings: everything that the results depend on, by name; JSON values.
-            result_of: makes of a record and the model's output what is kept, a JSON value; travels
-                to other processes as :data:`Work` does.
             title: of the progress bar.
             overwrite: replace what is there, and throw away what runs of other settings left.
 
@@ -136,7 +124,7 @@ class LabelingRun:
             results.begin(settings, overwrite=overwrite)
             done = results.done()
             left = [record for record in self.records if record["image_id"] not in done]
-            self.execute(left, partial(_keep, results, result_of), title)
+            self.execute(left, work, title, results)
             if not results.done():
                 raise InputError(f"none of the {len(self.records)} images could be read")
             yield results
@@ -152,33 +140,25 @@ class LabelingRun:
                 size = {key: record[key] for key in ("height", "width")}
                 yield {"id": record["image_id"], "file_name": name_of(record), **size}
 
-    def execute(self, left: Sequence[dict], work: Work, title: str) -> None:
-        """Run the model on the records that are left and do the work with each output.
+    def execute(
+        self, left: Sequence[dict], work: Work, title: str, results: Results | None = None
+    ) -> None:
+        """Run the model on the records that are left; what the work makes goes to the results.
 
         Raises:
             InputError: an unreadable image, named, unless they are skipped. Whatever ends the run,
-                what the work has written stays.
+                what has been kept stays.
         """
         if len(left) < len(self.records):
             print(f"{len(self.records) - len(left)} images are done already, {len(left)} to go")
         try:
             if self.jobs == 1:
-                _work_on_share(0, self, left, work, title)
+                _work_on_share(0, self, left, work, title, results)
             elif left:
-                _spawn(self, left, work, title)
+                _spawn(self, left, work, title, results)
         except KeyboardInterrupt:
             print("\nstopped; run the same command again to go on from here", file=sys.stderr)
             raise
-
-
-def _keep(
-    results: Results,
-    result_of: Callable[[dict, dict], Any],
-    number: int,
-    record: dict,
-    output: dict,
-) -> None:
-    results.put(record["image_id"], result_of(record, output), number)
 
 
 def _flattened(node: CfgNode, name: str, unused: set[str]) -> Iterator[tuple[str, str]]:
@@ -202,7 +182,7 @@ def _read(mapper: EvaluationMapper, record: dict) -> dict | InputError:
 
 def _spawn(run: LabelingRun, *work: Any) -> None:
     """Let ``run.jobs`` processes take their share each; they end with this one."""
-    context = mp.spawn(_work_apart, args=(run, *work), nprocs=run.jobs, join=False)
+    context = mp.spawn(_work_on_share, args=(run, *work), nprocs=run.jobs, join=False)
     try:
         while not context.join():
             pass
@@ -215,18 +195,21 @@ def _spawn(run: LabelingRun, *work: Any) -> None:
             process.kill()
 
 
-def _work_apart(number: int, run: LabelingRun, *work: Any) -> None:
-    torch.set_num_threads(max(1, torch.get_num_threads() // run.jobs))
-    _work_on_share(number, run, *work)
-
-
 def _work_on_share(
-    number: int, run: LabelingRun, left: Sequence[dict], work: Work, title: str
+    number: int,
+    run: LabelingRun,
+    left: Sequence[dict],
+    work: Work,
+    title: str,
+    results: Results | None,
 ) -> None:
     """Take every ``jobs``-th record, from number ``number`` on."""
     share = left[number :: run.jobs]
     if not share:
         return
+    if run.jobs > 1:
+        title += f" {number + 1}/{run.jobs}"
+        torch.set_num_threads(max(1, torch.get_num_threads() // run.jobs))
     cfg = run.cfg.clone()
     if cfg.MODEL.DEVICE == "cuda":  # each process takes the next GPU
         cfg.defrost()
@@ -240,12 +223,13 @@ def _work_on_share(
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=trivial_batch_collator,
     )
-    title += f" {number + 1}/{run.jobs}" if run.jobs > 1 else ""
     bad = []
     with torch.no_grad():
         for item in tqdm(loader, desc=title, unit="image", position=number, smoothing=0):
             if isinstance(item, dict):
-                work(number, item, model([item])[0])
+                result = work(item, model([item])[0])
+                if results is not None:
+                    results.put(item["image_id"], result, number)
             elif run.skip_bad:
                 bad.append(item)
             else:

@@ -54,15 +54,13 @@ def make_network_maps(
     skip_bad: bool = False,
     overwrite: bool = False,
 ) -> int:
-    """Make the weak map of every image of a registered data set; goes on where a run was stopped.
+    """Make the weak map of every image of a registered data set and say how many were made.
+
+    Goes on where a run was stopped; maps get to the folder ``output`` when all have been made.
 
     Args:
-        output: folder of the maps, which get there when all have been made.
         jobs, skip_bad: as in ``LabelingRun``.
         overwrite: make maps anew that are there already.
-
-    Returns:
-        How many were made.
 
     Raises:
         InputError: the model does not suit the method, no weights, other maps in the folder, or an
@@ -85,7 +83,7 @@ def make_network_maps(
         return maps.finish(map(label_name, run.records))
 
 
-def _save_map(maps: StagedMaps, recipe: MapRecipe, _: int, record: dict, output: dict) -> None:
+def _save_map(maps: StagedMaps, recipe: MapRecipe, record: dict, output: dict) -> None:
     if recipe.method == SINGLE_STAGE:
         index_map = to_index_map(output["sem_seg"], recipe.min_margin).cpu().numpy()
     else:  # untagged classes are out

@@ -77,14 +77,11 @@ def export_pseudo_labels(
 ) -> PseudoLabelReport:
     """Label all images and write the labels to one file; goes on where a run was stopped.
 
-    Args:
-        output: the file. It is replaced when all else has succeeded; images without a label are in
-            it, those that were left out are not.
-        overwrite: replace what is there, and throw away what runs of other settings left.
+    The file is replaced when all else has succeeded; images without a label are in it, those that
+    were left out are not. ``overwrite`` is that of :meth:`LabelingRun.labeled`.
 
     Raises:
-        InputError: the model finds no instances, or from the data, the output, or an unreadable
-            image.
+        InputError: the model finds no instances, or from ``labeled``.
     """
     if task_of(run.cfg) is not INSTANCES:
         raise InputError(
@@ -110,8 +107,8 @@ def export_pseudo_labels(
         "config": {key: value for key, value in model.items() if "." in key},
     }
     settings = {**model, **asdict(recipe)}
-    result_of = partial(labels_of, recipe=recipe)
-    with run.labeled(output, settings, result_of, title="labels", overwrite=overwrite) as results:
+    work = partial(labels_of, recipe=recipe)
+    with run.labeled(output, settings, work, "labels", overwrite=overwrite) as results:
         truth = load_truth(run.dataset_name) if has_truth(run.dataset_name) else None
         return write_label_file(run, output, info, image_root, results, truth)
 

@@ -37,11 +37,7 @@ from bestie_d2.weights.class_names import CLASSES
 
 def find_images(folder: Path, output: Path) -> list[Path]:
     """The images of a folder and of those below it, by name; hidden folders, the output and other
-    folders of maps that were made here are passed over.
-
-    Raises:
-        InputError: no such folder, no image in it, or two in one folder that differ by suffix.
-    """
+    folders of maps that were made here are passed over. Two that differ by suffix are refused."""
     if not folder.is_dir():
         raise InputError(f"--images {folder}: no such folder")
     if output.resolve() == folder.resolve():
@@ -69,6 +65,11 @@ def _images_below(folder: Path, output: Path) -> Iterator[Path]:
             yield path
 
 
+def names_below(folder: Path, images: Sequence[Path]) -> list[str]:
+    """The images' names below their folder, in any system's form."""
+    return [path.relative_to(folder).as_posix() for path in images]
+
+
 @dataclass(frozen=True)
 class ThresholdMaps:
     """The maps of a folder of images.
@@ -94,12 +95,9 @@ class ThresholdMaps:
     @cached_property
     def names(self) -> dict[Path, str]:
         """The label name of each image, by which its map is called."""
-        return dict(zip(self.images, label_names(self.files), strict=True))
-
-    @property
-    def files(self) -> list[str]:
-        """The images' names below the folder."""
-        return [path.relative_to(self.folder).as_posix() for path in self.images]
+        return dict(
+            zip(self.images, label_names(names_below(self.folder, self.images)), strict=True)
+        )
 
     def of(self, image: Path) -> Path:
         """Where the map of an image is."""
@@ -107,16 +105,10 @@ class ThresholdMaps:
 
     def make(self, *, jobs: int = 1, skip_bad: bool = False, overwrite: bool = False) -> int:
         """Make the maps that are missing (or all) and say how many; none gets to its place before
-        all are made, so a run that was stopped goes on.
-
-        Raises:
-            InputError: other maps in the folder, or an unreadable image unless they are skipped.
-        """
-        settings = {
-            "images": str(self.folder.resolve()),
-            "class index": self.class_index,
-            **asdict(self.recipe),
-        }
+        all are made, so a run that was stopped goes on. ``InputError`` for other maps in the
+        folder, and for an unreadable image unless they are skipped."""
+        images = str(self.folder.resolve())
+        settings = {"images": images, "class index": self.class_index, **asdict(self.recipe)}
         if self.classes:
             settings[CLASSES] = list(self.classes)
         if self.reader != ImageReader():
@@ -192,7 +184,7 @@ class References:
             records = load_weak_dataset(WeakDataset("truth", str(images), annotations=truth))
             classes = MetadataCatalog.get("truth").thing_classes
         if points:
-            names = names_of_files([p.relative_to(images).as_posix() for p in files])
+            names = names_of_files(names_below(images, files))
             classes = read_tags(points).classes
             cues = read_cues(points, classes=classes, names=names)
         return References(records, cues, classes)
@@ -201,7 +193,8 @@ class References:
         """Counts of all maps against what is known of their images."""
         class_id = maps.class_index - 1
         paths = {maps.names[p]: str(maps.of(p)) for p in maps.images if maps.of(p).exists()}
-        names = match_names([path_name(r) for r in self.records], names_of_files(maps.files))
+        files = names_of_files(names_below(maps.folder, maps.images))
+        names = match_names([path_name(record) for record in self.records], files)
         counts: Counter[str] = Counter()
         for record, name in zip(self.records, names, strict=True):
             if name in paths:

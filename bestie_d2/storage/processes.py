@@ -55,19 +55,18 @@ def only_run_for(output: str | os.PathLike, key: str = "--output") -> Iterator[N
     hidden file beside it."""
     path = Path(os.path.abspath(output))
     make_folder(path.parent, key)
-    with _holding(path.with_name(f".{path.name}{LOCK_FILE}"), f"{key} {output}"):
+    with _holding(path.with_name(f".{path.name}{LOCK_FILE}"), f"{key} {output}", ANOTHER_OUTPUT):
         yield
 
 
 @contextmanager
-def _holding(path: Path, what: str, advice: str = ANOTHER_OUTPUT) -> Iterator[None]:
+def _holding(path: Path, what: str, advice: str) -> Iterator[None]:
     lock = FileLock(path, timeout=0, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:
-        raise InputError(
-            f"{what}: another run is working there{_details(path)}; {advice}"
-        ) from None
+        whose = f" ({_described(_holder(path))})".replace(" ()", "")
+        raise InputError(f"{what}: another run is working there{whose}; {advice}") from None
     except (OSError, NotImplementedError) as error:
         number = getattr(error, "errno", errno.ENOSYS)
         if number not in WITHOUT_LOCKS:
@@ -78,7 +77,9 @@ def _holding(path: Path, what: str, advice: str = ANOTHER_OUTPUT) -> Iterator[No
         yield
         return
     try:
-        path.write_text(json.dumps(_this_process()))
+        since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
+        holder = {"pid": os.getpid(), "host": platform.node(), "since": since}
+        path.write_text(json.dumps(holder))
         yield
     finally:
         with suppress(OSError):  # its folder was moved
@@ -86,47 +87,31 @@ def _holding(path: Path, what: str, advice: str = ANOTHER_OUTPUT) -> Iterator[No
         lock.release()
 
 
-def _this_process() -> dict[str, object]:
-    since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
-    return {"pid": os.getpid(), "host": platform.node(), "since": since}
-
-
-def _read(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _details(path: Path) -> str:
+def _holder(path: Path) -> dict:
     """Who holds a lock, as far as the file says it."""
-    who = _read(path)
-    if not {"pid", "host", "since"} <= who.keys():
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        content = json.loads(path.read_text())
+        return {key: content[key] for key in ("pid", "host", "since")}
+    return {}
+
+
+def _described(holder: dict) -> str:
+    if not holder:
         return ""
-    elsewhere = "" if who["host"] == platform.node() else f" on {who['host']}"
-    return f" (process {who['pid']}{elsewhere}, since {who['since']})"
+    elsewhere = "" if holder["host"] == platform.node() else f" on {holder['host']}"
+    return f"process {holder['pid']}{elsewhere}, since {holder['since']}"
 
 
 def running_in(folder: str | os.PathLike) -> str:
     """Which run is working in a folder, as far as it can be told without a lock; "" for none."""
-    path = Path(folder, LOCK_FILE)
-    who = _read(path)
-    if who.get("host") == platform.node() and not _is_alive(who.get("pid")):
-        return ""
-    return _details(path).strip(" ()")
-
-
-def _is_alive(pid: object) -> bool:
-    if not isinstance(pid, int):
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        return True
-    return True
+    holder = _holder(Path(folder, LOCK_FILE))
+    if holder.get("host") == platform.node():
+        with suppress(PermissionError):  # somebody else's process
+            try:
+                os.kill(holder["pid"], 0)
+            except (ProcessLookupError, TypeError):
+                return ""
+    return _described(holder)
 
 
 @contextmanager

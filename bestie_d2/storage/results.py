@@ -43,12 +43,11 @@ class Results:
         return Path(f"{self.output}{FOLDER_SUFFIX}")
 
     def begin(self, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
-        """Make the folder, or find the one that a run with the same settings left.
+        """Make the folder, or go on with what a run of the same settings left in it.
 
         Args:
             settings: everything that the results depend on, by name; JSON values.
-            overwrite: throw away what runs with other settings left. Results of the same settings
-                are kept and gone on with.
+            overwrite: throw away what runs with other settings left.
 
         Raises:
             InputError: the results there are those of other settings, or the folder is no run's.
@@ -70,23 +69,17 @@ class Results:
             )
         self.remove()
         make_folder(self.folder, f"--output {self.output}:")
-        with self._database(self._path(0)) as database:
+        with self._database(0) as database:
             database.execute("INSERT INTO settings VALUES (?)", [json.dumps(wanted)])
 
     @property
     def settings(self) -> dict[str, Any] | None:
         """What the results depend on; None where no run has begun."""
-        if not self._path(0).exists():
+        if 0 not in self._processes():
             return None
-        with self._database(self._path(0)) as database:
+        with self._database(0) as database:
             row = database.execute("SELECT content FROM settings").fetchone()
         return json.loads(row[0]) if row else None
-
-    def _holds_work(self) -> bool:
-        databases = self._paths()
-        return bool(self.done()) or any(
-            path.is_file() and path not in databases for path in self.folder.rglob("*")
-        )
 
     def put(self, image_id: Hashable, result: Any, process: int = 0) -> None:
         """Keep the result of an image, a JSON value.
@@ -94,45 +87,47 @@ class Results:
         Args:
             process: number among those that work at the same time.
         """
-        with self._database(self._path(process)) as database:
-            row = [json.dumps(image_id), json.dumps(result)]
+        row = [json.dumps(image_id), json.dumps(result)]
+        with self._database(process) as database:
             database.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", row)
 
     def done(self) -> set[Hashable]:
         """Ids of the images that there is a result of."""
         found = set()
-        for path in self._paths():
-            with self._database(path) as database:
+        for process in self._processes():
+            with self._database(process) as database:
                 rows = database.execute("SELECT image_id FROM results")
                 found |= {json.loads(image_id) for (image_id,) in rows}
         return found
 
     def of(self, image_ids: Iterable[Hashable]) -> Iterator[tuple[Hashable, Any]]:
         """Image id and result in the order given; images without a result are passed over."""
+        query = "SELECT content FROM results WHERE image_id = ?"
         with ExitStack() as stack:
-            databases = [stack.enter_context(self._database(path)) for path in self._paths()]
+            opened = [stack.enter_context(self._database(p)) for p in self._processes()]
             for image_id in image_ids:
-                for database in databases:
-                    row = database.execute(
-                        "SELECT content FROM results WHERE image_id = ?", [json.dumps(image_id)]
-                    ).fetchone()
-                    if row:
-                        yield image_id, json.loads(row[0])
-                        break
+                key = [json.dumps(image_id)]
+                rows = (database.execute(query, key).fetchone() for database in opened)
+                found = next(filter(None, rows), None)
+                if found:
+                    yield image_id, json.loads(found[0])
 
     def remove(self) -> None:
         """Take all results away, once the output is written."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _path(self, process: int) -> Path:
-        return self.folder / DATABASE.format(process)
+    def _holds_work(self) -> bool:
+        others = (p for p in self.folder.rglob("*") if not p.match(DATABASE.format("*")))
+        return bool(self.done()) or any(path.is_file() for path in others)
 
-    def _paths(self) -> list[Path]:
-        return sorted(self.folder.glob(DATABASE.format("*")))
+    def _processes(self) -> list[int]:
+        names = [path.stem for path in self.folder.glob(DATABASE.format("*"))]
+        return sorted(int(name.rpartition("_")[2]) for name in names)
 
     @contextmanager
-    def _database(self, path: Path) -> Iterator[sqlite3.Connection]:
-        """An open database, what is done with it in one transaction."""
+    def _database(self, process: int) -> Iterator[sqlite3.Connection]:
+        """The open database of a process; what is done in the block is one transaction."""
+        path = self.folder / DATABASE.format(process)
         try:
             address = f"{path.absolute().as_uri()}?nolock=1"
             with closing(sqlite3.connect(address, uri=True)) as database, database:
@@ -148,9 +143,7 @@ class Results:
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """The settings that differ, on one line."""
-    keys = [key for key in {**found, **wanted} if found.get(key, NEVER) != wanted.get(key, NEVER)]
-    words = [
-        f"{key} was {found.get(key, NEVER)}, is {wanted.get(key, NEVER)}" for key in keys[:SHOWN]
-    ]
-    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-    return "; ".join(words) + more
+    pairs = {key: (found.get(key, NEVER), wanted.get(key, NEVER)) for key in {**found, **wanted}}
+    words = [f"{key} was {old}, is {new}" for key, (old, new) in pairs.items() if old != new]
+    more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
+    return "; ".join(words[:SHOWN]) + more

@@ -28,7 +28,7 @@ whole, count = Results.put, 0
 def put(self, image_id, result, process=0):
     global count
     if count == 2:
-        with self._database(self._path(process)) as database:
+        with self._database(process) as database:
             database.execute("PRAGMA cache_size = 1")  # half of it gets to the disk
             database.execute("INSERT INTO results VALUES ('5', ?)", ["half" * 10**6])
             os.kill(os.getpid(), signal.SIGKILL)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from functools import lru_cache
-from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from pycocotools import mask as mask_api
@@ -22,7 +21,8 @@ from bestie_d2.data.labels.coco_json import IMAGE_LISTS, load_json
 from bestie_d2.data.labels.remarks import keep_remarks, log_once
 from bestie_d2.data.labels.tags import TaggedImages, read_tags
 from bestie_d2.errors import InputError
-from bestie_d2.storage.files import staged
+from bestie_d2.storage.files import replacing
+from bestie_d2.storage.processes import only_run_for
 
 COCO_FOLDER = "coco"
 SPLITS = ("train", "val")
@@ -148,9 +148,8 @@ def write_coco_points(folder: str, split: str) -> str:
         name: [{key: entry[key] for key in MADE_FROM[name]} for entry in data[name]]
         for name in ("images", "categories")
     }
-    with staged(Path(output).parent) as scratch:
-        content = json.dumps({**kept, "points": points})
-        (scratch / os.path.basename(output)).write_text(content, encoding="ascii")
+    with only_run_for(output, "--coco"), replacing(output) as file:
+        json.dump({**kept, "points": points}, file)
     crowds = len(data["annotations"]) - len(objects)
     return f"{output}: {len(points)} points, without {crowds} crowd regions"
 

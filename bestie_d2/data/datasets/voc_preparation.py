@@ -42,6 +42,7 @@ from bestie_d2.data.labels.cue_files import GIVEN_SCORE
 from bestie_d2.data.labels.index_png import index_palette
 from bestie_d2.errors import InputError
 from bestie_d2.storage.files import staged
+from bestie_d2.storage.processes import only_run_in
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
 
 SBD_FOLDER = "benchmark_RELEASE"
@@ -105,7 +106,7 @@ def prepare_voc(
     image_list = Path(VocFolder("").list_file(TRAIN_AUG))
     sources.check_given_list(target / image_list)
     stems = sources.stems[TRAIN_AUG]
-    with staged(target) as scratch:
+    with only_run_in(target, "--output"), staged(target) as scratch:
         new_folders = [name for name in IMAGE_FOLDERS if not (target / name).is_dir()]
         files = _go_through_images(sources, scratch, new_folders, tag_source, report)
         check_counts({TRAIN_OBJECTS: len(files[INSTANCES.format("train")].annotations)})
