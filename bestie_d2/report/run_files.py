@@ -2,59 +2,93 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cached_property
 
 import yaml
 from detectron2.config import CfgNode
 
+from bestie_d2.data import ImageReader
+from bestie_d2.data.labels.coco_json import IMAGE_LISTS, category_indices, load_json
+from bestie_d2.engine.command_line import reason_of
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.engine.trainer import METRICS_FILE
 from bestie_d2.errors import InputError
+from bestie_d2.pictures.dataset import KnownLabels
 from bestie_d2.pipeline.definition import Pipeline
-from bestie_d2.pipeline.state import CONFIG_FILE, StageRecord
+from bestie_d2.pipeline.stages import StageJob
+from bestie_d2.pipeline.state import CONFIG_FILE, StageRecord, flattened
+from bestie_d2.storage.processes import running_in
+
+ITERATION = "iteration"
+MAX_POINTS = 120  # of a drawn curve, however long the training
+LABEL_KEYS = ("image_id", "category_id", "segmentation", "score")
+
+Curve = list[tuple[int, float]]  # (iteration, value) by rising iteration
+Block = tuple  # the name of a macro of the page, and its arguments
 
 
-@dataclass(frozen=True)
+def attempt(what: str, build: Callable[..., list[Block]], *arguments: object) -> list[Block]:
+    """Parts of the page, or one that says why they are not to be had: files may be wrong, or just
+    being written."""
+    try:
+        return build(*arguments)
+    except Exception as error:
+        return [("text", f"{what} cannot be shown: {reason_of(error)}")]
+
+
 class StageFiles:
-    """A stage of a run.
+    """A stage of a run: what the finished stage wrote down (``manifest``, or None), whether it was
+    ever begun, and the text of the configuration that is trained ("" for none)."""
 
-    Attributes:
-        kind: its name in ``pipeline.definition.KINDS``.
-        product: what later stages read; there once the stage is finished.
-        manifest: what the finished stage wrote down; None if it is not finished.
-        started: whether it was ever begun.
-        problem: what is wrong with what it wrote down; "" for nothing.
-        failure: what stopped it when it was run last; "" for nothing.
-        kept: names of the folders that were moved aside for it.
-        config: text of the configuration that is trained; "" for a stage without a training, or
-            before it.
-    """
-
-    name: str
-    kind: str
-    folder: str
-    product: str
-    manifest: dict | None
-    started: bool
-    problem: str
-    failure: str
-    kept: list[str]
-    config: str
-
-    @property
-    def metrics(self) -> str:
-        """Path of a training's measurements."""
-        return os.path.join(self.folder, METRICS_FILE)
-
-    @property
-    def settings(self) -> dict:
-        """The configuration as nested dicts; empty without one, or where it is no yaml."""
+    def __init__(self, pipeline: Pipeline, name: str) -> None:
+        self.name, self.kind = name, pipeline.stages[name].kind
+        self.folder, self.product = pipeline.folder_of(name), pipeline.product_of(name)
+        self.config = _text_of(os.path.join(self.folder, CONFIG_FILE))
+        self.manifest: dict | None = None
+        self.started, self.failure, self.problem = False, "", ""
+        record = StageRecord(self.folder)
+        self.kept = record.kept
         try:
-            content = yaml.safe_load(self.config)
-        except yaml.YAMLError:
+            self.manifest = record.manifest
+            self.started, self.failure = record.started is not None, record.failure
+        except InputError as error:
+            self.problem = str(error)
+
+    @property
+    def state(self) -> str:
+        """How far it is, in words."""
+        if self.problem:
+            return f"damaged: {self.problem}"
+        if self.manifest:
+            gone = not os.path.exists(self.product)
+            return "finished" + (f", but {os.path.basename(self.product)} is gone" if gone else "")
+        if self.failure:
+            return f"failed: {self.failure}"
+        running = running_in(self.folder)
+        waiting = "begun, not finished" if self.started else "not there yet"
+        return f"running: {running}" if running else waiting
+
+    def settings(self) -> dict[str, object]:
+        """The configuration's values by key; none where it is no yaml."""
+        try:
+            return flattened(yaml.safe_load(self.config))
+        except (yaml.YAMLError, AttributeError):
             return {}
-        return content if isinstance(content, dict) else {}
+
+    def curves(self) -> dict[str, Curve]:
+        """The finite values of all that was measured, by name; of iterations that were gone over
+        again, those written last."""
+        found: defaultdict[str, dict[int, float]] = defaultdict(dict)
+        for line in read_lines(os.path.join(self.folder, METRICS_FILE)):
+            for key, value in line.items() if isinstance(line.get(ITERATION), int) else ():
+                if isinstance(value, (int, float)) and math.isfinite(value):
+                    found[key][line[ITERATION]] = float(value)
+        return {key: sorted(points.items()) for key, points in found.items()}
 
     def load(self) -> CfgNode:
         """The configuration with the trained weights. The data sets are those that the pipeline
@@ -63,17 +97,24 @@ class StageFiles:
         return load_config(os.path.join(self.folder, CONFIG_FILE), keys)
 
 
-@dataclass(frozen=True)
-class RunFiles:
-    """All stages of a run, in the order in which they run."""
+class Run:
+    """All stages of a run, in the order in which they run, why those that are ``problems`` cannot
+    be run as they are configured, and the labels of the training set.
 
-    pipeline: Pipeline
-    stages: list[StageFiles]
+    What is wrong with a file is raised, as InputError, where it is first asked for.
+    """
 
-    @staticmethod
-    def of(pipeline: Pipeline) -> RunFiles:
-        """Look through the folders."""
-        return RunFiles(pipeline, [_look_at(pipeline, name) for name in pipeline.stages])
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.stages = [StageFiles(pipeline, name) for name in pipeline.stages]
+        self.problems: dict[str, str] = {}
+        self._trainings: dict[str, CfgNode] = {}  # of the last stage of each kind
+        for name, entry in pipeline.stages.items():
+            if pipeline.kind_of(name).trains:
+                try:  # this registers the data sets, too
+                    self._trainings[entry.kind] = StageJob.load(pipeline, name).configs[name]
+                except Exception as error:
+                    self.problems[name] = reason_of(error)
 
     def finished(self, *kinds: str) -> list[StageFiles]:
         """The finished stages of these kinds."""
@@ -81,30 +122,63 @@ class RunFiles:
 
     def product_of(self, kind: str) -> str:
         """What the last finished stage of a kind has made; "" if there is none."""
-        found = self.finished(kind)
-        return found[-1].product if found else ""
+        return next((stage.product for stage in self.finished(kind)[::-1]), "")
+
+    @cached_property
+    def cfg(self) -> CfgNode:
+        """That of the last stage that trains BESTIE, or of the last training where none does."""
+        if not self._trainings:
+            raise InputError(next(iter(self.problems.values()), "no stage trains anything"))
+        return self._trainings.get("bestie", list(self._trainings.values())[-1])
+
+    @cached_property
+    def labels(self) -> KnownLabels:
+        """Weak labels of the training set, where they are made or given, and truth if known."""
+        sets = self.cfg.DATASETS
+        maps, cues = self.product_of("maps") or sets.WEAK_MAPS, self.product_of("cues") or sets.CUES
+        return KnownLabels(self.pipeline.train_set, weak_maps=maps, cues=cues)
+
+    @cached_property
+    def reader(self) -> ImageReader:
+        return ImageReader.from_config(self.cfg, "RGB")
+
+    @cached_property
+    def exported(self) -> dict[Hashable, list[dict]] | None:
+        """The pseudo labels that were exported last, with ``category_id`` 0..C-1, of each image of
+        their file; None if there are none."""
+        path = self.product_of("export")
+        if not path:
+            return None
+        data = load_json(path, {**IMAGE_LISTS, "annotations": LABEL_KEYS})
+        contiguous = category_indices(path, data, self.labels.class_names)
+        found: dict[Hashable, list[dict]] = {image["id"]: [] for image in data["images"]}
+        for label in data["annotations"]:
+            label["category_id"] = contiguous[label["category_id"]]
+            found.setdefault(label["image_id"], []).append(label)
+        return found
 
 
-def _look_at(pipeline: Pipeline, name: str) -> StageFiles:
-    folder = pipeline.folder_of(name)
-    record = StageRecord(folder)
-    manifest, begun, failure, problem = None, False, "", ""
-    try:
-        manifest, begun, failure = record.manifest, record.started is not None, record.failure
-    except InputError as error:
-        problem = str(error)
-    return StageFiles(
-        name,
-        pipeline.stages[name].kind,
-        folder,
-        pipeline.product_of(name),
-        manifest,
-        begun,
-        problem,
-        failure,
-        record.kept,
-        _text_of(os.path.join(folder, CONFIG_FILE)),
-    )
+def read_lines(path: str) -> list[dict]:
+    """The JSON objects of a file, one a line; none without the file. A line that is none, such as
+    the last one of a training that was killed, is passed over."""
+    found = []
+    for line in _text_of(path).splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return [content for content in found if isinstance(content, dict)]
+
+
+def last_values(path: str) -> Mapping[str, float]:
+    """The last line of a file of measurements."""
+    return next(iter(read_lines(path)[::-1]), {})
+
+
+def thinned(curve: Sequence[tuple[int, float]]) -> Curve:
+    """At most ``MAX_POINTS`` points, evenly chosen, the last one among them."""
+    step = math.ceil(len(curve) / MAX_POINTS)
+    return list(curve[::-1][:: max(step, 1)][::-1])
 
 
 def _text_of(path: str) -> str:
