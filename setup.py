@@ -10,6 +10,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=("bestie_d2", "bestie_d2.*")),
+    package_data={"bestie_d2.report": ["*.html"]},
     # Detectron2 itself is missing here because the package index does not hold it under its name:
     # install a compiled one, or the pure-Python build in third_party/detectron2 (`make setup`).
     install_requires=[
@@ -17,6 +18,7 @@ setup(
         "fvcore",
         "iopath",
         "Jinja2",
+        "MarkupSafe",
         "matplotlib",
         "numpy",
         "opencv-python-headless",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
-from bestie_d2.report.metrics import MAX_POINTS, last_values, read_curves, read_lines, thinned
+from bestie_d2.report.run_files import MAX_POINTS, StageFiles, last_values, read_lines, thinned
 
 
-def test_curves_of_a_training_that_was_killed_and_resumed(tmp_path):
-    path = tmp_path / "metrics.json"
+def test_curves_of_a_training_that_was_killed_and_resumed(pipeline, tmp_path):
+    path = tmp_path / "pam" / "metrics.json"
+    path.parent.mkdir()
     path.write_text(
         '{"iteration": 19, "total_loss": 4.0, "lr": 0.1}\n'
         '{"iteration": 39, "total_loss": 3.0}\n'
@@ -19,7 +22,7 @@ def test_curves_of_a_training_that_was_killed_and_resumed(tmp_path):
         '{"segm/AP": 12.0}\n'  # an evaluation of weights whose iteration nobody knows
         '["no", "object"]\n'
     )
-    curves = read_curves(str(path))
+    curves = StageFiles(replace(pipeline, output=str(tmp_path)), "pam").curves()
     assert curves["total_loss"] == [(19, 4.0), (39, 2.5), (59, 2.0)]
     assert curves["segm/AP"] == [(59, 11.5)]
     assert "segm/APl" not in curves
@@ -27,9 +30,9 @@ def test_curves_of_a_training_that_was_killed_and_resumed(tmp_path):
     assert last_values(str(path)) == {"segm/AP": 12.0}
 
 
-def test_no_file_is_no_curve(tmp_path):
-    assert read_curves(str(tmp_path / "metrics.json")) == {}
-    assert last_values(str(tmp_path / "metrics.json")) == {}
+def test_no_file_is_no_curve(elsewhere):
+    assert StageFiles(elsewhere, "pam").curves() == {}
+    assert last_values(str(Path(elsewhere.output, "metrics.json"))) == {}
 
 
 def test_long_curves_are_thinned_to_their_last_point():

@@ -9,44 +9,41 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from bestie_d2.report.page import (
-    details,
-    figure,
-    heading,
-    page,
-    paragraph,
-    picture,
-    picture_row,
-    table,
-)
+from bestie_d2.pictures.sheets import Layers
+from bestie_d2.report.charts import Series, line_chart
+from bestie_d2.report.image_grid import _pictures
+from bestie_d2.report.sections import page, table
 
 EVIL = '<script>"&'
-SAFE = "&lt;script&gt;&quot;&amp;"
+
+
+def html_of(*blocks: tuple) -> str:
+    """The inside of a section."""
+    html = page("title", "lead", {"section": blocks})
+    return html[html.index("</h2>") : html.index("</section>")]
 
 
 def test_every_text_is_escaped():
-    pixels = np.zeros((2, 3, 3), np.uint8)
-    parts = [
-        paragraph(EVIL),
-        heading(EVIL),
+    chart = line_chart([Series(EVIL, [(0, 1)])], x_title=EVIL, y_title=EVIL)
+    blocks = [
+        ("text", EVIL),
+        ("heading", EVIL),
         table([EVIL], [[EVIL]]),
-        details(EVIL, EVIL),
-        figure("", EVIL, EVIL),
-        picture_row(EVIL, [picture(pixels, EVIL, EVIL, alternative=EVIL)]),
+        ("details", EVIL, EVIL),
+        ("charts", [(EVIL, chart, EVIL)]),
+        ("pictures", EVIL, [(EVIL, EVIL, "", 3, 2)]),
     ]
-    html = page(EVIL, "", {EVIL: parts})
+    html = page(EVIL, EVIL, {EVIL: blocks})
     assert "<script" not in html
-    title, section, row = 2, 4, 4  # with the link to the section, and the picture's alt text
-    assert html.count(SAFE) == title + section + 1 + 1 + 2 + 2 + 2 + row
+    head, section, in_blocks, in_chart = 3, 4, 1 + 1 + 2 + 2 + 2 + 6, 4
+    assert html.count("&lt;script") == head + section + in_blocks + in_chart
 
 
 def test_columns_of_numbers_are_right_aligned():
-    html = table(
-        ["name", "count", "share", "rate", "mixed", "empty"],
-        [["a", 1234, 0.25, "0.0001", 3, None], ["b", None, None, "2", "x", None]],
-    )
-    heads = re.findall(r'<th scope="col"( class="number")?>(\w+)', html)
-    assert heads == [
+    head = ["name", "count", "share", "rate", "mixed", "empty"]
+    rows = [["a", 1234, 0.25, "0.0001", 3, None], ["b", None, None, "2", "x", None]]
+    html = html_of(table(head, rows))
+    assert re.findall(r'<th scope="col"( class="number")?>(\w+)', html) == [
         ("", "name"),
         *((' class="number"', name) for name in ("count", "share", "rate")),
         ("", "mixed"),
@@ -57,18 +54,16 @@ def test_columns_of_numbers_are_right_aligned():
         *("–", "–", "2", "x", "–"),
     ]
     assert re.findall(r'<th scope="row">(\w)', html) == ["a", "b"]
-
-
-def test_a_table_without_rows_has_its_head():
-    assert "<tbody>\n</tbody>" in table(["name"], [])
+    assert re.search(r"<tbody>\s*</tbody>", html_of(table(["name"], [])))
 
 
 def test_pictures_are_inlined():
-    pixels = np.full((20, 30, 3), (200, 30, 90), np.uint8)
-    html = picture(pixels, "truth", "2 fish", alternative="truth of 1.png: 2 fish")
-    data = re.search(r'src="data:image/jpeg;base64,([^"]+)" width="30" height="20"', html).group(1)
-    found = np.asarray(Image.open(BytesIO(base64.b64decode(data))))
-    assert found.shape == pixels.shape
-    assert np.abs(found.astype(int) - pixels).max() < 10
-    assert 'alt="truth of 1.png: 2 fish"' in html
-    assert "<b>truth</b> 2 fish" in html
+    pixels = np.full((128, 256, 3), (200, 30, 90), np.uint8)
+    layers = Layers(pixels, weak_map=np.full((128, 256), 2))
+    html = html_of(_pictures({"file_name": "a/1.png", "image_id": 1}, layers, ["bug", "fish"]))
+    found = re.findall(r'src="data:image/jpeg;base64,([^"]+)" width="256" height="128"', html)
+    image = np.asarray(Image.open(BytesIO(base64.b64decode(found[0]))))
+    assert image.shape == pixels.shape
+    assert np.abs(image.astype(int) - pixels).max() < 10
+    assert re.findall(r'alt="([^"]*)"', html) == ["image of 1.png", "weak map of 1.png: fish"]
+    assert "<b>weak map</b> fish" in html

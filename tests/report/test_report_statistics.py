@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from bestie_d2.report.statistics import Mark, cue_statistics, label_statistics
+from bestie_d2.report.sections import Mark, cue_statistics, label_statistics
 
 MARKS = [
     Mark("1", "fish", 0.95),
@@ -14,18 +14,18 @@ MARKS = [
 ]
 
 
-def rows(html: str) -> list[list[str]]:
-    body = html[html.index("<tbody>") : html.index("</tbody>")]
-    return [re.findall(r"<t[hd][^>]*>([^<]*)", line) for line in body.split("</tr>")[:-1]]
+def rows(block: tuple) -> list[list[str]]:
+    return block[2]
 
 
-def alternatives(parts: list[str]) -> list[str]:
-    return re.findall(r'aria-label="([^"]*)"', "".join(parts))
+def alternatives(blocks: list[tuple]) -> list[str]:
+    charts = "".join(chart for _, chart, _ in blocks[2][1])
+    return re.findall(r'aria-label="([^"]*)"', charts)
 
 
 def test_cues_are_counted_by_class_score_and_image():
     parts = cue_statistics(MARKS, ["fish", "bug", "kite"], images=3, threshold=0.5)
-    assert "4 cues in 3 images; the 3 that score above 0.5 are used in training." in parts[0]
+    assert "4 cues in 3 images; the 3 that score above 0.5 are used in training." in parts[0][1]
     assert rows(parts[1]) == [
         ["fish", "3", "3", "2", "1.5"],
         ["bug", "1", "0", "0", "–"],
@@ -48,7 +48,7 @@ def test_given_points_have_no_scores_worth_showing():
 def test_labels_are_counted_and_their_quality_is_told():
     figures = {"labels": 4, "precision": 75.0, "recall": None}
     parts = label_statistics(MARKS, ["fish", "bug"], images=2, figures=figures)
-    assert "4 labels in 2 images. Against the truth: precision 75.0 %, recall - %." in parts[0]
+    assert "4 labels in 2 images. Against the truth: precision 75.0 %, recall - %." in parts[0][1]
     assert rows(parts[1]) == [
         ["fish", "3", "2", "1.5", "0.87"],
         ["bug", "1", "1", "1.0", "0.25"],
@@ -59,7 +59,7 @@ def test_labels_are_counted_and_their_quality_is_told():
 
 def test_without_labels_and_without_truth():
     parts = label_statistics([], ["fish"], images=2, figures={"labels": 0})
-    assert "0 labels in 2 images.</p>" in parts[0]
+    assert parts[0] == ("text", "0 labels in 2 images.")
     assert rows(parts[1]) == [["fish", "0", "0", "–", "–"], ["all", "0", "0", "–", "–"]]
     assert alternatives(parts)[1] == "0: 2"
 
@@ -69,4 +69,4 @@ def test_many_labels_an_image_share_bars():
     parts = label_statistics(marks, ["cell"], images=4, figures={})
     expected = {0: 1, 3: 0, 6: 0, 9: 1, 12: 0, 15: 0, 18: 1, 21: 0, 24: 0, 27: 1}
     assert alternatives(parts)[1] == "; ".join(f"{n}: {count}" for n, count in expected.items())
-    assert "labels in an image, from this number on" in parts[2]
+    assert "labels in an image, from this number on" in str(parts[2])
