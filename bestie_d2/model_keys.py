@@ -1,6 +1,11 @@
-"""Which configuration key belongs to which meta-architecture."""
+"""Keys of a configuration by name, and which of them belong to which meta-architecture."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
+from typing import Any
 
 from detectron2.config import CfgNode
 
@@ -11,6 +16,22 @@ SIDE_KEYS = {  # of the sides of images that the backbone is given as they are
     "SingleStageWSSS": ("INPUT.TAGS.CROP_SIZE", "MODEL.WSSS.TEST.SIZE_DIVISIBILITY"),
 }
 STOCK_NODE = "ROI_HEADS"  # Detectron2's own instance segmentation models
+
+
+def value_of(cfg: CfgNode, key: str) -> Any:
+    """The value of a key such as ``MODEL.WEIGHTS``, or the node of that name."""
+    return reduce(getitem, key.split("."), cfg)
+
+
+def with_keys(cfg: CfgNode, values: Mapping[str, object]) -> CfgNode:
+    """A frozen copy with these values of keys such as ``MODEL.WEIGHTS``."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    for key, value in values.items():
+        node, _, name = key.rpartition(".")
+        (value_of(cfg, node) if node else cfg)[name] = value
+    cfg.freeze()
+    return cfg
 
 
 def num_classes_key(cfg: CfgNode) -> str:

@@ -9,9 +9,19 @@ An OUTPUT_DIR that holds a training is only gone on with, by --resume; it is nev
 from argparse import Namespace
 from contextlib import nullcontext
 
-from bestie_d2.checks.configuration import check_processes, check_test_sets, check_train_sets
+from bestie_d2.checks.configuration import (
+    check_config,
+    check_processes,
+    check_test_sets,
+    check_train_sets,
+)
 from bestie_d2.engine.command_line import default_argument_parser, is_main_process, launch, run_tool
-from bestie_d2.engine.configuration import check_output, run_config, setup_run, with_trained_weights
+from bestie_d2.engine.configuration import (
+    check_output,
+    load_config,
+    setup_run,
+    with_trained_weights,
+)
 from bestie_d2.engine.trainer import Trainer, evaluate
 from bestie_d2.storage.processes import ANOTHER_OUTPUT, only_run_in
 
@@ -23,7 +33,8 @@ OF_ITS_CHECKPOINTS = (
 
 def train_or_evaluate(args: Namespace) -> None:
     """What each process does."""
-    cfg = run_config(args)
+    cfg = load_config(args.config_file, args.opts)
+    check_config(cfg)
     advice = OF_ITS_CHECKPOINTS if args.eval_only else ANOTHER_OUTPUT
     alone = only_run_in(cfg.OUTPUT_DIR, "OUTPUT_DIR", advice)
     with alone if is_main_process() else nullcontext():

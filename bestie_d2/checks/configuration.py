@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,7 @@ from bestie_d2.data.labels.index_png import check_class_limit
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.tasks import task_of
 from bestie_d2.evaluation.truth import ObjectsByImage, has_truth, load_truth
-from bestie_d2.model_keys import SIDE_KEYS, num_classes, num_classes_key
+from bestie_d2.model_keys import SIDE_KEYS, num_classes, num_classes_key, value_of
 from bestie_d2.modeling.heads import INSTANCE_HEAD_REGISTRY
 from bestie_d2.modeling.inputs import check_side
 from bestie_d2.storage.files import replacing
@@ -73,7 +71,7 @@ def check_config(cfg: CfgNode) -> None:
     """Refuse what would fail later, or worse, would not."""
 
     def expect(key: str, fits: Callable[[Any], object], expected: str) -> None:
-        value = _value(cfg, key)
+        value = value_of(cfg, key)
         if value is None or not fits(value):
             raise InputError(f"{key} is {value!r}, expected {expected}")
 
@@ -98,14 +96,10 @@ def check_config(cfg: CfgNode) -> None:
     if cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "float16" and on_cpu(cfg):
         raise InputError("SOLVER.AMP.DTYPE is 'float16', but there is no GPU: use 'bfloat16'")
     for key, registry in REGISTRIES.items():
-        name = _value(cfg, key)
+        name = value_of(cfg, key)
         if name not in registry and (name or key != "INPUT.MAPPER"):
             known = ", ".join(sorted(known for known, _ in registry))
             raise InputError(f"{key} is {name!r}; choose from {known}")
-
-
-def _value(cfg: CfgNode, key: str) -> Any:
-    return reduce(getitem, key.split("."), cfg)
 
 
 def _is_range(scales: Sequence[float]) -> bool:
@@ -130,7 +124,7 @@ def check_sides_of_images(cfg: CfgNode) -> None:
     with torch.random.fork_rng(devices=[]):
         backbone = build_backbone(cfg) if keys else None  # only it knows
     for key in keys:
-        check_side(key, _value(cfg, key), backbone)
+        check_side(key, value_of(cfg, key), backbone)
 
 
 def check_processes(num_gpus: int) -> None:

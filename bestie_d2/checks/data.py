@@ -31,7 +31,7 @@ from bestie_d2.data.names import label_name
 from bestie_d2.data.paths import ROOT_VARIABLE, datasets_root
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.truth import has_truth, read_truth
-from bestie_d2.model_keys import num_classes
+from bestie_d2.model_keys import num_classes, with_keys
 from bestie_d2.storage.processes import mapping
 from bestie_d2.structures import PointCues
 from bestie_d2.weights.checkpoint import BestieCheckpointer
@@ -161,24 +161,17 @@ def _check_set(cfg: CfgNode, name: str, report: DataReport, jobs: int, *, traini
         return  # the training's own check would say it again
     with report.catching(LISTS):
         if not training:
-            configuration.check_test_sets(_with_sets(cfg, TEST=(name,)))
+            configuration.check_test_sets(with_keys(cfg, {"DATASETS.TEST": (name,)}))
         elif masks:
-            configuration.check_train_sets(_with_sets(cfg, TRAIN=(name,), TEST=()))
+            configuration.check_train_sets(
+                with_keys(cfg, {"DATASETS.TRAIN": (name,), "DATASETS.TEST": ()})
+            )
         else:
             mapper.load_records(cfg, name)
         if masks or (not training and has_truth(name)):
             for line in read_truth(name).notices:
                 if line not in report.notices.get(LEFT_OUT, []):
                     report.notice(LEFT_OUT, line)
-
-
-def _with_sets(cfg: CfgNode, **sets: tuple[str, ...]) -> CfgNode:
-    """The configuration with these sets alone as ``DATASETS.TRAIN`` or ``DATASETS.TEST``."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.DATASETS.update(sets)
-    cfg.freeze()
-    return cfg
 
 
 def _read_records(cfg: CfgNode, name: str, report: DataReport) -> list[dict]:

@@ -1,5 +1,7 @@
-"""From a command line to a configuration: files on their bases, keys and values, with every mistake
-told; and the output folder of a run."""
+"""From a command line to a configuration: files on their bases, keys and values; an output folder.
+
+Every mistake is told by an ``InputError`` that names the file or key, and what fits.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,16 @@ from reprlib import repr as shortened
 import yaml
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
+from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
-from bestie_d2.checks.configuration import check_config
 from bestie_d2.config import add_bestie_config
 from bestie_d2.data import register_custom_datasets
 from bestie_d2.errors import InputError
+from bestie_d2.model_keys import with_keys
 from bestie_d2.storage.files import make_folder
 from bestie_d2.weights.checkpoint import CHECKPOINTS
 
@@ -32,27 +35,16 @@ BASE = "_BASE_"
 WEIGHTS = "MODEL.WEIGHTS"
 MODEL_ZOO = "model_zoo://"  # a _BASE_ out of the installed Detectron2's own configurations
 KINDS = {
-    bool: "True or False",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    list: "a list",
-    tuple: "a list",
-    dict: "keys and values",
-    CfgNode: "keys and values",
-}
+    bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list",
+    tuple: "a list", dict: "keys and values", CfgNode: "keys and values",
+}  # fmt: skip
 CLOSE, NEAR = 0.75, 0.5  # similarity of two keys (1: equal), and of two that have one last part
 MOST_HINTS = 3  # for a key without the ones above it
 
 
 def load_config(config_file: str = "", overrides: Sequence[str] = ()) -> CfgNode:
-    """Defaults, then a yaml file with its ``_BASE_``, then ``KEY VALUE`` pairs; frozen.
-
-    Data sets of ``DATASETS.CUSTOM`` are registered.
-
-    Raises:
-        InputError: names the file or key that is wrong.
-    """
+    """Defaults, then a yaml file with its ``_BASE_``, then ``KEY VALUE`` pairs; frozen. Data sets
+    of ``DATASETS.CUSTOM`` are registered."""
     cfg = get_cfg()
     add_bestie_config(cfg)
     if config_file:
@@ -118,11 +110,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def load_strict_yaml(path: str, where: str) -> dict:
-    """What a yaml file says, named ``where`` in errors; nothing if it is empty.
-
-    Raises:
-        InputError: no such file, no yaml, no keys and values, or a key twice.
-    """
+    """What a yaml file says, named ``where`` in errors; nothing if it is empty."""
     try:
         with open(path, encoding="utf-8") as file, _naming(where):
             content = yaml.load(file, _StrictLoader)
@@ -147,11 +135,7 @@ def _keys_of_file(content: Mapping, cfg: CfgNode, above: str = "") -> Iterator[t
 
 
 def set_keys(cfg: CfgNode, pairs: Iterable[tuple[str, object]]) -> None:
-    """Set keys in place; texts are read as yacs reads them, whole numbers do for floats.
-
-    Raises:
-        InputError: there is no such key, or its value is of another kind.
-    """
+    """Set keys in place; texts are read as yacs reads them, whole numbers do for floats."""
     for key, value in pairs:
         default: object = cfg
         for name in key.split("."):
@@ -208,22 +192,12 @@ def _all_keys(cfg: CfgNode, above: str = "") -> Iterator[str]:
             yield from _all_keys(value, f"{above}{name}.")
 
 
-def run_config(args: argparse.Namespace) -> CfgNode:
-    """Configuration of a command line, looked through."""
-    cfg = load_config(args.config_file, args.opts)
-    check_config(cfg)
-    return cfg
-
-
 def with_trained_weights(cfg: CfgNode, overrides: Sequence[str] = ()) -> CfgNode:
     """The configuration with ``MODEL.WEIGHTS`` a trained model's: for evaluation and labeling.
 
     A file's ``MODEL.WEIGHTS`` is what training starts from, so the last checkpoint of
     ``OUTPUT_DIR``, if there is one, takes its place; unless ``overrides``, the ``KEY VALUE`` pairs
     that the configuration was loaded with, name weights.
-
-    Raises:
-        InputError: there are no weights.
     """
     last = Checkpointer(nn.Module(), cfg.OUTPUT_DIR).get_checkpoint_file()
     path = cfg.MODEL.WEIGHTS if WEIGHTS in overrides[::2] or not last else last
@@ -234,19 +208,11 @@ def with_trained_weights(cfg: CfgNode, overrides: Sequence[str] = ()) -> CfgNode
         )
     if "://" not in path and not os.path.isfile(path):
         raise InputError(f"MODEL.WEIGHTS {path}: no such file")
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.WEIGHTS = path
-    cfg.freeze()
-    return cfg
+    return with_keys(cfg, {WEIGHTS: path})
 
 
 def check_output(output_dir: str, *, resume: bool) -> None:
-    """Refuse to start a training anew where another one has left checkpoints.
-
-    Raises:
-        InputError: names the folder, and says what to do.
-    """
+    """Refuse to start a training anew where another one has left checkpoints."""
     found = sorted(glob.glob(os.path.join(glob.escape(output_dir), CHECKPOINTS)))
     if found and not resume:
         raise InputError(
@@ -257,8 +223,6 @@ def check_output(output_dir: str, *, resume: bool) -> None:
 
 def setup_run(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Set up output folder, logging and seed of a run."""
-    from detectron2.engine import default_setup  # pulls in the whole engine: only when a run starts
-
     make_folder(cfg.OUTPUT_DIR, "OUTPUT_DIR")
     default_setup(cfg, args)
     # Our own messages, beside Detectron2's.
