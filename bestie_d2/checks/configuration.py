@@ -113,7 +113,7 @@ def _is_device(name: str) -> bool:
         return False
 
 
-def training_mapper(cfg: CfgNode) -> type:
+def training_mapper(cfg: CfgNode) -> type[Any]:
     """The class of the mapper that makes training examples; ``needs`` says of what."""
     return MAPPER_REGISTRY.get(cfg.INPUT.MAPPER) if cfg.INPUT.MAPPER else DetectionMapper
 
@@ -165,9 +165,9 @@ def check_trained_classes(cfg: CfgNode, *names: str) -> None:
     Weights that neither hold these nor have a ``classes.json`` beside them are taken as they are.
     """
     trained = classes_of_weights(cfg.MODEL.WEIGHTS)
-    for name in names if trained is not None else ():
-        what = f"that {cfg.MODEL.WEIGHTS} was trained with"
-        compare_classes(what, trained, repr(name), classes_of(name))
+    what = f"that {cfg.MODEL.WEIGHTS} was trained with"
+    for name in names if trained else ():
+        compare_classes(what, trained or (), repr(name), classes_of(name))
 
 
 def check_test_sets(cfg: CfgNode) -> None:

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -198,7 +199,7 @@ class Tally:
     def describe(self, threshold: float) -> list[str]:
         """A table with a row for each class, and lines below it."""
         total = max(self._maps.images, 1)
-        columns: dict[str, Sequence] = {
+        columns: dict[str, Any] = {
             "class": self._names,
             "images": self._images,
             "share, %": [f"{PERCENT * images / total:.1f}" for images in self._images],

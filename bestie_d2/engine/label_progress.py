@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from typing import Any
 
 import cv2
 import numpy as np
@@ -71,12 +71,13 @@ class LabelProgress(HookBase):
             return {}
         kinds = (PSEUDO,) if model.criterion.refinement is None else (PSEUDO, REFINED)
         reports = {kind: PseudoLabelReport(self._num_classes, with_truth=True) for kind in kinds}
-        figures = {}
+        figures: dict[str, float] = {}
         for image_id, labels in itertools.chain.from_iterable(gathered):
             for kind, report in reports.items():
                 report.add(labels[kind], {}, self._truth[image_id])
-        for kind, report in reports.items():
-            of = report.quality.figures()
+        measured = {kind: report.quality for kind, report in reports.items() if report.quality}
+        for kind, quality in measured.items():
+            of = quality.figures()
             figures |= {
                 f"{kind}/true_positives": of.true_positives,
                 f"{kind}/labels": of.labels,
@@ -95,16 +96,17 @@ class LabelProgress(HookBase):
         }
 
 
-def taught_targets(model: BESTIE, item: Mapping) -> dict[str, InstanceTargets]:
+def taught_targets(model: BESTIE, item: dict) -> dict[str, InstanceTargets]:
     """The targets that an image in the form that ``WeakInstanceMapper`` gives is taught with, in
     host memory: ``PSEUDO``, and ``REFINED`` where the model refines."""
     labels = model.weak_labels([item])
     found = {PSEUDO: labels.pseudo}
-    if model.criterion.refinement is not None:
+    refine: Any = model.criterion.refinement
+    if refine is not None:
         probability, center, offset = model.predict_maps(item["image"])
         logits = probability.clamp(min=torch.finfo(probability.dtype).tiny).log()
         maps = InstanceMaps(logits[None], center[None], offset[None])
-        found[REFINED] = model.criterion.refinement(maps, labels)
+        found[REFINED] = refine(maps, labels)
     return {kind: targets.to("cpu")[0] for kind, targets in found.items()}
 
 

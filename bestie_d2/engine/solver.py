@@ -42,7 +42,7 @@ def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
             f"SOLVER.HEAD_LR_FACTOR is {factor}, but {cfg.MODEL.META_ARCHITECTURE} has no "
             "'backbone' to tell its head from: set it to 1"
         )
-    backbone = set(model.backbone.parameters())
+    backbone = set(model.get_submodule("backbone").parameters())
     # Optimizers number parameters in the order of the groups: that of the model, in each part.
     order = {parameter: number for number, parameter in enumerate(model.parameters())}
     parts = []

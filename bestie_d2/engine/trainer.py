@@ -154,7 +154,8 @@ class SaveOnInterrupt(HookBase):
     def __init__(self, checkpointer: Checkpointer, check: Callable[[], None]) -> None:
         """``check`` is called before weights are saved, and raises if they have gone wrong."""
         self.check, self.checkpointer = check, checkpointer
-        self.asked, self.previous = False, None
+        self.asked = False
+        self.previous: Callable | int | None = None
 
     def before_train(self) -> None:
         main_thread = threading.current_thread() is threading.main_thread()
@@ -208,7 +209,7 @@ def evaluate(cfg: CfgNode) -> dict:
 
 def append_metrics(output_dir: str, results: dict, *, iteration: int | None = None) -> None:
     """Add one line with the flattened results to ``metrics.json`` of a run; null is no number."""
-    line = {} if iteration is None else {"iteration": iteration}
+    line: dict[str, float | None] = {} if iteration is None else {"iteration": iteration}
     for key, value in flatten_results_dict(results).items():
         line[key] = value if math.isfinite(value) else None
     with open(os.path.join(output_dir, METRICS_FILE), "a") as file:
