@@ -22,7 +22,7 @@ from functools import partial
 
 from bestie_d2.engine.command_line import run_tool
 from bestie_d2.pipeline.definition import Pipeline, read_pipeline
-from bestie_d2.pipeline.runner import run_pipeline, table
+from bestie_d2.pipeline.runner import run_pipeline
 from bestie_d2.report import report_path, write_report
 
 
@@ -78,7 +78,7 @@ def main() -> None:
             pipeline.check_stage(option, stage)
     if not arguments.dry_run:
         print(f"report: {report_path(pipeline)}, when all is done", flush=True)
-    results = run_pipeline(
+    table = run_pipeline(
         pipeline,
         first=arguments.first,
         last=arguments.last,
@@ -86,8 +86,8 @@ def main() -> None:
         dry_run=arguments.dry_run,
         after_failure=partial(report_in_spite_of_a_failure, pipeline),
     )
-    if results:
-        print(f"\n{pipeline.name}, {pipeline.test_set}:\n{table(results)}")
+    if table:
+        print(f"\n{pipeline.name}, {pipeline.test_set}:\n{table}")
         print(f"\nreport: {write_report(pipeline)}")
 
 

@@ -17,22 +17,13 @@ TEXTS = ("name", "supervision", "output", "train_set", "test_set")
 
 @dataclass(frozen=True)
 class StageKind:
-    """What is true of a stage in every pipeline.
+    """What is true of a stage in every pipeline."""
 
-    Attributes:
-        product: what later stages read, a file or folder in the stage's own; "" if nothing.
-        keys: what a pipeline says of the stage; ``weights_from`` may be left out, the others not.
-        reads: kinds of stages whose products it reads if the pipeline has them before it: of the
-            last of each kind, or of all where ``reads_all``.
-        needs: the one of them that the pipeline must have; a stage without a ``config`` of its own
-            has the model of this one.
-    """
-
-    product: str
-    keys: tuple[str, ...] = ()
-    reads: tuple[str, ...] = ()
-    needs: str = ""
-    reads_all: bool = False
+    product: str  # what later stages read, a file or folder in the stage's own; "" if nothing
+    keys: tuple[str, ...] = ()  # what a pipeline says of it; weights_from may be left out
+    reads: tuple[str, ...] = ()  # kinds of stages whose products it reads if they come before it
+    needs: str = ""  # the kind that must be there; whose model is taken without a config
+    reads_all: bool = False  # all stages of these kinds, not the last of each alone
 
     @property
     def trains(self) -> bool:
@@ -60,21 +51,13 @@ FROM_TAGS = ("pam", "cues")  # stages that make the cues which point supervision
 
 @dataclass(frozen=True)
 class StageEntry:
-    """What a pipeline says of one of its stages.
+    """What a pipeline says of one of its stages."""
 
-    Attributes:
-        kind: its name in ``KINDS``.
-        config: Detectron2 configuration file of what is trained.
-        weights_from: the stage whose checkpoint training starts from; "" keeps ``MODEL.WEIGHTS``.
-        score_threshold: labels that score lower are not exported.
-        overrides: ``KEY VALUE`` pairs.
-    """
-
-    kind: str
-    config: str = ""
-    weights_from: str = ""
-    score_threshold: float = 0.0
-    overrides: list[str] = field(default_factory=list)
+    kind: str  # its name in KINDS
+    config: str = ""  # Detectron2 configuration file of what is trained
+    weights_from: str = ""  # the stage whose checkpoint training starts from; else MODEL.WEIGHTS
+    score_threshold: float = 0.0  # labels that score lower are not exported
+    overrides: list[str] = field(default_factory=list)  # KEY VALUE pairs
 
 
 @dataclass(frozen=True)
@@ -104,13 +87,11 @@ class Pipeline:
     def inputs_of(self, stage: str) -> list[str]:
         """The stages whose products a stage reads."""
         names, kind = list(self.stages), self.kind_of(stage)
-        earlier = names[: names.index(stage)]
-        reads = []
+        earlier, reads = names[: names.index(stage)], []
         for wanted in kind.reads:
             found = [name for name in earlier if self.stages[name].kind == wanted]
             reads += found if kind.reads_all else found[-1:]
-        weights_from = self.stages[stage].weights_from
-        return reads + ([weights_from] if weights_from else [])
+        return [*reads, *filter(None, [self.stages[stage].weights_from])]
 
     def check_stage(self, option: str, stage: str) -> None:
         """Refuse a name that is no stage of this pipeline."""

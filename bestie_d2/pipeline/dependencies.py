@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -63,24 +64,15 @@ TEST_PARTS = (TEST_LIST, TEST_IMAGES, TEST_MASKS, TEST_MAPS)
 
 @dataclass(frozen=True)
 class Dependencies:
-    """What counts for a kind of stage.
+    """What counts for a kind of stage."""
 
-    Attributes:
-        keys: of the configuration, but for ``NEVER`` and ``PATHS`` ...
-        without: ... and these.
-        data: parts of the data; those that an earlier stage makes are compared as its product.
-    """
-
-    keys: Sequence[str]
-    without: Sequence[str]
-    data: Sequence[str]
+    keys: Sequence[str]  # of the configuration, but for NEVER and PATHS ...
+    without: Sequence[str]  # ... and these
+    data: Sequence[str]  # parts; those that an earlier stage makes are compared as its product
 
     def count(self, key: str, node: str) -> bool:
-        """Whether a key of the configuration counts.
-
-        Args:
-            node: under ``MODEL``, of the model; those of our other models don't count.
-        """
+        """Whether a key of the configuration counts; of our other models none does, but of the one
+        with this ``node`` under ``MODEL``."""
         others = [f"MODEL.{other}" for other in NUM_CLASSES_NODE.values() if other != node]
         left_out = (*NEVER, *PATHS, *self.without, *others)
         return _is_among(key, self.keys) and not _is_among(key, left_out)
@@ -146,12 +138,10 @@ class Hashes:
 
     def of_data(self, parts: Iterable[str], cfg: CfgNode) -> dict[str, str]:
         """The state of each part by its name."""
-        found = {}
-        for part in parts:
-            try:
+        found = dict.fromkeys(parts, NOT_THERE)
+        for part in found:
+            with suppress(InputError, OSError):
                 found[part] = self._of_part(part, cfg)
-            except (InputError, OSError):
-                found[part] = NOT_THERE
         return found
 
     def _of_part(self, part: str, cfg: CfgNode) -> str:
@@ -162,16 +152,11 @@ class Hashes:
             key, in_metadata = NAMED_BY[part]
             path = getattr(cfg.DATASETS, key) if key else ""
             if not path and in_metadata:
-                self._once(_records, name)  # completes the metadata of some sets
+                self._once(_images_of, name)  # completes the metadata of some sets
                 path = MetadataCatalog.get(name).get(in_metadata)
             return self._once(_state_of, path or "")
-        records = self._once(_records, name)
-        if part in (IMAGES, TEST_IMAGES):
-            rows = [(file, _size_of(record["file_name"])) for file, record in records]
-            return f"{len(rows)} files, {_short_hash(rows)}"
-        rows = [(file, *map(record.get, OF_RECORDS)) for file, record in records]
-        classes = MetadataCatalog.get(name).get("thing_classes")
-        return f"{len(rows)} images, {_short_hash([classes, rows])}"
+        of_list, of_files = self._once(_images_of, name)
+        return of_files if part in (IMAGES, TEST_IMAGES) else of_list
 
     def _once(self, look: Callable[[str], Any], argument: str) -> Any:
         key = (look, argument)
@@ -180,18 +165,20 @@ class Hashes:
         return self._known[key]
 
 
-def _records(name: str) -> list[tuple[str, dict]]:
-    """The records of a data set, each with the image's name below the set's folder."""
-    records = DatasetCatalog.get(name)
-    folder = os.path.join(MetadataCatalog.get(name).get("image_root") or "", "")
-    paths = [record["file_name"] for record in records]
-    names = [p.removeprefix(folder) if p.startswith(folder) else os.path.basename(p) for p in paths]
-    return list(zip(names, records, strict=True))
-
-
-def _size_of(path: str) -> int:
-    """In bytes; -1 for a file that is not there."""
-    return os.path.getsize(path) if os.path.isfile(path) else -1
+def _images_of(name: str) -> tuple[str, str]:
+    """The states of a data set's list, with sizes, tags and classes, and of its image files: their
+    names below the set's folder, and sizes (-1 for what is not there)."""
+    records, metadata = DatasetCatalog.get(name), MetadataCatalog.get(name)
+    folder = os.path.join(metadata.get("image_root") or "", "")
+    rows, sizes = [], []
+    for record in records:
+        path = record["file_name"]
+        below = path.removeprefix(folder) if path.startswith(folder) else os.path.basename(path)
+        rows.append((below, *map(record.get, OF_RECORDS)))
+        sizes.append((below, os.path.getsize(path) if os.path.isfile(path) else -1))
+    listed = hash_of_content([metadata.get("thing_classes"), rows])[:DIGITS]
+    files = hash_of_content(sizes)[:DIGITS]
+    return f"{len(rows)} images, {listed}", f"{len(rows)} files, {files}"
 
 
 def _state_of(path: str) -> str:
@@ -205,17 +192,8 @@ def _state_of(path: str) -> str:
         return hash_of_file(path)[:DIGITS]
     if not os.path.isdir(path):
         return NOT_THERE
-    rows = sorted(
-        (
-            os.path.relpath(os.path.join(folder, name), path),
-            hash_of_file(os.path.join(folder, name)),
-        )
-        for folder, _, names in os.walk(path)
-        for name in names
-        if name not in OF_VIEWERS and not name.startswith(".")
-    )
-    return f"{len(rows)} files, {_short_hash(rows)}"
-
-
-def _short_hash(content: object) -> str:
-    return hash_of_content(content)[:DIGITS]
+    names = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+    files = [name for name in names if os.path.basename(name) not in OF_VIEWERS]
+    files = [name for name in files if not os.path.basename(name).startswith(".")]
+    rows = sorted((os.path.relpath(file, path), hash_of_file(file)) for file in files)
+    return f"{len(rows)} files, {hash_of_content(rows)[:DIGITS]}"

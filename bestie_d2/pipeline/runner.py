@@ -36,16 +36,6 @@ TALKATIVE = "fvcore.common.checkpoint"  # lists all keys that a start from other
 FORMAT = logging.Formatter("[%(asctime)s %(name)s] %(levelname)s: %(message)s", "%m/%d %H:%M:%S")
 
 
-@dataclass(frozen=True)
-class StageResult:
-    """A row of the final table; ``seconds`` of the last run that worked on the stage."""
-
-    stage: str
-    state: str
-    seconds: float
-    text: str
-
-
 def run_pipeline(
     pipeline: Pipeline,
     *,
@@ -54,7 +44,7 @@ def run_pipeline(
     redo: Collection[str] = (),
     dry_run: bool = False,
     after_failure: Callable[[], None] = lambda: None,
-) -> list[StageResult]:
+) -> str:
     """Run all stages, or those from ``first`` to ``last``; say of each what is done and why.
 
     Args:
@@ -65,7 +55,8 @@ def run_pipeline(
         after_failure: called when a stage fails or is interrupted, before that is raised.
 
     Returns:
-        A result for each stage up to ``last``, none in a dry run.
+        A table of the stages up to ``last``: what was done, the seconds of the last run that worked
+        on a stage, its figures. "" in a dry run.
 
     Raises:
         InputError: from the configurations, all loaded before anything is run; a finished stage, or
@@ -86,7 +77,7 @@ def run_pipeline(
     if dry_run:
         for name, decision in plan.decisions().items():
             _tell(name, decision)
-        return []
+        return ""
 
     def failed() -> None:
         if redo:
@@ -100,12 +91,7 @@ def run_pipeline(
             for name, decision in decisions.items():
                 _tell(name, decision)
             raise _refusal(changed, pipeline)
-        return [_result(plan, job, decisions[job.name], failed) for job in jobs]
-
-
-def table(results: Sequence[StageResult]) -> str:
-    """A row for each stage."""
-    rows = [[row.stage, row.state, f"{row.seconds:.0f} s", row.text] for row in results]
+        rows = [_row_of(plan, job, decisions[job.name], failed) for job in jobs]
     return tabulate(rows, ["stage", "", "time", "figures"], colalign=("left", "left", "right"))
 
 
@@ -114,31 +100,20 @@ def table(results: Sequence[StageResult]) -> str:
 
 @dataclass(frozen=True)
 class Decision:
-    """What happens to a stage, why, and what its result will depend on.
-
-    Attributes:
-        sources: None where it is left as it is.
-        details: a line for each thing that changed.
-    """
+    """What happens to a stage, why, and what its result will depend on."""
 
     state: str
     reason: str
-    sources: Sources | None = None
-    details: tuple[str, ...] = ()
+    sources: Sources | None = None  # where it is not left as it is
+    details: Sequence[str] = ()  # a line for each thing that changed
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The stages of a run.
-
-    Attributes:
-        jobs: in the order in which they run.
-        first: those before it are taken as they are; "" for none.
-        redo: stages that are asked to be made anew.
-    """
+    """The stages of a run, in order."""
 
     jobs: Sequence[StageJob]
-    first: str
+    first: str  # those before it are taken as they are; "" for none
     redo: Collection[str]
     hashes: Hashes
 
@@ -169,7 +144,7 @@ class Plan:
         if found is None:
             return Decision(RUN, after if missing else "not there yet", sources)
         changes = sources.changes(found, pending=missing)
-        details = tuple(described(changes))
+        details = described(changes)
         if job.name in self.redo:
             if found.instead_of and not found.finished and not changes:
                 return Decision(RESUME, "its --redo was interrupted", sources)
@@ -227,19 +202,19 @@ def _tell(name: str, decision: Decision) -> None:
 # -- doing it
 
 
-def _result(
-    plan: Plan, job: StageJob, before: Decision, after_failure: Callable[[], None]
-) -> StageResult:
-    """Do what is to be done with a stage whose inputs are made."""
-    decision = before if before.state in UNTOUCHED else plan.decide(job)
+def _row_of(
+    plan: Plan, job: StageJob, planned: Decision, after_failure: Callable[[], None]
+) -> list[str]:
+    """Do what is to be done with a stage whose inputs are made; its row of the table."""
+    decision = planned if planned.state in UNTOUCHED else plan.decide(job)
     _tell(job.name, decision)
     if decision.state == CHANGED:
         raise _refusal({job.name: decision}, job.pipeline)
     if decision.sources is not None:
         _run(job, decision.sources, decision.state == RESUME, after_failure)
         plan.hashes.forget(job.product)
-    manifest = StageRecord(job.folder).manifest
-    return StageResult(job.name, decision.state, manifest["seconds"], manifest["text"])
+    manifest = StageRecord(job.folder).manifest or {}
+    return [job.name, decision.state, f"{manifest['seconds']:.0f} s", manifest["text"]]
 
 
 def _run(job: StageJob, sources: Sources, resumed: bool, after_failure: Callable[[], None]) -> None:
@@ -282,18 +257,16 @@ def _logging_to(folder: str) -> Iterator[None]:
     console.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     file = logging.FileHandler(os.path.join(folder, LOG_FILE), encoding="utf-8")
     file.setFormatter(FORMAT)
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    for logger in loggers:
+    pairs = [(logging.getLogger(name), handler) for name in LOGGERS for handler in (console, file)]
+    for logger, handler in pairs:
         logger.setLevel(logging.INFO)
-        logger.addHandler(console)
-        logger.addHandler(file)
+        logger.addHandler(handler)
     try:
         with contextlib.redirect_stdout(file.stream):
             yield
     finally:
-        for logger in loggers:
-            logger.removeHandler(console)
-            logger.removeHandler(file)
+        for logger, handler in pairs:
+            logger.removeHandler(handler)
         file.close()
 
 

@@ -5,10 +5,11 @@ Nothing of a stage is ever deleted: what is made anew is moved aside first, in o
 
 from __future__ import annotations
 
+import glob
 import json
 import platform
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -43,20 +44,16 @@ NOT_READ, NOT_MADE = "not read", "not made yet"  # in place of the hash of a pro
 
 @dataclass(frozen=True)
 class Found:
-    """What a stage's folder says that it was made, or begun, from.
+    """What a stage's folder says that it was made, or begun, from; see :class:`Sources`.
 
-    Attributes:
-        config: values by key; None where an older version wrote down their hash alone.
-        data: state of each part; None likewise.
-        inputs: hash of each product of an earlier stage, by the stage's name.
-        instead_of: the folder that was moved aside for it; "" for the first.
+    ``config`` and ``data`` are None where an older version wrote down a hash alone.
     """
 
     config: Mapping[str, object] | None
     data: Mapping[str, str] | None
     inputs: Mapping[str, str]
     finished: bool
-    instead_of: str = ""
+    instead_of: str = ""  # the folder that was moved aside for it
 
     @property
     def not_compared(self) -> str:
@@ -76,12 +73,9 @@ class Change:
     stage: str = ""
 
     def __str__(self) -> str:
-        return f"{self.what} was {_shown(self.before)}, is {_shown(self.now)}"
-
-
-def _shown(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= WIDTH else f"{text[:WIDTH]}..."
+        values = (v if isinstance(v, str) else json.dumps(v) for v in (self.before, self.now))
+        was, now = (v if len(v) <= WIDTH else f"{v[:WIDTH]}..." for v in values)
+        return f"{self.what} was {was}, is {now}"
 
 
 def described(changes: Sequence[Change]) -> list[str]:
@@ -92,23 +86,14 @@ def described(changes: Sequence[Change]) -> list[str]:
 
 @dataclass(frozen=True)
 class Sources:
-    """What a stage is made from now.
+    """What a stage is made from now."""
 
-    Attributes:
-        config: all that the pipeline and its configurations say of it, by key; JSON values.
-        data: state of each part of the data that no stage makes.
-        inputs: hash of each product of an earlier stage, by the stage's name.
-        counted: the keys that its product depends on.
-        defaults: of the keys, for records of versions that had fewer.
-        models: stages whose names are in front of the keys, where there are several.
-    """
-
-    config: Mapping[str, object]
-    data: Mapping[str, str]
-    inputs: Mapping[str, str]
-    counted: Collection[str] = ()
-    defaults: Mapping[str, object] = field(default_factory=dict)
-    models: Collection[str] = ()
+    config: Mapping[str, object]  # all that the pipeline and its configurations say of it, by key
+    data: Mapping[str, str]  # state of each part of the data that no stage makes
+    inputs: Mapping[str, str]  # hash of each product that it reads, by the name of its stage
+    counted: Collection[str] = ()  # the keys that its product depends on
+    defaults: Mapping[str, object] = field(default_factory=dict)  # for records that had fewer keys
+    models: Collection[str] = ()  # stages whose names are before the keys, where there are several
 
     @property
     def content(self) -> dict[str, object]:
@@ -124,37 +109,31 @@ class Sources:
         Args:
             pending: stages whose products are not made yet: theirs are left out, if they were read.
         """
-        before, now = found.inputs, dict(self.inputs)
-        now |= {name: before.get(name, NOT_MADE) for name in pending}
-        return [
-            *self._changed_keys(found.config),
-            *(
-                Change(part, was, self.data[part])
-                for part, was in (found.data or {}).items()
-                # what a stage makes in place of a part is among the inputs
-                if part in self.data and self.data[part] != was
-            ),
-            *(
-                Change(f"product of {n}", before.get(n, NOT_READ), now.get(n, NOT_READ), n)
-                for n in {**before, **now}
-                if before.get(n) != now.get(n)
-            ),
-        ]
-
-    def _changed_keys(self, before: Mapping[str, object] | None) -> Iterator[Change]:
-        if before is None:
-            return
+        changes = []
+        before = found.config or {}
         # a model that was not there is told as a product that was not read
         new = set(self.models) - {key.partition(".")[0] for key in before}
-        for key in self.counted:
+        for key in self.counted if found.config is not None else ():
             was, now = before.get(key, self.defaults.get(key)), self.config[key]
             if was != now and key.partition(".")[0] not in new:
-                yield Change(key, was, now)
+                changes.append(Change(key, was, now))
+        for part, state in self.data.items():
+            # what a stage makes in place of a part is among the inputs
+            was = (found.data or {}).get(part, state)
+            if was != state:
+                changes.append(Change(part, was, state))
+        made = {**self.inputs, **{name: found.inputs.get(name, NOT_MADE) for name in pending}}
+        for name in {**found.inputs, **made}:
+            hashes = [inputs.get(name, NOT_READ) for inputs in (found.inputs, made)]
+            if hashes[0] != hashes[1]:
+                changes.append(Change(f"product of {name}", *hashes, name))
+        return changes
 
 
 class StageRecord:
     """The folder of a stage. ``started.json`` is there from its start, ``failed.json`` when it was
-    stopped by an error, ``manifest.json`` when it is finished; all are written whole or not at all.
+    stopped by an error, ``manifest.json`` when it is finished; all are written whole or not at all,
+    and None stands for what is not there.
     """
 
     def __init__(self, folder: str) -> None:
@@ -162,12 +141,12 @@ class StageRecord:
 
     @property
     def manifest(self) -> dict | None:
-        """What the finished stage wrote down; None if it is not finished."""
+        """What the finished stage wrote down."""
         return _read(self._folder / MANIFEST, WRITTEN)
 
     @property
     def started(self) -> dict | None:
-        """What the stage was last begun from; None if it never was."""
+        """What the stage was last begun from."""
         return _read(self._folder / STARTED, ())
 
     @property
@@ -179,13 +158,16 @@ class StageRecord:
     def found(self) -> Found | None:
         """What the stage was made or begun from; None if it never was begun."""
         manifest = self.manifest
-        content = self.started if manifest is None else manifest
-        if content is None or not content.keys() >= set(SOURCES):  # killed as it was begun
+        content = (self.started if manifest is None else manifest) or {}
+        if not content.keys() >= set(SOURCES):  # killed as it was begun
             return None
         config, data = content["config"], content.get(DATA)
         inputs = {name: value for name, value in content["inputs"].items() if name != DATA}
-        if isinstance(config, str):  # an older version's hash of everything
-            config, data = _values_in(self._folder / CONFIG_FILE), None
+        if isinstance(config, str):  # an older version's hash: a training has its configuration
+            config, data = None, None
+            with suppress(OSError, yaml.YAMLError):
+                values = yaml.safe_load((self._folder / CONFIG_FILE).read_text(encoding="utf-8"))
+                config = flattened(values) if isinstance(values, dict) else None
         return Found(config, data, inputs, manifest is not None, content.get("instead_of", ""))
 
     @property
@@ -203,16 +185,15 @@ class StageRecord:
     @property
     def kept(self) -> list[str]:
         """Names of the folders that were moved aside, by number."""
-        return [f"{self._folder.name}.{number}" for number in self._numbers()]
-
-    def _numbers(self) -> list[int]:
-        pattern = re.compile(rf"{re.escape(self._folder.name)}\.(\d+)")
-        beside = self._folder.parent.iterdir() if self._folder.parent.is_dir() else ()
-        return sorted(int(found[1]) for path in beside if (found := pattern.fullmatch(path.name)))
+        beside = self._folder.parent.glob(f"{glob.escape(self._folder.name)}.*")
+        parts = [path.name.removeprefix(f"{self._folder.name}.") for path in beside]
+        numbers = sorted(int(part) for part in parts if part.isdecimal())
+        return [f"{self._folder.name}.{number}" for number in numbers]
 
     def next_kept(self) -> Path:
         """Where the folder would be moved."""
-        return self._folder.with_name(f"{self._folder.name}.{max([0, *self._numbers()]) + 1}")
+        last = int(self.kept[-1].rpartition(".")[2]) if self.kept else 0
+        return self._folder.with_name(f"{self._folder.name}.{last + 1}")
 
     def set_aside(self) -> None:
         """Move the folder to ``<stage>.1`` (``.2``, ...), in one step, if a run has left anything.
@@ -268,15 +249,6 @@ def flattened(node: Mapping, prefix: str = "") -> dict[str, object]:
         else:
             values[f"{prefix}{key}"] = json.loads(json.dumps(value, default=str))
     return values
-
-
-def _values_in(path: Path) -> dict[str, object] | None:
-    """The keys of a training's configuration file; None where there is none."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
-        return None
-    return flattened(content) if isinstance(content, dict) else None
 
 
 def _read(path: Path, keys: tuple[str, ...]) -> dict | None:

@@ -6,7 +6,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from bestie_d2.pipeline.definition import KINDS
-from bestie_d2.pipeline.dependencies import DEPENDENCIES, IMAGES, TAGS, WEAK_MAPS, Hashes
+from bestie_d2.pipeline.dependencies import DEPENDENCIES, IMAGES, TAGS, WEAK_MAPS, WEIGHTS, Hashes
 from bestie_d2.pipeline.state import Found, Sources, described
 
 TRAININGS = ["pam", "wsss", "bestie", "mrcnn", "mrcnn_truth"]
@@ -185,3 +185,44 @@ def test_a_product_that_is_read_for_the_first_time_is_a_change_before_it_is_made
     assert [str(change) for change in now.changes(found, pending=["mrcnn", "bestie_round1"])] == [
         "product of bestie_round1 was not read, is not made yet"
     ]
+
+
+def test_states_are_written_as_in_manifests_that_exist(tmp_path, states):
+    """A change of how they are hashed would put every finished stage out of date."""
+    (tmp_path / "maps" / "sub").mkdir(parents=True)
+    for name, content in (("1.png", b"class 1"), ("sub/2.png", b"class 2"), (".hidden", b"")):
+        (tmp_path / "maps" / name).write_bytes(content)
+    (tmp_path / "weights.pth").write_bytes(b"weights")
+    named = type(
+        "Node", (), {"WEAK_MAPS": f"{tmp_path}/maps", "WEIGHTS": f"{tmp_path}/weights.pth"}
+    )
+    cfg = type("Cfg", (), {"DATASETS": named, "MODEL": named})
+    assert Hashes("", "").of_data([WEAK_MAPS, WEIGHTS], cfg) == {
+        "weak maps": "2 files, a4c122ad74fdeeed",
+        "initial weights": "9a129038d9a00aed",
+    }
+    assert states("here", image_classes=[0]) == {
+        "training set's list": "1 images, 41a5ec0bbaf473de",
+        "training set's image files": "1 files, 88b0c2b9f07959e5",
+    }
+    (tmp_path / "maps" / ".hidden").write_bytes(b"x")  # counts in what a stage made
+    assert Hashes("", "").of_product(str(tmp_path / "maps")) == (
+        "019dac3f4b0b1cc97fd8708e35ffd1a0ee37c8ee3301e9ab20fef5019ced1478"
+    )
+
+
+def test_data_and_products_are_looked_at_once_until_a_stage_was_run(tmp_path, states):
+    states("here")  # registers the set
+    hashes, product = Hashes("states_0", "states_0"), tmp_path / "product"
+    other, image = tmp_path / "other", tmp_path / "here" / "sub" / "1.png"
+    looked = []
+    for content in (b"first", b"second"):
+        for path in (product, other, image):
+            path.write_bytes(content)
+        images = hashes.of_data([IMAGES], CFG)[IMAGES]
+        looked.append((hashes.of_product(str(product)), hashes.of_product(str(other)), images))
+    assert looked[0] == looked[1]
+    hashes.forget(str(product))
+    now = (hashes.of_product(str(product)), hashes.of_product(str(other)))
+    assert (now[0] != looked[0][0], now[1] == looked[0][1]) == (True, True)
+    assert hashes.of_data([IMAGES], CFG)[IMAGES] != looked[0][2]

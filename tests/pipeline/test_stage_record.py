@@ -11,7 +11,7 @@ import pytest
 from bestie_d2.errors import InputError
 from bestie_d2.pipeline.definition import read_pipeline
 from bestie_d2.pipeline.runner import run_pipeline
-from bestie_d2.pipeline.state import Sources, StageRecord
+from bestie_d2.pipeline.state import Found, Sources, StageRecord
 
 SHAPES = Path(__file__).resolve().parents[2] / "configs" / "pipelines" / "shapes.yaml"
 RESULT = {"seconds": 1.0, "figures": {}, "text": ""}
@@ -124,3 +124,25 @@ def test_records_of_older_versions(tmp_path):
     now = sources(SEED=2, **{"SOLVER.BASE_LR": 0.1, "SOLVER.STEPS": [1, 2]})
     assert [str(change) for change in now.changes(record.found)] == ["SEED was 1, is 2"]
     assert record.found.not_compared.endswith("data not compared")
+
+
+def test_a_manifest_that_was_written_before_the_pipeline_was_put_into_five_files(tmp_path):
+    """As a chain of 2026 left it, but for most keys of the configuration."""
+    config = {"score_threshold": 0.0, "MODEL.PAM.NUM_CLASSES": 2, "MODEL.DEVICE": "cpu"}
+    data = {
+        "training set's image files": "6 files, 710bfee1426b3dac",
+        "training set's list": "6 images, 24fad0c7377cd122",
+    }
+    inputs = {"pam": "5ca7818a4b8b977250a88c14fbacd366d6fcaa3d61348a259ede33811f623102"}
+    versions = {"bestie_d2": "0.1.0", "detectron2": "0.6", "python": "3.11.7", "torch": "2.14.1"}
+    content = {"config": config, "data": data, "inputs": inputs, "instead_of": "cues.1"}
+    content |= {"figures": {"cues": 11}, "text": "11 cues above 0.7", "resumed": False}
+    content |= {"seconds": 0.8, "seeds": {"pam": 1}, "versions": versions}
+    (tmp_path / "manifest.json").write_text(json.dumps(content, indent=1, sort_keys=True))
+    record = StageRecord(str(tmp_path))
+    assert record.manifest == content
+    assert record.found == Found(config, data, inputs, finished=True, instead_of="cues.1")
+    assert record.found.not_compared == ""
+    counted = ("score_threshold", "MODEL.PAM.NUM_CLASSES")
+    now = Sources({**config, "MODEL.DEVICE": "cuda"}, data, inputs, counted)
+    assert now.changes(record.found) == []
