@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -55,7 +55,7 @@ HEADLINES = {  # metrics of an evaluation, and how the table calls them
 class Figures:
     """What a stage is judged by: all values by name, and the few for the table as text."""
 
-    values: dict[str, float | None]
+    values: Mapping[str, float | None]
     text: str
 
 
@@ -175,13 +175,9 @@ def _config(pipeline: Pipeline, stage: str, owner: str) -> CfgNode:
 
 
 def run_stage(job: StageJob) -> Figures:
-    """Do what the stage is for, or go on with it.
-
-    Raises:
-        InputError: names the stage, and what is wrong.
-    """
+    """Do what the stage is for, or go on with it; bad input is told with the stage's name."""
     try:
-        return RUNS[job.entry.kind](job)
+        return RUNS.get(job.entry.kind, _train)(job)
     except InputError as error:
         raise InputError(f"stage {job.name}: {error}") from None
 
@@ -238,8 +234,9 @@ def _extract_cues(job: StageJob) -> Figures:
     cfg = _with_model(job, "pam", job.folder)
     run, threshold = open_cue_run(cfg, job.pipeline.train_set), cfg.DATASETS.CUE_THRESHOLD
     summary = extract_cue_file(run, job.product, overwrite=True)
-    _print([summary.table(run.class_names), *summary.describe(threshold)])
-    values, text = {"cues": summary.cues}, f"{summary.cues} cues above {threshold:g}"
+    print("\n".join([summary.table(run.class_names), *summary.describe(threshold)]))
+    values: dict[str, float] = {"cues": summary.cues}
+    text = f"{summary.cues} cues above {threshold:g}"
     if sum(summary.components):
         share = PERCENT * summary.components[1] / sum(summary.components)
         values["components with one cue"] = share
@@ -252,7 +249,7 @@ def _make_maps(job: StageJob) -> Figures:
     train_set = job.pipeline.train_set
     make_network_maps(cfg, train_set, job.product, MapRecipe(SINGLE_STAGE), overwrite=True)
     report = check_weak_maps(train_set, job.product)
-    _print([report.table(), *report.describe()])
+    print("\n".join([report.table(), *report.describe()]))
     if report.figures:
         miou = finite(report.figures["mIoU"])
         return Figures({"maps": report.images, "mIoU": miou}, f"mIoU {shown(miou)}")
@@ -265,7 +262,8 @@ def _export(job: StageJob) -> Figures:
     run = LabelingRun.open(cfg, job.pipeline.train_set)
     recipe = LabelRecipe(use_tags=True, score_threshold=job.entry.score_threshold, min_area=1)
     report = export_pseudo_labels(run, job.product, recipe, overwrite=True)
-    _print([report.table(run.class_names), *report.histogram(), *report.describe()])
+    lines = [report.table(run.class_names), *report.histogram(), *report.describe()]
+    print("\n".join(lines))
     labels = int(report.labels.sum())
     if report.quality is None:
         return Figures({"labels": labels}, f"{labels} labels")
@@ -276,7 +274,8 @@ def _export(job: StageJob) -> Figures:
 
 
 def _evaluate(job: StageJob) -> Figures:
-    values, texts = {}, []
+    values: dict[str, float | None] = {}
+    texts: list[str] = []
     for owner in job.configs:
         cfg = _with_model(job, owner, os.path.join(job.folder, owner))
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
@@ -300,18 +299,9 @@ def _evaluate_components(cfg: CfgNode, folder: str) -> Figures:
     return headlines(flatten_results_dict(results))
 
 
-def _print(lines: Iterable[str]) -> None:
-    print("\n".join(lines))
-
-
-RUNS: dict[str, Callable[[StageJob], Figures]] = {
-    "pam": _train,
+RUNS: dict[str, Callable[[StageJob], Figures]] = {  # of the other kinds of stages: _train
     "cues": _extract_cues,
-    "wsss": _train,
     "maps": _make_maps,
-    "bestie": _train,
     "export": _export,
-    "mrcnn": _train,
-    "mrcnn_truth": _train,
     "evaluate": _evaluate,
 }

@@ -28,8 +28,9 @@ MOVE = "move its folder away to make the stage anew"
 SOURCES = ("config", "inputs")
 WRITTEN = (*SOURCES, "versions", "seconds", "figures", "text")  # in every manifest
 DATA = "data"  # among the inputs of a record of an older version: the hash of all data
-TYPES = {  # of what is written, where it is there; a configuration is text in an older version
-    **dict.fromkeys(("inputs", DATA, "figures"), (dict, "JSON object")),
+# Of what is written, where it is there; a configuration is text in an older version.
+TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys(("inputs", DATA, "figures"), ((dict,), "JSON object")),
     "config": ((dict, str), "JSON object"),
     "seconds": ((int, float), "number"),
 }
@@ -124,9 +125,9 @@ class Sources:
                 changes.append(Change(part, was, state))
         made = {**self.inputs, **{name: found.inputs.get(name, NOT_MADE) for name in pending}}
         for name in {**found.inputs, **made}:
-            hashes = [inputs.get(name, NOT_READ) for inputs in (found.inputs, made)]
-            if hashes[0] != hashes[1]:
-                changes.append(Change(f"product of {name}", *hashes, name))
+            was, now = (inputs.get(name, NOT_READ) for inputs in (found.inputs, made))
+            if was != now:
+                changes.append(Change(f"product of {name}", was, now, name))
         return changes
 
 
