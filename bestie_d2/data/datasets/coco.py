@@ -39,15 +39,13 @@ MADE_FROM = {  # lists that points are made from, and the keys that their entrie
 
 
 def annotation_file(folder: str, kind: str, split: str) -> str:
-    """The path of a split's file; ``folder`` is ``coco``."""
     return os.path.join(folder, "annotations", f"{kind}_{split}2017.json")
 
 
 def register_coco(root: str) -> None:
     """Register ``coco_2017_{train,val}_{tags,point}``; nothing is opened before first use.
 
-    Their truth is the official annotation file in ``root/coco/annotations``, which the metadata
-    names for evaluators; the records have tags alone.
+    The metadata name the official annotations, for evaluators; the records have tags alone.
     """
     folder = os.path.join(root, COCO_FOLDER)
     # Detectron2's own set has the names before any file is read.
@@ -117,13 +115,8 @@ def _read_once(source: str, classes: tuple[str, ...], changed: int) -> TaggedIma
 def write_coco_points(folder: str, split: str) -> str:
     """Write the point labels of a split, whole or not at all; a file that is there is replaced.
 
-    Each object that is no crowd has one: the pixel of its mask nearest to the centroid.
-
-    Args:
-        folder: ``coco``.
-
-    Returns:
-        What was written, in one line.
+    Each object that is no crowd has one: the pixel of its mask nearest to the centroid. What was
+    written is told in the line that comes back; ``folder`` is ``coco``.
 
     Raises:
         InputError: a missing or unreadable annotation file, an object of an unknown image or with

@@ -14,13 +14,8 @@ from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, wsss_index
 
 @dataclass(frozen=True)
 class ObjectMap:
-    """Objects that do not overlap.
-
-    Attributes:
-        numbers: (H, W) uint8, an object's number on its pixels; 0 where there is none, 255 (void)
-            where nobody says.
-        classes: contiguous class of each number that occurs.
-    """
+    """Objects that do not overlap: (H, W) uint8 of an object's number on its pixels, 0 where there
+    is none, 255 (void) where nobody says; and the contiguous class of each number that occurs."""
 
     numbers: np.ndarray
     classes: Mapping[int, int]

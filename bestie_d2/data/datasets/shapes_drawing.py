@@ -202,17 +202,11 @@ def to_pixel(at: float) -> int:
 
 @dataclass(frozen=True)
 class Scene:
-    """One image and the whole truth about it.
+    """One image and the whole truth about it."""
 
-    Attributes:
-        image: (H, W, 3) uint8 RGB.
-        shapes: the objects, later ones in front.
-        instances: (H, W) int, 0 background, n + 1 the visible part of ``shapes[n]``.
-    """
-
-    image: np.ndarray
-    shapes: list[Shape]
-    instances: np.ndarray
+    image: np.ndarray  # (H, W, 3) uint8 RGB
+    shapes: list[Shape]  # later ones in front
+    instances: np.ndarray  # (H, W) int, 0 background, n + 1 the visible part of shapes[n]
 
     def visible(self) -> list[tuple[Shape, np.ndarray]]:
         """Each object with the (H, W) bool mask of what others leave in sight."""
@@ -269,8 +263,7 @@ def _fits(shape: Shape, shapes: list[Shape]) -> bool:
         return False
     for other in shapes:
         dy, dx = shape.y - other.y, shape.x - other.x
-        distance = float(np.sqrt(dy * dy + dx * dx))
-        reach = shape.radius + other.radius
+        distance, reach = np.sqrt(dy * dy + dx * dx), shape.radius + other.radius
         low, high = (share * reach for share in COMPANION_REACH)
         if shape.label != other.label:
             clear = distance >= STRANGER_REACH * reach

@@ -131,16 +131,13 @@ def prepare_voc(
 
 @dataclass
 class VocReport:
-    """What was written, and what a person should know of it.
+    """What was written, and what a person should know of it."""
 
-    Attributes:
-        rows: name, images, content of each file or folder.
-        warnings: counts that are not those of the complete sets, and kept folders that lack images.
-        tags: of each image of ``train_aug``, the classes that its XML names and its masks show.
-    """
-
+    # of each file or folder: name, images, content
     rows: list[tuple[str, int, str]] = field(default_factory=list)
+    # counts that are not those of the complete sets, and kept folders that lack images
     warnings: list[str] = field(default_factory=list)
+    # of each image of train_aug, the classes that its XML names and its masks show
     tags: list[tuple[set[int], set[int]]] = field(default_factory=list)
 
     def describe(self) -> list[str]:
@@ -161,11 +158,8 @@ class VocReport:
 
 
 class VocSources:
-    """The two data sets as they were extracted: ``VOC2012`` and ``benchmark_RELEASE``.
-
-    ``stems`` has the images of train, val and train_aug: those of SBD's two lists and of VOC's
-    train, without VOC's val.
-    """
+    """VOC and SBD, and the images of train, val and train_aug: those of SBD's two lists and of
+    VOC's train, without VOC's val."""
 
     def __init__(self, voc: VocFolder, sbd: str) -> None:
         self.voc, self.sbd = voc, os.path.join(sbd, "dataset")
@@ -183,13 +177,11 @@ class VocSources:
     def check_files(self) -> None:
         """Refuse sources in which a file of a listed image is missing."""
         stems = {*self.stems[TRAIN_AUG], *self.stems["val"]}
-        for what, folder, needing in (
-            ("image", "JPEGImages", stems),
-            ("annotation", "Annotations", stems),
-            ("truth", "SegmentationObject", self.with_voc_masks),
-            ("truth", "SegmentationClass", self.with_voc_masks),
-        ):
-            check_present(what, [self.voc.file(folder, stem) for stem in sorted(needing)])
+        for what, folder in (("image", "JPEGImages"), ("annotation", "Annotations")):
+            check_present(what, [self.voc.file(folder, stem) for stem in sorted(stems)])
+        for folder in ("SegmentationObject", "SegmentationClass"):
+            files = [self.voc.file(folder, stem) for stem in sorted(self.with_voc_masks)]
+            check_present("truth", files)
         check_present("SBD truth", list(map(self.sbd_file, sorted(stems - self.with_voc_masks))))
 
     def check_given_list(self, path: Path) -> None:
@@ -234,12 +226,7 @@ class VocImage:
 
 
 def read_sbd_objects(path: str, size: Size) -> ObjectMap:
-    """SBD's objects of an image.
-
-    Raises:
-        InputError: a missing or unreadable file, one of another ``size`` (height, width), or an
-            object whose class is missing or none of VOC's.
-    """
+    """SBD's objects of an image of ``size`` (height, width); bad files are refused."""
     try:
         struct = loadmat(path)[SBD_STRUCT][0, 0]
         numbers, categories = struct["Segmentation"], struct["Categories"].ravel()
@@ -300,18 +287,13 @@ class CocoFile:
         self.annotations += [{"image_id": image_id, "category_id": c + 1} for c in sorted(classes)]
 
     def write(self, path: Path) -> None:
-        """Write the JSON; text is in ASCII, which every reader understands."""
-        content = {
-            "info": {"description": self.description},
-            "images": self.images,
-            "categories": coco_categories(VOC_CLASSES),
-            "annotations": self.annotations,
-        }
-        path.write_text(json.dumps(content), encoding="ascii")
+        head = {"info": {"description": self.description}, "images": self.images}
+        labels = {"categories": coco_categories(VOC_CLASSES), "annotations": self.annotations}
+        path.write_text(json.dumps({**head, **labels}), encoding="ascii")  # which all can read
 
 
 def _write_points(image: VocImage, folder: Path) -> None:
-    """Write a point for each object in the authors' text form, ``x y class score`` a line."""
+    """A point for each object in the authors' text form, ``x y class score`` a line."""
     lines = [f"{x} {y} {label} {GIVEN_SCORE:g}\n" for x, y, label in image.objects.points()]
     (folder / f"{image.stem}.txt").write_text("".join(lines), encoding="ascii")
 
@@ -321,10 +303,10 @@ def _write_class_map(image: VocImage, folder: Path) -> None:
     path = folder / f"{image.stem}.png"
     if image.class_map is not None:
         shutil.copyfile(image.class_map, path)
-        return
-    drawn = Image.fromarray(image.objects.semantic())
-    drawn.putpalette(index_palette())
-    drawn.save(path)
+    else:
+        drawn = Image.fromarray(image.objects.semantic())
+        drawn.putpalette(index_palette())
+        drawn.save(path)
 
 
 IMAGE_FOLDERS = {CENTER_POINTS: _write_points, CLASS_MAPS: _write_class_map}  # a file an image
