@@ -29,23 +29,14 @@ from bestie_d2.structures import PointCues
 
 @dataclass
 class ImageResult:
-    """What was found in an image.
+    """What was found in an image."""
 
-    Attributes:
-        problems: kind and line of each.
-        traits: in what its image is not taken as it is stored.
-        pixels: (256,) of each index of its weak map, if that could be read.
-        cues: the counts of ``count_cues``, if it has cues.
-        positions: where its cues above the threshold lie on its weak map.
-        instances: pseudo instances that a training would start with.
-    """
-
-    problems: list[tuple[str, str]] = field(default_factory=list)
-    traits: tuple[str, ...] = ()
-    pixels: np.ndarray | None = None
-    cues: dict | None = None
-    positions: CuePositions = field(default_factory=CuePositions)
-    instances: int = 0
+    problems: list[tuple[str, str]] = field(default_factory=list)  # kind and line of each
+    traits: tuple[str, ...] = ()  # in what it is not taken as it is stored
+    pixels: np.ndarray | None = None  # (256,) of each index of its weak map, if that can be read
+    cues: dict | None = None  # the counts of count_cues, if it has cues
+    positions: CuePositions = field(default_factory=CuePositions)  # of cues above the threshold
+    instances: int = 0  # pseudo instances that a training would start with
 
 
 class ImageCheck:
@@ -63,12 +54,11 @@ class ImageCheck:
         """Look through a record that :func:`packed` has made ready."""
         result = ImageResult()
         self._check_image(record, result)
-        if UNREADABLE in record:
-            return result
-        if "sem_seg_file_name" in record:
-            self._check_weak_labels(record, result)
-        if self._masks and "annotations" in record:
-            result.problems += _problems_of_masks(record)
+        if UNREADABLE not in record:
+            if "sem_seg_file_name" in record:
+                self._check_weak_labels(record, result)
+            if self._masks and "annotations" in record:
+                _check_masks(record, result)
         return result
 
     def smallest(self, record: Mapping) -> int:
@@ -83,12 +73,11 @@ class ImageCheck:
                 raise InputError(record[UNREADABLE])
             result.traits = self.reader.open_of(record).traits
         except InputError as error:
+            kind = "images that cannot be read"
             if not os.path.isfile(path):
                 kind = "missing images"
             elif _can_be_read(self.reader.open, path):
                 kind = "images of another size than their annotation says"
-            else:
-                kind = "images that cannot be read"
             result.problems.append((kind, str(error)))
 
     def _check_weak_labels(self, record: Mapping, result: ImageResult) -> None:
@@ -100,7 +89,14 @@ class ImageCheck:
             result.pixels = pixels_of_indices(index_map)
             result.positions = positions_of(cues[cues.scores > self.threshold], index_map)
         except InputError as error:
-            result.problems.append((_kind_of_map(path, size), str(error)))
+            kind = "weak maps that cannot be read"
+            if not os.path.isfile(path):
+                kind = "missing weak maps"
+            elif _can_be_read(read_weak_sem_seg, path, MAX_CLASSES, size):
+                kind = "weak maps with an index that is no class"
+            elif _can_be_read(read_weak_sem_seg, path, MAX_CLASSES):
+                kind = "weak maps of another size than their image"
+            result.problems.append((kind, str(error)))
         smallest = self.smallest(record)
         result.cues = count_cues(
             cues,
@@ -124,17 +120,6 @@ def packed(record: Mapping) -> dict:
     return {**record, "cues": [part.numpy() for part in (cues.yx, cues.classes, cues.scores)]}
 
 
-def _kind_of_map(path: str, size: tuple[int, int]) -> str:
-    """What is wrong with a map."""
-    if not os.path.isfile(path):
-        return "missing weak maps"
-    if _can_be_read(read_weak_sem_seg, path, MAX_CLASSES, size):
-        return "weak maps with an index that is no class"
-    readable = _can_be_read(read_weak_sem_seg, path, MAX_CLASSES)
-    what = "of another size than their image" if readable else "that cannot be read"
-    return f"weak maps {what}"
-
-
 def _can_be_read(reader: Callable, *arguments: object) -> bool:
     try:
         reader(*arguments)
@@ -143,22 +128,14 @@ def _can_be_read(reader: Callable, *arguments: object) -> bool:
     return True
 
 
-def _problems_of_masks(record: Mapping) -> list[tuple[str, str]]:
-    """Masks that Detectron2's mapper would stop at."""
-    size, problems = (record["height"], record["width"]), []
+def _check_masks(record: Mapping, result: ImageResult) -> None:
+    """Look for masks that Detectron2's mapper would stop at."""
+    size = (record["height"], record["width"])
     for number, item in enumerate(record["annotations"], start=1):
         reason = None if item.get("iscrowd", 0) else problem_of_mask(item["segmentation"], size)
         if reason:
             line = f"{record['file_name']}: object {number}: {reason}"
-            problems.append(("masks that cannot be used", line))
-    return problems
-
-
-def classes_of_image(record: Mapping) -> list[int]:
-    """The classes that an image is known to show."""
-    if "annotations" in record:
-        return sorted({item["category_id"] for item in objects_of(record)})
-    return list(record.get("image_classes", ()))  # Detectron2's own sets have none
+            result.problems.append(("masks that cannot be used", line))
 
 
 class Tally:
@@ -177,10 +154,12 @@ class Tally:
 
     def add(self, record: Mapping, result: ImageResult) -> None:
         """Add one image."""
-        classes = classes_of_image(record)
+        classes = list(record.get("image_classes", ()))  # Detectron2's own sets have none
         if "annotations" in record:
             self._has_masks = True
-            np.add.at(self._objects, [item["category_id"] for item in objects_of(record)], 1)
+            objects = [item["category_id"] for item in objects_of(record)]
+            np.add.at(self._objects, objects, 1)
+            classes = sorted(set(objects))
         self._images[classes] += 1
         self._without_class += not classes
         self.traits.update(result.traits)

@@ -36,10 +36,7 @@ class LabelProgress(HookBase):
     """
 
     def __init__(self, cfg: CfgNode) -> None:
-        """
-        Raises:
-            InputError: ``TEST.LABEL_PROGRESS.DATASET`` has no truth or no weak labels.
-        """
+        """Refuses a ``TEST.LABEL_PROGRESS.DATASET`` without truth or weak labels."""
         records, self._truth = read_label_progress(cfg)
         self._records = spread_over(records, cfg.TEST.LABEL_PROGRESS.IMAGES or len(records))
         self._num_classes = cfg.MODEL.BESTIE.NUM_CLASSES
@@ -60,11 +57,8 @@ class LabelProgress(HookBase):
     @torch.no_grad()
     def measure(self, model: BESTIE) -> dict[str, float]:
         """True positives, labels, objects, and in percent precision and recall, of both kinds;
-        of the pseudo labels alone where the model refines none.
-
-        Each process looks at its share of the images, so all of them have to come here. The first
-        one gets the figures, the others none.
-        """
+        of the pseudo labels alone where the model refines none. Each process looks at its share of
+        the images, so all have to come here; the first one gets the figures, the others none."""
         share = self._records[comm.get_rank() :: comm.get_world_size()]
         gathered = comm.gather([self._taught_labels(model, record) for record in share])
         if not comm.is_main_process():

@@ -184,11 +184,7 @@ class SaveOnInterrupt(HookBase):
 
 def load_trained_model(cfg: CfgNode) -> tuple[nn.Module, dict]:
     """The model with the weights of ``MODEL.WEIGHTS``, and what else the file holds (such as
-    ``iteration``); see ``engine.configuration.with_trained_weights``.
-
-    Raises:
-        InputError: they do not give every tensor of the model its value.
-    """
+    ``iteration``); an ``InputError`` if they do not give every tensor of the model its value."""
     model = Trainer.build_model(cfg)
     checkpointer = BestieCheckpointer(model, whole=True)
     return model, checkpointer.load(cfg.MODEL.WEIGHTS, checkpointables=[])

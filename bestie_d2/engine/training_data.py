@@ -31,9 +31,6 @@ def build_training_loader(cfg: CfgNode, *, seed: int, start: int) -> Iterable[li
 
     Args:
         seed: of their order and of their augmentation.
-
-    Raises:
-        InputError: there is nothing to train on.
     """
     loading, mapper = cfg.DATALOADER, training_mapper(cfg)(cfg)
     if cfg.INPUT.MAPPER:

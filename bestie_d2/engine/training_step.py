@@ -60,12 +60,10 @@ class TrainingStep(SimpleTrainer):
     ) -> None:
         """
         Args:
-            seed: each iteration's own random numbers, others on each process, follow from it;
-                below 0 none do.
+            seed: of each iteration's random numbers, which differ between processes; none below 0.
             precision: of autocast; None for none. Gradients are scaled if it is float16.
-            checkpoint_period: losses are also read every so many iterations, lest weights are saved
-                that have gone wrong ...
-            last: ... and at this iteration.
+            checkpoint_period, last: losses are also read every so many iterations and at the last,
+                lest weights are saved that have gone wrong.
         """
         super().__init__(model, data_loader, optimizer)
         self.seed = seed
@@ -77,11 +75,8 @@ class TrainingStep(SimpleTrainer):
         self._waiting: list[tuple[dict[str, Tensor], float]] = []
 
     def run_step(self) -> None:
-        """Data, losses, gradients, optimizer.
-
-        Raises:
-            FloatingPointError: when losses are read and one is no number.
-        """
+        """Data, losses, gradients, optimizer; a FloatingPointError when a loss is read that is no
+        number."""
         start = time.perf_counter()
         data = self.next_batch()
         data_time = time.perf_counter() - start
@@ -102,11 +97,8 @@ class TrainingStep(SimpleTrainer):
         self.grad_scaler.update()
 
     def write_waiting_metrics(self) -> None:
-        """Write what was lost since the last time to the event storage, step by step.
-
-        Raises:
-            FloatingPointError: a loss is no number.
-        """
+        """Write the losses since the last time to the event storage, step by step; a
+        FloatingPointError if one is no number."""
         if not self._waiting:
             return
         names = list(self._waiting[0][0])

@@ -15,6 +15,9 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from bestie_d2.engine.configuration import load_config
+from bestie_d2.engine.trainer import Trainer
+from bestie_d2.errors import InputError
 from bestie_d2.storage.processes import only_run_in
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "train_net.py"
@@ -93,6 +96,9 @@ def test_a_second_training_in_the_folder_is_refused(trained, run_tool):
         f"error: OUTPUT_DIR {trained}: holds a training (model_final.pth). --resume goes on with "
         "it; to start anew, choose another OUTPUT_DIR or move that folder away\n"
     )
+    cfg = load_config(str(trained.parent / "tiny.yaml"), ["OUTPUT_DIR", str(trained)])
+    with pytest.raises(InputError, match="holds a training"):  # from a script of one's own
+        Trainer(cfg).resume_or_load(resume=False)
     assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
 
 
