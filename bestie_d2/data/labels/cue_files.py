@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +38,6 @@ SMALLEST_SIDE = 8  # pixels: on smaller images points within 0 to 1 are nothing 
 FEWEST_WHOLE = 4  # points at 0 and 1 alone that are taken for parts of the sides
 PERCENT = 100.0
 
-OnProblem = Callable[[InputError], None]
 Point = tuple[float, float, int, float]  # x, y, class, score: the order of files
 
 
@@ -61,7 +61,7 @@ def read_cues(
     classes: Sequence[str],
     sizes: Mapping[str, Size] | None = None,
     names: Mapping[str, str] | None = None,
-    on_problem: OnProblem = refuse,
+    on_problem: Callable[[InputError], None] = refuse,
     on_remark: Callable[[str], None] = log_once,
 ) -> dict[str, PointCues]:
     """Read instance cues or given points (the latter have score 1).
@@ -90,52 +90,142 @@ def read_cues(
     """
     if names is None and sizes is not None:
         names = {name: name for name in sizes}
-    read = _read_folder if os.path.isdir(path) else _read_json
-    return _placed(
-        path, list(read(path, classes, sizes or {}, names, on_problem)), on_problem, on_remark
-    )
+    reader = _Reader(path, classes, sizes or {}, names, on_problem)
+    images = reader.read_folder() if os.path.isdir(path) else reader.read_json()
+    return reader.placed(list(images), on_remark)
 
 
 def read_cues_of_records(
     path: str, records: Sequence[Mapping], **arguments: Any
 ) -> dict[str, PointCues]:
-    """:func:`read_cues` of the images of records; of those that cannot be read, no size is known.
-
-    Args:
-        arguments: ``classes`` and others of :func:`read_cues`.
-    """
-    sizes = {
-        label_name(record): (record["height"], record["width"])
-        for record in records
-        if UNREADABLE not in record
-    }
+    """:func:`read_cues` of the images of records, with its other ``arguments``; of images that
+    cannot be read, no size is known."""
+    readable = [record for record in records if UNREADABLE not in record]
+    sizes = {label_name(record): (record["height"], record["width"]) for record in readable}
     return read_cues(path, sizes=sizes, names=names_of_records(records), **arguments)
 
 
-def _read_json(
-    path: str,
-    classes: Sequence[str],
-    sizes: Mapping[str, Size],
-    names: Mapping[str, str] | None,
-    on_problem: OnProblem,
-) -> Iterable[ImagePoints]:
-    data = load_json(path, {**IMAGE_LISTS, "points": ("image_id", "category_id", "point")})
-    contiguous = category_indices(path, data, classes)
-    points: dict[int | str, list[Point]] = {image["id"]: [] for image in data["images"]}
-    for number, entry in enumerate(data["points"]):
-        try:
-            point = _point_of(entry, points, contiguous)
-        except InputError as problem:
-            on_problem(InputError(f"{path}: points[{number}]: {problem}"))
-        else:
-            points[entry["image_id"]].append(point)
-    files = [image["file_name"] for image in data["images"]]
-    matched = _matched(path, files, names or names_of_files(files), on_problem)
-    for image, name in zip(data["images"], matched, strict=True):
-        if name is not None:
-            size = _agreed_size(path, image, sizes.get(name), on_problem)
-            where = f"{path}: image {image['file_name']}"
-            yield ImagePoints(name, where, size, points[image["id"]])
+@dataclass(frozen=True)
+class _Reader:
+    """Reads one file or folder; the attributes are arguments of :func:`read_cues`."""
+
+    path: str
+    classes: Sequence[str]
+    sizes: Mapping[str, Size]
+    names: Mapping[str, str] | None
+    on_problem: Callable[[InputError], None]
+
+    def _tell(self, line: str) -> None:
+        self.on_problem(InputError(line))
+
+    def read_json(self) -> Iterator[ImagePoints]:
+        lists = {**IMAGE_LISTS, "points": ("image_id", "category_id", "point")}
+        data = load_json(self.path, lists)
+        contiguous = category_indices(self.path, data, self.classes)
+        points: dict[int | str, list[Point]] = {image["id"]: [] for image in data["images"]}
+        for number, entry in enumerate(data["points"]):
+            try:
+                point = _point_of(entry, points, contiguous)
+                points[entry["image_id"]].append(point)
+            except InputError as problem:
+                self._tell(f"{self.path}: points[{number}]: {problem}")
+        names = self._match([image["file_name"] for image in data["images"]])
+        for image, name in zip(data["images"], names, strict=True):
+            if name is not None:
+                where = f"{self.path}: image {image['file_name']}"
+                yield ImagePoints(name, where, self._agreed_size(image, name), points[image["id"]])
+
+    def _agreed_size(self, image: Mapping, name: str) -> Size | None:
+        size = self.sizes.get(name)
+        if "height" not in image or "width" not in image:
+            return size
+        stated = (image["height"], image["width"])
+        if size is not None and tuple(size) != stated:
+            self._tell(
+                f"{self.path}: points of {image['file_name']} lie on {stated[0]}x{stated[1]} "
+                f"pixels (height x width), but the image has {size[0]}x{size[1]}"
+            )
+        return size or stated
+
+    def read_folder(self) -> Iterator[ImagePoints]:
+        """Files of sub-folders too; those of images that are not asked for are not opened."""
+        files = sorted(Path(self.path).rglob("*.txt"))
+        names = self._match([portable(str(file.relative_to(self.path))) for file in files])
+        for file, name in zip(files, names, strict=True):
+            if name is not None:
+                yield ImagePoints(name, str(file), self.sizes.get(name), self._read_lines(file))
+
+    def _read_lines(self, file: Path) -> list[Point]:
+        points: list[Point] = []
+        lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                x, y, label, score = (float(word) for word in (*line.split(), GIVEN_SCORE)[:4])
+            except ValueError:
+                reason = f"expected 'x y class [score]', got {line!r}"
+            else:
+                if not math.isfinite(score):
+                    reason = f"score {score:g}, expected a number"
+                elif label not in range(len(self.classes)):
+                    reason = f"class {label:g}, expected 0..{len(self.classes) - 1}"
+                else:
+                    points.append((x, y, int(label), score))
+                    continue
+            self._tell(f"{file}, line {number}: {reason}")
+        return points
+
+    def _match(self, files: Sequence[str]) -> list[str | None]:
+        """The label name of the image that each file is, or is of; None for those of other sets."""
+        known = self.names or names_of_files(files)
+        matched = match_label_names(self.path, files, known)
+        pairs = zip(files, matched, strict=True)
+        left = {without_suffix(file).casefold(): file for file, name in pairs if name is None}
+        for name in set(known.values()) - set(matched) if left else ():
+            if name.casefold() in left:
+                self._tell(
+                    f"{self.path}: {left[name.casefold()]!r} and the image {name!r} differ in "
+                    "upper and lower case alone: name them alike"
+                )
+        return matched
+
+    def placed(
+        self, images: Sequence[ImagePoints], on_remark: Callable[[str], None]
+    ) -> dict[str, PointCues]:
+        """All points brought to where they are meant."""
+        points = np.array([point for image in images for point in image.points]).reshape(-1, 4)
+        xy, class_ids, scores = points[:, :2], points[:, 2], points[:, 3]
+        image_of = np.repeat(np.arange(len(images)), [len(image.points) for image in images])
+        unknown = (np.inf, np.inf)
+        sizes = np.array([image.size or unknown for image in images], float).reshape(-1, 2)
+        _refuse_fractions(self.path, xy, sizes[image_of])
+        last = sizes[image_of, ::-1] - 1
+        inside = _are_inside(xy, last)
+        for index in np.flatnonzero(~inside):
+            image = images[image_of[index]]
+            self._tell(f"{image.where}: {_why_outside(xy[index], last[index], image.size)}")
+        placed, kept = np.clip(xy, 0, last), inside.copy()
+        given = np.flatnonzero(inside & (scores == GIVEN_SCORE))
+        kept[given] = ~_are_repeated(np.c_[placed, class_ids, image_of][given])
+        moved, repeated = (placed != xy)[inside].any(1).sum(), (inside & ~kept).sum()
+        if moved:
+            on_remark(
+                f"{self.path}: {moved} points lie within a pixel outside of their image and are "
+                "moved to its border"
+            )
+        if repeated:
+            on_remark(
+                f"{self.path}: {repeated} points are there twice, at the place of another one of "
+                "their class, and count once"
+            )
+        yx = placed[kept, ::-1].astype(np.float32)
+        columns = (yx, class_ids[kept].astype(np.int64), scores[kept].astype(np.float32))
+        ends = np.cumsum(np.bincount(image_of[kept], minlength=len(images))).tolist()
+        return {  # copies, for a view of a tensor is sent to other processes with all of it
+            image.name: PointCues(*(torch.from_numpy(c[start:end].copy()) for c in columns))
+            for image, start, end in zip(images, [0, *ends][:-1], ends, strict=True)
+        }
 
 
 def _point_of(entry: Mapping, images: Mapping, contiguous: Mapping[int | str, int]) -> Point:
@@ -153,126 +243,6 @@ def _point_of(entry: Mapping, images: Mapping, contiguous: Mapping[int | str, in
     if entry["category_id"] not in contiguous:
         raise InputError(f"category id {entry['category_id']!r} is not in 'categories'")
     return x, y, contiguous[entry["category_id"]], score
-
-
-def _agreed_size(
-    path: str, image: Mapping, size: Size | None, on_problem: OnProblem
-) -> Size | None:
-    if "height" not in image or "width" not in image:
-        return size
-    stated = (image["height"], image["width"])
-    if size is not None and tuple(size) != stated:
-        line = (
-            f"{path}: points of {image['file_name']} lie on {stated[0]}x{stated[1]} pixels (height "
-            f"x width), but the image has {size[0]}x{size[1]}"
-        )
-        on_problem(InputError(line))
-    return size or stated
-
-
-def _read_folder(
-    path: str,
-    classes: Sequence[str],
-    sizes: Mapping[str, Size],
-    names: Mapping[str, str] | None,
-    on_problem: OnProblem,
-) -> Iterable[ImagePoints]:
-    """Files of sub-folders too; those of images that are not asked for are not opened."""
-    files = sorted(Path(path).rglob("*.txt"))
-    below = [portable(str(file.relative_to(path))) for file in files]
-    matched = _matched(path, below, names or names_of_files(below), on_problem)
-    for file, name in zip(files, matched, strict=True):
-        if name is not None:
-            points = list(_read_lines(file, len(classes), on_problem))
-            yield ImagePoints(name, str(file), sizes.get(name), points)
-
-
-def _read_lines(file: Path, num_classes: int, on_problem: OnProblem) -> Iterable[Point]:
-    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            x, y, label, score = (float(word) for word in (*line.split(), GIVEN_SCORE)[:4])
-        except ValueError:
-            reason = f"expected 'x y class [score]', got {line!r}"
-        else:
-            if not math.isfinite(score):
-                reason = f"score {score:g}, expected a number"
-            elif label not in range(num_classes):
-                reason = f"class {label:g}, expected 0..{num_classes - 1}"
-            else:
-                yield x, y, int(label), score
-                continue
-        on_problem(InputError(f"{file}, line {number}: {reason}"))
-
-
-def _matched(
-    path: str, files: Sequence[str], names: Mapping[str, str], on_problem: OnProblem
-) -> list[str | None]:
-    """The label name of the image that each file is, or is of; None for those of other sets."""
-    matched = match_label_names(path, files, names)
-    left = {
-        without_suffix(file).casefold(): file
-        for file, name in zip(files, matched, strict=True)
-        if name is None
-    }
-    found = set(matched)
-    for name in names.values() if left else ():
-        if name not in found and name.casefold() in left:
-            line = (
-                f"{path}: {left[name.casefold()]!r} and the image {name!r} differ in upper and "
-                "lower case alone: name them alike"
-            )
-            on_problem(InputError(line))
-    return matched
-
-
-def _placed(
-    path: str,
-    images: Sequence[ImagePoints],
-    on_problem: OnProblem,
-    on_remark: Callable[[str], None],
-) -> dict[str, PointCues]:
-    """All points of a file brought to where they are meant."""
-    points = np.array([point for image in images for point in image.points]).reshape(-1, 4)
-    xy, class_ids, scores = points[:, :2], points[:, 2], points[:, 3]
-    image_of = np.repeat(np.arange(len(images)), [len(image.points) for image in images])
-    sizes = np.array([image.size or (np.inf, np.inf) for image in images], float).reshape(-1, 2)
-    _refuse_fractions(path, xy, sizes[image_of])
-    last = sizes[image_of, ::-1] - 1
-    inside = _are_inside(xy, last)
-    for index in np.flatnonzero(~inside):
-        image = images[image_of[index]]
-        on_problem(InputError(f"{image.where}: {_why_outside(xy[index], last[index], image.size)}"))
-    placed = np.clip(xy, 0, last)
-    kept = inside.copy()
-    given = np.flatnonzero(inside & (scores == GIVEN_SCORE))
-    kept[given] = ~_are_repeated(np.c_[placed, class_ids, image_of][given])
-    moved, repeated = int((placed != xy)[inside].any(1).sum()), int((inside & ~kept).sum())
-    if moved:
-        on_remark(
-            f"{path}: {moved} points lie within a pixel outside of their image and are moved to "
-            "its border"
-        )
-    if repeated:
-        on_remark(
-            f"{path}: {repeated} points are there twice, at the place of another one of their "
-            "class, and count once"
-        )
-    columns = (
-        placed[:, ::-1].astype(np.float32),
-        class_ids.astype(np.int64),
-        scores.astype(np.float32),
-    )
-    columns = [column[kept] for column in columns]
-    ends = np.cumsum(np.bincount(image_of[kept], minlength=len(images)))
-    cues, start = {}, 0
-    for image, end in zip(images, ends.tolist(), strict=True):
-        parts = (torch.from_numpy(column[start:end].copy()) for column in columns)
-        cues[image.name] = PointCues(*parts)
-        start = end
-    return cues
 
 
 def _refuse_fractions(path: str, xy: np.ndarray, sizes: np.ndarray) -> None:
