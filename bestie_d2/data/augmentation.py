@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import partial
 
 import cv2
 import numpy as np
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import Transform
 from torchvision.transforms import ColorJitter
@@ -20,40 +22,24 @@ FULL_TURN = 360.0  # degrees
 SIDE_STEP = 32  # resized sides are a multiple of it, plus 1
 
 
-class PhotometricTransform(Transform):
-    """Brightness, contrast and hue of an RGB image; maps and coordinates stay."""
-
-    def __init__(
-        self, brightness: float, contrast: float, hue: float, contrast_first: bool
-    ) -> None:
-        super().__init__()
-        self.brightness = brightness
-        self.contrast = contrast
-        self.hue = hue
-        self.contrast_first = contrast_first
-
-    def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 RGB -> the same, distorted in float and rounded at the end."""
-        x = img.astype(np.float32) + np.float32(self.brightness)
-        if self.contrast_first:
-            x *= np.float32(self.contrast)
-        if self.hue:
-            hsv = cv2.cvtColor(x, cv2.COLOR_RGB2HSV)  # hue in degrees
-            hue = hsv[..., 0] + np.float32(self.hue)
-            hue[hue < 0] += FULL_TURN  # many times faster than a remainder
-            hue[hue >= FULL_TURN] -= FULL_TURN
-            hsv[..., 0] = hue
-            x = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
-        if not self.contrast_first:
-            x *= np.float32(self.contrast)
-        np.rint(x, out=x)
-        return np.clip(x, 0, 255, out=x).astype(np.uint8)
-
-    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
-        return segmentation
-
-    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        return coords
+def distort_colors(
+    image: np.ndarray, *, brightness: float, contrast: float, hue: float, contrast_first: bool
+) -> np.ndarray:
+    """(H, W, 3) uint8 RGB -> the same, distorted in float and rounded at the end."""
+    x: np.ndarray = image.astype(np.float32) + np.float32(brightness)
+    if contrast_first:
+        x *= np.float32(contrast)
+    if hue:
+        hsv = cv2.cvtColor(x, cv2.COLOR_RGB2HSV)  # hue in degrees
+        turned = hsv[..., 0] + np.float32(hue)
+        turned[turned < 0] += FULL_TURN  # many times faster than a remainder
+        turned[turned >= FULL_TURN] -= FULL_TURN
+        hsv[..., 0] = turned
+        x = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    if not contrast_first:
+        x *= np.float32(contrast)
+    np.rint(x, out=x)
+    return np.clip(x, 0, 255, out=x).astype(np.uint8)
 
 
 class RandomPhotometric(T.Augmentation):
@@ -63,12 +49,14 @@ class RandomPhotometric(T.Augmentation):
         def chance() -> bool:
             return random.random() < 0.5
 
-        return PhotometricTransform(
+        distortion = partial(
+            distort_colors,
             brightness=random.uniform(-BRIGHTNESS, BRIGHTNESS) if chance() else 0.0,
             contrast=random.uniform(*CONTRAST) if chance() else 1.0,
             hue=random.uniform(-HUE, HUE) if chance() else 0.0,
             contrast_first=chance(),
         )
+        return T.ColorTransform(distortion)
 
 
 class RandomColorJitter(T.Augmentation):
@@ -118,15 +106,11 @@ class PadCropTransform(Transform):
         Args:
             top, left: the window's corner in pixels of the image; below 0 it begins outside.
             size: side of the window.
-            image_color: what an image is filled with.
-            map_value: what a weak map is filled with.
+            image_color, map_value: what image and weak map are filled with.
         """
         super().__init__()
-        self.top = top
-        self.left = left
-        self.size = size
-        self.image_color = image_color
-        self.map_value = map_value
+        self.top, self.left, self.size = top, left, size
+        self.image_color, self.map_value = image_color, map_value
 
     def _window(self, source: np.ndarray, filling: Sequence[int] | int) -> np.ndarray:
         window = np.empty((self.size, self.size, *source.shape[2:]), dtype=source.dtype)
@@ -153,18 +137,11 @@ class PadCropTransform(Transform):
 
 
 class RandomPadCrop(T.Augmentation):
-    """Pad to a square of ``size`` at a random place, then crop one at random."""
+    """Pad to a square of ``size`` pixels at a random place, then crop one at random."""
 
     def __init__(self, size: int, image_color: Sequence[int], map_value: int) -> None:
-        """
-        Args:
-            size: side of the crop in pixels.
-            image_color, map_value: what image and weak map are padded with.
-        """
         super().__init__()
-        self.size = size
-        self.image_color = image_color
-        self.map_value = map_value
+        self.size, self.image_color, self.map_value = size, image_color, map_value
 
     def get_transform(self, image: np.ndarray) -> Transform:
         top, left = (
@@ -174,7 +151,7 @@ class RandomPadCrop(T.Augmentation):
         return PadCropTransform(top, left, self.size, self.image_color, self.map_value)
 
 
-def build_training_augmentations(cfg) -> list[T.Augmentation]:
+def build_training_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     """The augmentations that ``INPUT.BESTIE`` describes, in order."""
     node = cfg.INPUT.BESTIE
     augmentations = [RandomPhotometric()] if node.PHOTOMETRIC else []
@@ -189,7 +166,7 @@ def build_training_augmentations(cfg) -> list[T.Augmentation]:
     return augmentations + _build_flips(node)
 
 
-def build_tag_augmentations(cfg) -> list[T.Augmentation]:
+def build_tag_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     """The augmentations that ``INPUT.TAGS`` describes, in order."""
     node = cfg.INPUT.TAGS
     augmentations = [T.Resize((node.RESIZE, node.RESIZE))] if node.RESIZE else []
@@ -200,10 +177,10 @@ def build_tag_augmentations(cfg) -> list[T.Augmentation]:
     return augmentations + _build_flips(node)
 
 
-def _mean_color(cfg) -> list[int]:
+def _mean_color(cfg: CfgNode) -> list[int]:
     return [round(mean) for mean in cfg.MODEL.PIXEL_MEAN]
 
 
-def _build_flips(node) -> list[T.Augmentation]:
+def _build_flips(node: CfgNode) -> list[T.Augmentation]:
     flips = [(True, node.HORIZONTAL_FLIP), (False, node.VERTICAL_FLIP)]
     return [T.RandomFlip(horizontal=h, vertical=not h) for h, wanted in flips if wanted]

@@ -8,6 +8,7 @@ them, and cannot open many TIFFs; the values are therefore read by tifffile and 
 from __future__ import annotations
 
 import io
+import struct
 from dataclasses import dataclass
 from numbers import Real
 from typing import BinaryIO
@@ -100,10 +101,10 @@ class Intensity:
 
     def limits(self, values: np.ndarray) -> tuple[float, float]:
         """The values that become 0 and 255."""
-        low, high = self.fixed_range or (
-            np.percentile(values, percent, method=method)
-            for percent, method in zip(self.percentiles, ("lower", "higher"), strict=True)
-        )
+        if self.fixed_range:
+            return self.fixed_range[0], self.fixed_range[1]
+        low = float(np.percentile(values, self.percentiles[0], method="lower"))
+        high = float(np.percentile(values, self.percentiles[1], method="higher"))
         return (low, high) if low < high else (float(values.min()), float(values.max()))
 
     def scale(self, image: DeepValues) -> np.ndarray:
@@ -220,7 +221,7 @@ def refuse_pages(path: str, pages: int) -> None:
 def _count_pages(tiff: TiffFile, first: TiffPage) -> int:
     if first.is_reduced:
         return len(tiff.pages)
-    full = sum(not page.is_reduced for page in tiff.pages)
+    full = sum(not getattr(page, "is_reduced", False) for page in tiff.pages)
     # ImageJ writes large stacks behind one single head.
     stacked = (tiff.imagej_metadata or {}).get("images", 1) if tiff.is_imagej else 1
     return max(full, int(stacked), first.imagedepth)
@@ -270,9 +271,10 @@ def _tiff_samples(file: BinaryIO) -> np.ndarray:
         except ValueError as error:
             if "imagecodecs" not in str(error):
                 raise
-            samples = _by_another_decoder(tiff, page, file)
-            if samples is None:
+            found = _by_another_decoder(tiff, page, file)
+            if found is None:
                 raise ValueError(f"{error}; save it without compression") from None
+            samples = found
         channels_first = samples.ndim == 3 and page.axes == "SYX" and samples.shape == page.shape
         return np.moveaxis(samples, 0, -1) if channels_first else samples
 
@@ -283,12 +285,13 @@ def _by_another_decoder(tiff: TiffFile, page: TiffPage, file: BinaryIO) -> np.nd
     content = bytearray(file.read())
     if EXIF_ORIENTATION in page.tags:  # OpenCV turns deep TIFFs wrongly
         start = page.tags[EXIF_ORIENTATION].valueoffset
-        order = "little" if tiff.byteorder == "<" else "big"
-        content[start : start + 2] = UNTURNED.to_bytes(2, order)
+        content[start : start + 2] = struct.pack(f"{tiff.byteorder}H", UNTURNED)
     shape = (page.imagelength, page.imagewidth)
     for decode in (_decoded_by_opencv, _decoded_by_pillow):
         found = decode(bytes(content))
-        if found is not None and np.can_cast(page.dtype, found.dtype) and found.shape[:2] == shape:
+        if found is None or page.dtype is None or found.shape[:2] != shape:
+            continue
+        if np.can_cast(page.dtype, found.dtype):
             return found
     return None
 

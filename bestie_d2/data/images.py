@@ -216,7 +216,7 @@ def _read(file: BinaryIO, path: str, intensity: Intensity) -> Picture:
             values = read_deep_tiff(file, head)
             return _scaled(values, head.depth, head.orientation, path, intensity)
     file.seek(0)
-    image = Image.open(file)
+    image: Image.Image = Image.open(file)
     _check_pages(image, path)
     orientation = _orientation_of(image)
     image.load()
@@ -266,9 +266,9 @@ def _deep_values(image: Image.Image, file: BinaryIO) -> DeepValues:
 def _on_white(image: Image.Image, path: str) -> tuple[Image.Image, bool]:
     """An 8-bit image without its transparency, and whether any of it was to be seen through."""
     straight = image.convert("RGBA") if image.mode != "La" else image.convert("LA").convert("RGBA")
-    least, most = straight.getchannel("A").getextrema()
-    _refuse_invisible(most, path)
-    if least == OPAQUE:
+    opacity = np.asarray(straight.getchannel("A"))
+    _refuse_invisible(opacity.max(), path)
+    if opacity.min() == OPAQUE:
         return image, False
     white = Image.new("RGBA", straight.size, "white")
     return Image.alpha_composite(white, straight).convert("RGB"), True

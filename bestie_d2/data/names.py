@@ -134,13 +134,10 @@ def match_names(names: Sequence[str], known: Mapping[str, Known]) -> list[Known 
         if by_stem.setdefault(stem, image) != image:
             by_stem[stem] = None
     taken = {known[name] for name in names if name in known}
-    found = []
+    found: list[Known | None] = []
     for name in names:
-        image = known.get(name)
-        if image is None:
-            image = by_stem.get(_last_part(name))
-            image = None if image in taken else image
-        found.append(image)
+        alone = by_stem.get(_last_part(name))
+        found.append(known.get(name, None if alone in taken else alone))
     return found
 
 
@@ -179,7 +176,8 @@ def located(folder: str, name: str) -> str | None:
 def missing(what: str, path: str) -> str:
     """The line that a file is not there, with a hint at one of nearly the same name."""
     line = f"{what} {path}: no such file"
-    folder, parts = str(path).replace("\\", "/"), []
+    folder = str(path).replace("\\", "/")
+    parts: list[str] = []
     while folder and not os.path.isdir(folder):
         head, _, tail = folder.rpartition("/")
         parts.insert(0, tail)

@@ -1,7 +1,7 @@
 """An endless stream of training images that can be entered at any batch.
 
-What comes at a place of the stream, and every random choice of its augmentation, depends on the
-seed and the place alone: a training that goes on from a checkpoint sees what it would have seen.
+What comes at a position of the stream, and every random choice of its augmentation, depends on the
+seed and the position alone: a training that goes on from a checkpoint sees what it would have seen.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from torch.utils.data import IterableDataset, get_worker_info
 NUMPY_SEEDS = 2**32  # NumPy takes a seed below it
 
 
-def seed_for(seed: int, place: int, rank: int = 0) -> None:
-    """Seed all generators of this process for what comes at a place of a stream.
+def seed_for(seed: int, position: int, rank: int = 0) -> None:
+    """Seed all generators of this process for what comes at a position of a stream.
 
     Args:
-        rank: of the process, where several are at the same place.
+        rank: of the process, where several are at the same position.
     """
-    numbers = (seed, place, rank) if rank else (seed, place)
+    numbers = (seed, position, rank) if rank else (seed, position)
     mixed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
     random.seed(mixed)
     np.random.seed(mixed % NUMPY_SEEDS)  # noqa: NPY002 - Detectron2's augmentations draw from it
@@ -55,12 +55,12 @@ class TrainingStream(IterableDataset):
         epoch, order = -1, np.empty(0, dtype=np.int64)
         for batch in itertools.count(self._start + first, step):
             for number in range(batch * self._batch_size, (batch + 1) * self._batch_size):
-                place = number * self._ranks + self._rank
-                if place // len(self._records) != epoch:
-                    epoch = place // len(self._records)
+                position = number * self._ranks + self._rank
+                if position // len(self._records) != epoch:
+                    epoch = position // len(self._records)
                     order = np.random.default_rng((self._seed, epoch)).permutation(
                         len(self._records)
                     )
-                record = self._records[order[place % len(self._records)]]
-                seed_for(self._seed, place)
+                record = self._records[order[position % len(self._records)]]
+                seed_for(self._seed, position)
                 yield record

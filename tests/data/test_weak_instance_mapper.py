@@ -11,11 +11,11 @@ from pycocotools import mask as mask_api
 
 from bestie_d2.data import MAPPER_REGISTRY, WeakInstanceMapper
 from bestie_d2.data.augmentation import (
-    PhotometricTransform,
     RandomPadCrop,
     RandomPhotometric,
     ResizeLongSide,
     build_training_augmentations,
+    distort_colors,
 )
 from bestie_d2.data.labels.instance_files import InstanceLabels
 from bestie_d2.data.mappers.weak_instance import transform_cues
@@ -195,7 +195,7 @@ def test_photometric_distortion_of_one_pixel():
 
     def distort(**changes):
         values = {"brightness": 0.0, "contrast": 1.0, "hue": 0.0, "contrast_first": True}
-        return PhotometricTransform(**(values | changes)).apply_image(pixel)[0, 0].tolist()
+        return distort_colors(pixel, **(values | changes))[0, 0].tolist()
 
     assert distort() == [100, 50, 50]
     assert distort(brightness=10.0) == [110, 60, 60]

@@ -273,7 +273,8 @@ def _by_name(images: Sequence[Mapping], records: Sequence[dict], root: str) -> d
         for index, record in enumerate(records)
         if index not in taken
     }
-    counts, matched = Counter(found), {}
+    counts = Counter(found)
+    matched: dict[Hashable, dict] = {}
     for image, name, index in zip(images, names, found, strict=True):
         key = id_key(image["id"])
         if index in (None, -1) or (counts[index] > 1 and name not in known):

@@ -162,7 +162,7 @@ class _Reader:
             if not line.strip():
                 continue
             try:
-                x, y, label, score = (float(word) for word in (*line.split(), GIVEN_SCORE)[:4])
+                x, y, label, score = (float(word) for word in (*line.split(), str(GIVEN_SCORE))[:4])
             except ValueError:
                 reason = f"expected 'x y class [score]', got {line!r}"
             else:

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from bestie_d2.data.images import PNG_SIGNATURE, Size
 from bestie_d2.data.names import missing
@@ -56,7 +56,7 @@ def read_weak_sem_seg(path: str, num_classes: int, size: Size | None = None) -> 
     return array.astype(np.uint8)
 
 
-def _indices(image: Image.Image) -> np.ndarray:
+def _indices(image: ImageFile.ImageFile) -> np.ndarray:
     """(H, W) of an unsigned type, the values as they are stored."""
     stored = image.tile[0].args if image.tile else ""
     array = np.array(image)

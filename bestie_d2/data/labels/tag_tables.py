@@ -64,7 +64,9 @@ def read_table(path: str, classes: Sequence[str] | None = None) -> TagTable:
         InputError: unreadable, or not clear: the line says what was found.
     """
     table = _Table(path, classes or ())
-    names = table.one_hot() if table.is_one_hot() else table.words()
+    heading = table.heading
+    one_hot = heading is not None and table.is_one_hot(heading)
+    names = table.one_hot(heading) if heading and one_hot else table.words()
     return TagTable(table.tags, list(classes) if classes else _in_order(names), table.remarks)
 
 
@@ -153,13 +155,11 @@ class _Table:
 
     # One column for each class.
 
-    def is_one_hot(self) -> bool:
-        if not self.heading or not self.columns:
-            return False
+    def is_one_hot(self, heading: Row) -> bool:
         values = {row.cell(column).casefold() for row in self.rows for column in self.columns}
         if not values - {""} or not values <= YES | NO:
             return False
-        name = self.heading.cell(self.columns[0])
+        name = heading.cell(self.columns[0])
         if len(self.columns) > 1 or not self._says_tags(name):
             return True
         if values - {""} <= self.folded:
@@ -172,18 +172,18 @@ class _Table:
             "names"
         )
 
-    def one_hot(self) -> set[str]:
-        headings = {column: self.heading.cell(column) for column in self.columns}
+    def one_hot(self, heading: Row) -> set[str]:
+        headings = {column: heading.cell(column) for column in self.columns}
         if not all(headings.values()):
             raise self._error("a column of 0 and 1 has no heading, its class's name")
         names = {
-            column: self._spelled(heading, str(self.heading))
-            for column, heading in headings.items()
-            if not self._means_none(heading)
+            column: self._spelled(cell, str(heading))
+            for column, cell in headings.items()
+            if not self._means_none(cell)
         }
         self._check_spelling(names.values())
         if len(set(names.values())) < len(names):
-            raise self._error(f"two columns have the same heading in {self.heading}")
+            raise self._error(f"two columns have the same heading in {heading}")
         self.remarks.append(
             f"{self.path}: read as one-hot, a column for each class: {', '.join(names.values())}"
         )

@@ -32,7 +32,7 @@ class TaggedImages:
 
     records: list[dict]
     classes: list[str]
-    category_ids: list[int]
+    category_ids: list[int | str]
     remarks: list[str] = field(default_factory=list)
 
 
@@ -62,7 +62,8 @@ def read_tags(path: str, classes: Sequence[str] | None = None) -> TaggedImages:
         | {"image_classes": sorted({contiguous[tag] for tag in tags})}
         for number, (name, tags) in enumerate(table.tags.items(), start=1)
     ]
-    return TaggedImages(records, table.classes, list(range(1, len(contiguous) + 1)), table.remarks)
+    ids: list[int | str] = list(range(1, len(contiguous) + 1))
+    return TaggedImages(records, table.classes, ids, table.remarks)
 
 
 def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) -> TaggedImages:
@@ -126,8 +127,7 @@ def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) 
             f"{path}: {crowds} annotations are crowds (iscrowd) and give no tag; by that {losing} "
             f"of {len(tags)} images lose one"
         )
-    ids = {index: category_id for category_id, index in contiguous.items()}
-    return TaggedImages(records, classes, [ids[index] for index in range(len(classes))], remarks)
+    return TaggedImages(records, classes, sorted(contiguous, key=contiguous.__getitem__), remarks)
 
 
 def _sorted_categories(path: str, categories: Sequence[dict]) -> list[dict]:

@@ -13,7 +13,6 @@ from detectron2.data import transforms as T
 from torch import Tensor
 
 from bestie_d2.data.augmentation import build_tag_augmentations
-from bestie_d2.data.deep_images import Intensity
 from bestie_d2.data.images import ImageReader
 from bestie_d2.data.labels.attach import load_tagged_records
 from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
@@ -35,31 +34,18 @@ class ImageTagMapper:
 
     @configurable
     def __init__(
-        self,
-        *,
-        augmentations: list[T.Augmentation],
-        image_format: str,
-        num_classes: int,
-        intensity: Intensity | None = None,
+        self, *, augmentations: list[T.Augmentation], reader: ImageReader, num_classes: int
     ) -> None:
-        """
-        Args:
-            augmentations: of the image.
-            image_format: of the image's channels, such as "RGB".
-            num_classes: C.
-            intensity: how images of more than 8 bits become 8; None: by their own range.
-        """
         self.augmentations = T.AugmentationList(augmentations)
-        self.reader = ImageReader(image_format, intensity or Intensity())
+        self.reader = reader
         self.num_classes = num_classes
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
         return {
             "augmentations": build_tag_augmentations(cfg),
-            "image_format": cfg.INPUT.FORMAT,
+            "reader": ImageReader.from_config(cfg),
             "num_classes": num_classes(cfg),
-            "intensity": Intensity.from_config(cfg),
         }
 
     @staticmethod
