@@ -11,6 +11,9 @@ from detectron2.config import CfgNode
 
 def add_bestie_config(cfg: CfgNode) -> None:
     """Add the keys of this package to a Detectron2 configuration, in place."""
+    # Modules to import, which register one's own backbones, heads, mappers or data sets: installed,
+    # beside the configuration file or in the working directory.
+    cfg.EXTRA_MODULES = []
     cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
     _add_dataset_keys(cfg)
     _add_input_keys(cfg)

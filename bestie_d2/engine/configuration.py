@@ -10,7 +10,9 @@ import ast
 import contextlib
 import difflib
 import glob
+import importlib
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from reprlib import repr as shortened
@@ -43,8 +45,8 @@ MOST_HINTS = 3  # for a key without the ones above it
 
 
 def load_config(config_file: str = "", overrides: Sequence[str] = ()) -> CfgNode:
-    """Defaults, then a yaml file with its ``_BASE_``, then ``KEY VALUE`` pairs; frozen. Data sets
-    of ``DATASETS.CUSTOM`` are registered."""
+    """Defaults, then a yaml file with its ``_BASE_``, then ``KEY VALUE`` pairs; frozen. Modules of
+    ``EXTRA_MODULES`` are imported, data sets of ``DATASETS.CUSTOM`` registered."""
     cfg = get_cfg()
     add_bestie_config(cfg)
     if config_file:
@@ -55,9 +57,32 @@ def load_config(config_file: str = "", overrides: Sequence[str] = ()) -> CfgNode
         raise InputError(f"overrides come as KEY VALUE pairs, got {' '.join(overrides)!r}")
     with _naming("override on the command line"):
         set_keys(cfg, zip(overrides[::2], overrides[1::2], strict=True))
+    import_extra_modules(cfg, os.path.dirname(config_file), "")
     register_custom_datasets(cfg.DATASETS.CUSTOM)
     cfg.freeze()
     return cfg
+
+
+def import_extra_modules(cfg: CfgNode, *folders: str) -> None:
+    """Import the modules that register a user's own parts, as every process has to.
+
+    Args:
+        folders: where they are looked for, at last; processes that are spawned know these too.
+
+    Raises:
+        InputError: one cannot be imported.
+    """
+    found = map(os.path.abspath, folders if cfg.EXTRA_MODULES else ())
+    sys.path += [folder for folder in dict.fromkeys(found) if folder not in sys.path]
+    for name in cfg.EXTRA_MODULES:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # whatever the module raises
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InputError(
+                f"EXTRA_MODULES: {name} cannot be imported ({reason}); a module is looked for "
+                "among installed packages, beside the configuration and in the working directory"
+            ) from error
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from bestie_d2.checks.configuration import check_trained_classes
 from bestie_d2.data import EvaluationMapper
 from bestie_d2.data.labels.attach import check_classes, check_present, check_readable
+from bestie_d2.engine.configuration import import_extra_modules
 from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import NUM_CLASSES_NODE, num_classes, num_classes_key
@@ -210,6 +211,7 @@ def _work_on_share(
     if run.jobs > 1:
         title += f" {number + 1}/{run.jobs}"
         torch.set_num_threads(max(1, torch.get_num_threads() // run.jobs))
+    import_extra_modules(run.cfg)  # a process that was spawned does not have them
     cfg = run.cfg.clone()
     if cfg.MODEL.DEVICE == "cuda":  # each process takes the next GPU
         cfg.defrost()
