@@ -78,7 +78,8 @@ class LabelingRun:
             check_present("image", [record["file_name"] for record in records])
             check_readable(records)
         check_trained_classes(cfg, dataset_name)
-        ids = {index: own for own, index in metadata.thing_dataset_id_to_contiguous_id.items()}
+        indices = metadata.thing_dataset_id_to_contiguous_id
+        ids = {index: category_id for category_id, index in indices.items()}
         categories = [{"id": ids[i], "name": name} for i, name in enumerate(metadata.thing_classes)]
         bare = [{k: v for k, v in record.items() if k != "annotations"} for record in records]
         return cls(cfg, dataset_name, bare, categories, jobs, skip_bad)

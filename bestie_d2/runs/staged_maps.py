@@ -35,13 +35,11 @@ class StagedMaps:
         """Make both folders, or go on in those that a run with the same settings left.
 
         Args:
-            settings: everything that the maps depend on, by name; JSON values. Names of classes
-                are only written down.
+            settings: everything that the maps depend on, and the names of classes if known.
             overwrite: make all maps anew, and throw away unfinished ones of other settings.
 
         Raises:
-            InputError: there are maps of other settings, finished or not, or a folder can't be
-                made.
+            InputError: there are maps of other settings, finished or not.
         """
         make_folder(self.output, "--output")
         self.settings = json.loads(json.dumps(settings))
@@ -50,9 +48,8 @@ class StagedMaps:
         self.keeps_output = found == self.settings and not overwrite
         some = any(self.output.rglob(f"*{WEAK_MAP_SUFFIX}"))
         if some and not (self.keeps_output or overwrite or self.results.settings == bare):
-            why = "are not ours"
-            if found:
-                why = f"are of other settings ({differences(found, self.settings)})"
+            changed = differences(found or {}, self.settings)
+            why = f"are of other settings ({changed})" if found else "are not ours"
             raise InputError(
                 f"--output {self.output}: its maps {why}; --overwrite replaces them, another "
                 "--output leaves them"
@@ -78,15 +75,11 @@ class StagedMaps:
         return any((folder / f"{name}{WEAK_MAP_SUFFIX}").exists() for folder in folders)
 
     def save(self, name: str, index_map: np.ndarray) -> None:
-        """Write the map of an image, (H, W) uint8 WSSS indices, whole or not at all.
-
-        Args:
-            name: the image's label name; its sub-folders are made.
-        """
+        """Write the map of an image by its label name, (H, W) uint8 WSSS indices."""
         image = Image.fromarray(index_map)
         image.putpalette(index_palette())
         made = self.results.folder / f"{name}{WEAK_MAP_SUFFIX}"
-        made.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(made.parent, "--output")
         with replacing(made, "wb") as file:
             image.save(file, format="PNG")
 
@@ -100,7 +93,7 @@ class StagedMaps:
             file = f"{name}{WEAK_MAP_SUFFIX}"
             made, place = self.results.folder / file, self.output / file
             if made.exists():
-                place.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(place.parent, "--output")
                 os.replace(made, place)
                 moved += 1
             elif not self.keeps_output:

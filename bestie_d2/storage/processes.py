@@ -79,7 +79,8 @@ def _holding(path: Path, what: str, advice: str) -> Iterator[None]:
     try:
         since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
         holder = {"pid": os.getpid(), "host": platform.node(), "since": since}
-        path.write_text(json.dumps(holder))
+        with suppress(OSError):  # a full disk
+            path.write_text(json.dumps(holder))
         yield
     finally:
         with suppress(OSError):  # its folder was moved
