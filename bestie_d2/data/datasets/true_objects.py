@@ -265,7 +265,7 @@ def _by_name(images: Sequence[Mapping], records: Sequence[dict], root: str) -> d
         for path in (name, os.path.relpath(name, root)) if root else (name,):
             key = without_suffix(path)
             known[key] = index if known.get(key, index) == index else -1
-    names = [without_suffix(image.get("file_name") or "") for image in images]
+    names = [without_suffix((image.get("file_name") or "").strip()) for image in images]
     found = match_names(names, known)
     taken = {known[name] for name in names if name in known}
     by_id = {
@@ -275,12 +275,12 @@ def _by_name(images: Sequence[Mapping], records: Sequence[dict], root: str) -> d
     }
     counts = Counter(found)
     matched: dict[Hashable, dict] = {}
-    for image, name, index in zip(images, names, found, strict=True):
-        key = id_key(image["id"])
-        if index in (None, -1) or (counts[index] > 1 and name not in known):
-            index = by_id.get((name.rpartition("/")[2], key))
-        if index is not None:
-            matched[key] = records[index]
+    for image, name, number in zip(images, names, found, strict=True):
+        image_key = id_key(image["id"])
+        if number in (None, -1) or (counts[number] > 1 and name not in known):
+            number = by_id.get((name.rpartition("/")[2], image_key))
+        if number is not None:
+            matched[image_key] = records[number]
     return matched
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from bestie_d2.data.labels.coco_json import (
     BACKGROUND,
@@ -32,7 +33,7 @@ class TaggedImages:
 
     records: list[dict]
     classes: list[str]
-    category_ids: list[int | str]
+    category_ids: list[Any]  # whole numbers or texts
     remarks: list[str] = field(default_factory=list)
 
 
@@ -62,8 +63,7 @@ def read_tags(path: str, classes: Sequence[str] | None = None) -> TaggedImages:
         | {"image_classes": sorted({contiguous[tag] for tag in tags})}
         for number, (name, tags) in enumerate(table.tags.items(), start=1)
     ]
-    ids: list[int | str] = list(range(1, len(contiguous) + 1))
-    return TaggedImages(records, table.classes, ids, table.remarks)
+    return TaggedImages(records, table.classes, list(range(1, len(contiguous) + 1)), table.remarks)
 
 
 def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) -> TaggedImages:
