@@ -96,10 +96,10 @@ def test_a_second_training_in_the_folder_is_refused(trained, run_tool):
         f"error: OUTPUT_DIR {trained}: holds a training (model_final.pth). --resume goes on with "
         "it; to start anew, choose another OUTPUT_DIR or move that folder away\n"
     )
+    assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
     cfg = load_config(str(trained.parent / "tiny.yaml"), ["OUTPUT_DIR", str(trained)])
     with pytest.raises(InputError, match="holds a training"):  # from a script of one's own
         Trainer(cfg).resume_or_load(resume=False)
-    assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
