@@ -107,8 +107,7 @@ def read_pipeline(
 
     Args:
         overrides: ``STAGE.KEY VALUE`` pairs; those of a stage hold for its rounds too.
-        rounds: of iterative training: how often BESTIE is trained anew on its own exported labels
-            (paper: Table 5).
+        rounds: how often BESTIE is trained anew on its own exported labels (paper: Table 5).
         configs_exist: refuse a configuration file that is not there.
 
     Raises:

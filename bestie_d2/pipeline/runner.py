@@ -55,41 +55,39 @@ def run_pipeline(
         after_failure: called when a stage fails or is interrupted, before that is raised.
 
     Returns:
-        A table of the stages up to ``last``: what was done, the seconds of the last run that worked
-        on a stage, its figures. "" in a dry run.
+        A table: what was done with each stage, the seconds of the last run that worked on it, its
+        figures. "" in a dry run.
 
     Raises:
-        InputError: from the configurations, all loaded before anything is run; a finished stage, or
-            an interrupted one that holds results, is out of date, and ``redo`` does not name it;
-            another run is working in the output; or from a stage.
+        InputError: a configuration is wrong, which comes before anything is run; a finished stage,
+            or an interrupted one that holds results, is out of date and not in ``redo``; another
+            run is working in the output; or from a stage.
     """
     names = list(pipeline.stages)
     start = names.index(first) if first else 0
     end = names.index(last) + 1 if last else len(names)
     if start >= end:
         raise InputError(f"--from {first} comes after --until {last}")
-    left_out = [name for name in redo if name not in names[start:end]]
-    if left_out:
-        raise InputError(f"--redo {left_out[0]}: --from and --until leave that stage out")
+    for name in redo:
+        if name not in names[start:end]:
+            raise InputError(f"--redo {name}: --from and --until leave that stage out")
     jobs = [StageJob.load(pipeline, name) for name in names[:end]]
-    hashes = Hashes(pipeline.train_set, pipeline.test_set)
-    plan = Plan(jobs, first, redo, hashes)
-    if dry_run:
-        for name, decision in plan.decisions().items():
-            _tell(name, decision)
-        return ""
+    plan = Plan(jobs, first, redo, Hashes(pipeline.train_set, pipeline.test_set))
 
     def failed() -> None:
         if redo:
             print("to go on from here, give the same command without --redo", flush=True)
         after_failure()
 
-    with only_run_in(pipeline.output, "output"):
+    with contextlib.nullcontext() if dry_run else only_run_in(pipeline.output, "output"):
         decisions = plan.decisions()
         changed = {name: d for name, d in decisions.items() if d.state == CHANGED}
-        if changed:
+        if dry_run or changed:
             for name, decision in decisions.items():
                 _tell(name, decision)
+        if dry_run:
+            return ""
+        if changed:
             raise _refusal(changed, pipeline)
         rows = [_row_of(plan, job, decisions[job.name], failed) for job in jobs]
     return tabulate(rows, ["stage", "", "time", "figures"], colalign=("left", "left", "right"))
@@ -149,15 +147,16 @@ class Plan:
             if found.instead_of and not found.finished and not changes:
                 return Decision(RESUME, "its --redo was interrupted", sources)
             return Decision(REDO, "as --redo asks for", sources)
-        if changes and not found.finished and not record.has_results:
-            reason = "was begun with other settings, and has made nothing"
-            return Decision(RUN, reason, sources, details)
-        if changes and all(_was_redone(job, change.stage) for change in changes):
-            names = " and ".join(change.stage for change in changes)
-            return Decision(REDO, f"as --redo made {names} anew", sources, details)
         if changes:
-            how = "finished" if found.finished else "was interrupted"
-            return Decision(CHANGED, f"{how}, but is out of date", sources, details)
+            state, why = CHANGED, "finished, but is out of date"
+            if not found.finished and not record.has_results:
+                state, why = RUN, "was begun with other settings, and has made nothing"
+            elif all(_was_redone(job, change.stage) for change in changes):
+                names = " and ".join(change.stage for change in changes)
+                state, why = REDO, f"as --redo made {names} anew"
+            elif not found.finished:
+                why = "was interrupted, but is out of date"
+            return Decision(state, why, sources, details)
         if found.finished and not os.path.exists(job.product):
             return Decision(CHANGED, f"finished, but {job.product} is gone", sources)
         if missing:

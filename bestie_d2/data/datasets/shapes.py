@@ -113,8 +113,9 @@ def _draw_split(folder: Path, split: str, image_ids: Iterable[int]) -> None:
         weak_map = Image.fromarray(_weaken(rng, scene.semantic()))
         weak_map.putpalette(PALETTE)
         weak_map.save(maps_folder / name)
-        size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
-        images.append({"id": image_id, "file_name": name, **size})
+        images.append(
+            {"id": image_id, "file_name": name, "height": IMAGE_SIZE, "width": IMAGE_SIZE}
+        )
         cues += [{"image_id": image_id, **cue} for cue in _simulate_cues(rng, scene)]
         points += [{"image_id": image_id, **point} for point in _pick_points(rng, scene)]
         for shape, mask in scene.visible():

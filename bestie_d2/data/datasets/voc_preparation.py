@@ -75,8 +75,7 @@ def prepare_voc(
     and class maps are kept where they are there: they may be somebody else's. JSON is replaced.
 
     Args:
-        voc: ``VOC2012``.
-        sbd: ``benchmark_RELEASE``.
+        voc, sbd: ``VOC2012`` and ``benchmark_RELEASE``.
         output: a folder; the registered sets find in ``VOC2012`` what is written there.
         tag_source: take ``train_aug``'s tags from the "xml" or from the "masks".
         expected: the counts of the complete sets.

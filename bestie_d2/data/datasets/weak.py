@@ -205,11 +205,8 @@ def _check_names(path: str, records: Sequence[dict]) -> None:
 
 def _as_trained(entry: Mapping) -> dict:
     """An annotation of a COCO file, its class contiguous, in Detectron2's format."""
-    kept = {
-        key: entry[key]
-        for key in ("bbox", "category_id", "segmentation", "iscrowd")
-        if key in entry
-    }  # what trains on boxes checks them
+    keys = ("bbox", "category_id", "segmentation", "iscrowd")  # what trains on boxes checks them
+    kept = {key: entry[key] for key in keys if key in entry}
     mask = kept["segmentation"]
     if isinstance(mask, dict) and isinstance(mask["counts"], list):
         kept["segmentation"] = mask_api.frPyObjects(mask, *mask["size"])
