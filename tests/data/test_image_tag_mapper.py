@@ -7,7 +7,13 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from bestie_d2.data import MAPPER_REGISTRY, EvaluationMapper, load_tagged_records
+from bestie_d2.data import (
+    MAPPER_REGISTRY,
+    DetectionMapper,
+    EvaluationMapper,
+    WeakInstanceMapper,
+    load_tagged_records,
+)
 from bestie_d2.data.augmentation import RandomColorJitter, build_tag_augmentations
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
@@ -125,3 +131,9 @@ def test_what_cannot_be_trained_on_is_refused(registered, record):
     Path(record["file_name"]).unlink()
     with pytest.raises(InputError, match=r"image .*a\.png: no such file"):
         load_tagged_records(registered, 4)
+
+
+def test_mappers_say_what_of_a_record_they_need():
+    assert MAPPER_REGISTRY.get("ImageTagMapper").needs == {"tags"}
+    assert WeakInstanceMapper.needs == {"tags", "weak_maps", "cues"}
+    assert (DetectionMapper.needs, EvaluationMapper.needs) == ({"masks"}, set())
