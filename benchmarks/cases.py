@@ -26,6 +26,7 @@ BATCH = 4
 TOLERANCE = 1e-4
 MAPS = ("center", "offset", "weight")  # of targets
 PEAK_KERNEL, PEAK_THRESHOLD, PEAKS_PER_CLASS = 15, 0.1, 25  # MODEL.PAM.CUES
+MIN_AREA = 50  # pixels, MODEL.BESTIE.MIN_AREA
 SMOOTHING = 3  # side of the mean filter over noise, in pixels
 
 
@@ -64,7 +65,7 @@ def refinement(instances: int, size: tuple[int, int] = CROP, layout: Layout = "s
         _title(instances, size, layout),
         instances,
         BATCH,
-        partial(refine_labels, *batch),
+        partial(refine_labels, *batch, components=components_of(*batch[-2:], MIN_AREA)),
         plain,
         same_targets,
     )

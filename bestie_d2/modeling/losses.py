@@ -7,62 +7,20 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
+from torch.utils.checkpoint import checkpoint
 
 from bestie_d2.structures import IGNORE_INDEX
 
 
-class _GuidedErrors(torch.autograd.Function):
-    """Weighted errors of one prediction against several targets, without a copy of the maps.
-
-    Written out, autograd keeps difference, error and weighted error for each: three times the
-    center maps, which are the largest tensors of a step, and then a gradient for each. Here they
-    are gone through image by image, and again for the gradient, of which there is one.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: FunctionCtx, pred: Tensor, squared: bool, *guides: Tensor
-    ) -> tuple[Tensor, ...]:
-        """(B, K, H, W), then a target of this shape and a (B, H, W) weight in turn -> scalars."""
-        targets, weights = guides[::2], guides[1::2]
-        guided = [(weight > 0).sum().clamp(min=1) for weight in weights]
-        ctx.save_for_backward(pred, *targets, *weights, *guided)
-        ctx.squared = squared
-        totals = []
-        for target, weight, count in zip(targets, weights, guided, strict=True):
-            total = torch.zeros((), dtype=_exact(pred.dtype), device=pred.device)
-            for image in range(len(pred)):
-                difference = pred[image].to(total.dtype) - target[image]
-                error = difference.square_() if squared else difference.abs_()
-                total += error.mul_(weight[image]).sum()
-            totals.append(total / count)
-        return tuple(totals)
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        pred, *saved = ctx.saved_tensors
-        count = len(upstream)
-        targets, weights, guided = saved[:count], saved[count : 2 * count], saved[2 * count :]
-        scales = [own / pixels for own, pixels in zip(upstream, guided, strict=True)]
-        gradient = torch.empty_like(pred)
-        for image in range(len(pred)):
-            for number, (target, weight, scale) in enumerate(
-                zip(targets, weights, scales, strict=True)
-            ):
-                own = pred[image].to(_exact(pred.dtype)) - target[image]
-                own = own.mul_(2) if ctx.squared else own.sign_()
-                own.mul_(weight[image] * scale)
-                if number == 0:
-                    gradient[image] = own
-                else:
-                    gradient[image] += own
-        return gradient, None, *[None] * (2 * count)
-
-
-def _exact(dtype: torch.dtype) -> torch.dtype:
-    """What errors are computed in: float32 for half precision."""
-    return torch.promote_types(dtype, torch.float32)
+def _image_errors(squared: bool, pred: Tensor, *guides: Tensor) -> Tensor:
+    """(G,) weighted error of one image against a target and under a weight each."""
+    exact = pred.to(torch.promote_types(pred.dtype, torch.float32))  # half precision is summed so
+    totals = []
+    for target, weight in zip(guides[::2], guides[1::2], strict=True):
+        difference = exact - target
+        error = difference.square() if squared else difference.abs()
+        totals.append((error * weight).sum())
+    return torch.stack(totals)
 
 
 def guided_errors(
@@ -70,7 +28,9 @@ def guided_errors(
 ) -> tuple[Tensor, ...]:
     """The error of one prediction under each of several guides (paper: Eq. 3, 4).
 
-    Only ``pred`` gets a gradient, one for all guides together.
+    Errors are computed image by image, and again for the gradient: kept for a batch, they would be
+    several times the center maps, which are the largest tensors of a step. Only ``pred`` gets a
+    gradient.
 
     Args:
         pred: (..., K, H, W).
@@ -83,11 +43,14 @@ def guided_errors(
         batch; 0, with a gradient of 0, where nothing is guided.
     """
     *batch, channels, height, width = pred.shape
-    flat = []
+    flat = [pred.reshape(-1, channels, height, width)]
     for target, weight in guides:
-        flat.append(target.expand_as(pred).reshape(-1, channels, height, width))
-        flat.append(weight.expand(*batch, height, width).reshape(-1, height, width))
-    return _GuidedErrors.apply(pred.reshape(-1, channels, height, width), squared, *flat)
+        flat.append(target.expand_as(pred).reshape(-1, channels, height, width).detach())
+        flat.append(weight.expand(*batch, height, width).reshape(-1, height, width).detach())
+    images = zip(*(maps.unbind() for maps in flat), strict=True)
+    totals = sum(checkpoint(_image_errors, squared, *own, use_reentrant=False) for own in images)
+    guided = torch.stack([(weight > 0).sum() for weight in flat[2::2]]).clamp(min=1)
+    return (totals / guided).unbind()
 
 
 def weighted_mse(pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
