@@ -91,7 +91,8 @@ def _index_map(sem_seg_prob: Tensor) -> np.ndarray:
     """
     largest, index = sem_seg_prob[0].clone(), torch.zeros_like(sem_seg_prob[0], dtype=torch.uint8)
     for number, channel in enumerate(sem_seg_prob[1:], start=1):
-        index.masked_fill_(channel > largest, number)
+        larger = (channel > largest).view(torch.uint8)
+        torch.maximum(index, larger.mul_(number), out=index)
         torch.maximum(largest, channel, out=largest)
     return fetch(index)
 
@@ -100,11 +101,13 @@ def _with_centerless(centers: Centers, foreground: Foreground) -> Centers:
     """The centers, and the centroid of each component that has none."""
     (components,) = foreground.components
     lonely = np.setdiff1d(np.arange(len(components)), centers.owners)
-    owners = np.concatenate([centers.owners, lonely])
-    order = np.argsort(owners, kind="stable")
-    yx = np.concatenate([centers.yx, components.centroids()[lonely].astype(np.int64)])
-    clustered = np.concatenate([centers.clustered, np.zeros(len(lonely), dtype=bool)])
-    return Centers(yx[order], owners[order], clustered[order])
+    if len(lonely) == 0:
+        return centers
+    return Centers.sorted(
+        np.concatenate([centers.yx, components.centroids()[lonely].astype(np.int64)]),
+        np.concatenate([centers.owners, lonely]),
+        np.concatenate([centers.clustered, np.zeros(len(lonely), dtype=bool)]),
+    )
 
 
 def _scores(

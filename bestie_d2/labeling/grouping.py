@@ -138,6 +138,12 @@ class Centers:
     owners: np.ndarray
     clustered: np.ndarray
 
+    @staticmethod
+    def sorted(yx: np.ndarray, owners: np.ndarray, clustered: np.ndarray) -> Centers:
+        """From centers of the components in any order."""
+        order = np.argsort(owners, kind="stable")
+        return Centers(yx[order], owners[order], clustered[order])
+
 
 PEAK, SHORT, LIKELY = (
     1,
@@ -183,8 +189,7 @@ def find_centers(
         far = apart.all(axis=1)
         yx, owners = np.concatenate([yx, more[far]]), np.append(owners, more_owners[far])
         clustered = np.append(clustered, np.ones(far.sum(), dtype=bool))
-    order = np.argsort(owners, kind="stable")
-    return Centers(yx[order], owners[order], clustered[order])
+    return Centers.sorted(yx, owners, clustered)
 
 
 def _are_peaks(foreground: Foreground, center: Tensor, threshold: float, kernel: int) -> Tensor:
@@ -237,9 +242,10 @@ def assign(foreground: Foreground, offset: Sequence[Tensor], centers: Centers) -
     first = np.cumsum(counts) - counts
     parts = foreground.spread(np.where(counts > 0, first, count))
     if counts.max(initial=0) > 1:
-        table = np.full((2, counts.max(), total), FAR, dtype=np.float32)
-        table[:, np.arange(count) - first[centers.owners], centers.owners] = centers.yx.T
-        votes = (foreground.rows_of_image() + offset[0], foreground.columns + offset[1])
+        table = np.full((total, 2, counts.max()), FAR, dtype=np.float32)
+        table[centers.owners, :, np.arange(count) - first[centers.owners]] = centers.yx
+        y, x = foreground.rows_of_image() + offset[0], foreground.columns + offset[1]
+        votes = torch.stack([y, x], dim=1)
         parts += nearest_center(votes, foreground.put(table), foreground.owners)
     return parts
 

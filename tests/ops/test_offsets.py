@@ -10,9 +10,9 @@ from bestie_d2.ops.offsets import FAR, nearest_center, rescale_offsets
 
 def nearest(votes: np.ndarray, centers: np.ndarray) -> list[int]:
     """Of one component's centers."""
-    table = torch.from_numpy(np.asarray(centers, np.float32).T[:, :, None])
-    axes = [torch.from_numpy(np.asarray(axis, np.float32)) for axis in votes]
-    return nearest_center(axes, table, torch.zeros(len(axes[0]), dtype=torch.int64)).tolist()
+    table = torch.from_numpy(np.asarray(centers, np.float32).T[None].copy())
+    points = torch.from_numpy(np.asarray(votes, np.float32).T.copy())
+    return nearest_center(points, table, torch.zeros(len(points), dtype=torch.int64)).tolist()
 
 
 def test_the_first_center_wins_a_tie():
@@ -37,8 +37,8 @@ def test_nearest_center_equals_a_full_distance_table(seed, count):
 
 def test_votes_are_compared_with_the_centers_of_their_component_alone(monkeypatch):
     monkeypatch.setattr(offsets, "AT_ONCE", 4)  # two votes at a time
-    centers = torch.tensor([[[0.0, 9.0], [5.0, FAR]], [[0.0, 9.0], [0.0, FAR]]])
-    votes = [torch.tensor([4.0, 4.0, 0.0, 0.0, 5.0]), torch.zeros(5)]
+    centers = torch.tensor([[[0.0, 5.0], [0.0, 0.0]], [[9.0, FAR], [9.0, FAR]]])
+    votes = torch.tensor([[4.0, 0.0], [4.0, 0.0], [0.0, 0.0], [0.0, 0.0], [5.0, 0.0]])
     owners = torch.tensor([0, 1, 0, 1, 0])
     assert nearest_center(votes, centers, owners).tolist() == [1, 0, 0, 0, 1]
 
