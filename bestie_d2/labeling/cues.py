@@ -62,18 +62,10 @@ def extract_cues(
     """
     if len(maps) == 0:
         return PointCues.empty()
-    smoothed = smooth(maps.detach().float().cpu().numpy(), smoothing)
+    host = maps.detach().float().cpu().numpy()
+    size, border = (smoothing, smoothing), cv2.BORDER_REPLICATE
+    smoothed = np.stack([cv2.blur(channel, size, borderType=border) for channel in host])
     peaks = find_peaks(
         torch.from_numpy(smoothed), kernel=kernel, threshold=min_score, max_per_class=max_per_class
     )
     return PointCues(peaks.yx, torch.as_tensor(class_ids)[peaks.classes], peaks.scores)
-
-
-def smooth(maps: np.ndarray, side: int) -> np.ndarray:
-    """(K, H, W) float32 maps through a mean filter of side x side pixels, border replicated."""
-    if side == 1:
-        return maps
-    smoothed = np.empty_like(maps)
-    for source, target in zip(maps, smoothed, strict=True):
-        cv2.blur(source, (side, side), dst=target, borderType=cv2.BORDER_REPLICATE)
-    return smoothed

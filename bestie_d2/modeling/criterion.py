@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bestie_d2.errors import InputError
 from bestie_d2.labeling.grouping import CenterClustering
-from bestie_d2.labeling.refinement import RefinedWeight, refine_labels, refine_labels_from_points
+from bestie_d2.labeling.refinement import refine_labels, refine_labels_from_points
 from bestie_d2.modeling.heads import InstanceMaps
 from bestie_d2.modeling.losses import guided_errors, top_k_cross_entropy
 from bestie_d2.structures import Components, InstanceTargets, PointCues
@@ -35,13 +35,8 @@ def check_choice(key: str, value: str, choices: tuple[str, ...]) -> str:
 def clustering_from_config(cfg: CfgNode, enabled: bool) -> CenterClustering | bool:
     """``MODEL.BESTIE.CLUSTERING`` as the value that grouping takes."""
     node = cfg.MODEL.BESTIE.CLUSTERING
-    return enabled and CenterClustering(
-        magnitude=node.MAGNITUDE,
-        area=node.AREA,
-        area_tolerance=node.AREA_TOLERANCE,
-        min_center=node.MIN_CENTER,
-        min_distance=node.MIN_DISTANCE,
-    )
+    keys = ("MAGNITUDE", "AREA", "AREA_TOLERANCE", "MIN_CENTER", "MIN_DISTANCE")
+    return enabled and CenterClustering(**{key.lower(): node[key] for key in keys})
 
 
 @dataclass
@@ -67,57 +62,34 @@ class SelfRefinement:
     """Turns a batch's own predictions into refined targets (paper: Section 3.5)."""
 
     @configurable
-    def __init__(
-        self,
-        *,
-        supervision: str,
-        foreground: str,
-        center_threshold: float,
-        kernel: int,
-        clustering: bool | CenterClustering,
-        sigma: float,
-        sigma_by_size: float,
-        min_area: int,
-        max_instances: int,
-        weighting: RefinedWeight,
-    ) -> None:
+    def __init__(self, *, supervision: str, foreground: str, grouping: dict[str, object]) -> None:
         """
         Args:
             supervision: "tags" or "points".
             foreground: components of the "weak" or of the "predicted" semantic map are grouped.
-            others: as in ``labeling.refinement.refine_labels``.
+            grouping: keyword arguments of ``labeling.refinement.refine_labels``.
         """
         self.supervision = supervision
         self.foreground = foreground
-        self.grouping = {
-            "center_threshold": center_threshold,
-            "kernel": kernel,
-            "clustering": clustering,
-            "sigma": sigma,
-            "sigma_by_size": sigma_by_size,
-            "min_area": min_area,
-            "max_instances": max_instances,
-            "weighting": weighting,
-        }
+        self.grouping = grouping
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        node = cfg.MODEL.BESTIE
+        node, key = cfg.MODEL.BESTIE, "MODEL.BESTIE.REFINEMENT"
+        refinement = node.REFINEMENT
         return {
             "supervision": node.SUPERVISION,
-            "foreground": check_choice(
-                "MODEL.BESTIE.REFINEMENT.FOREGROUND", node.REFINEMENT.FOREGROUND, FOREGROUNDS
-            ),
-            "center_threshold": node.REFINEMENT.CENTER_THRESHOLD,
-            "kernel": node.REFINEMENT.KERNEL,
-            "clustering": clustering_from_config(cfg, node.CLUSTERING.ENABLED),
-            "sigma": node.SIGMA,
-            "sigma_by_size": node.SIGMA_BY_SIZE,
-            "min_area": node.MIN_AREA,
-            "max_instances": node.REFINEMENT.MAX_INSTANCES,
-            "weighting": check_choice(
-                "MODEL.BESTIE.REFINEMENT.WEIGHTING", node.REFINEMENT.WEIGHTING, WEIGHTINGS
-            ),
+            "foreground": check_choice(f"{key}.FOREGROUND", refinement.FOREGROUND, FOREGROUNDS),
+            "grouping": {
+                "center_threshold": refinement.CENTER_THRESHOLD,
+                "kernel": refinement.KERNEL,
+                "clustering": clustering_from_config(cfg, node.CLUSTERING.ENABLED),
+                "sigma": node.SIGMA,
+                "sigma_by_size": node.SIGMA_BY_SIZE,
+                "min_area": node.MIN_AREA,
+                "max_instances": refinement.MAX_INSTANCES,
+                "weighting": check_choice(f"{key}.WEIGHTING", refinement.WEIGHTING, WEIGHTINGS),
+            },
         }
 
     def __call__(self, maps: InstanceMaps, labels: WeakLabels) -> InstanceTargets:
@@ -125,20 +97,15 @@ class SelfRefinement:
         foreground, components = labels.sem_seg, labels.components
         if self.foreground == "predicted":
             foreground, components = maps.sem_seg.argmax(dim=1), None
+        where = (foreground, labels.image_classes)
         if self.supervision == "points":
+            weak, tags = where
             refined = refine_labels_from_points(
-                maps.offset, foreground, labels.cues, labels.image_classes, components=components
+                maps.offset, weak, labels.cues, tags, components=components
             )
             return InstanceTargets(labels.pseudo.center, refined.offset, refined.weight)
-        return refine_labels(
-            maps.sem_seg,
-            maps.center,
-            maps.offset,
-            foreground,
-            labels.image_classes,
-            components=components,
-            **self.grouping,
-        )
+        predicted = (maps.sem_seg, maps.center, maps.offset)
+        return refine_labels(*predicted, *where, components=components, **self.grouping)
 
 
 class BestieCriterion(nn.Module):
@@ -183,12 +150,7 @@ class BestieCriterion(nn.Module):
     def from_config(cls, cfg: CfgNode) -> dict:
         node = cfg.MODEL.BESTIE
         return {
-            "sem_seg_weight": node.LOSS.SEM_SEG_WEIGHT,
-            "center_weight": node.LOSS.CENTER_WEIGHT,
-            "offset_weight": node.LOSS.OFFSET_WEIGHT,
-            "sem_seg_top_k": node.LOSS.SEM_SEG_TOP_K,
-            "pseudo_share": node.LOSS.PSEUDO_SHARE,
-            "refined_share": node.LOSS.REFINED_SHARE,
+            **{key.lower(): value for key, value in node.LOSS.items()},
             "guidance": node.IAG,
             "refinement": SelfRefinement(cfg) if node.REFINEMENT.ENABLED else None,
             "refinement_start": node.REFINEMENT.START_ITER,
@@ -200,23 +162,17 @@ class BestieCriterion(nn.Module):
         Args:
             maps: predictions at the size of the labels.
         """
-        losses = {
-            "loss_sem_seg": self.sem_seg_weight
-            * top_k_cross_entropy(maps.sem_seg, labels.sem_seg, self.sem_seg_top_k)
-        }
-        if self.refinement is None:
-            return losses | self._guided(maps, {"pseudo": (labels.pseudo, 1.0)})
-        if get_event_storage().iter < self.refinement_start:
+        sem_seg = top_k_cross_entropy(maps.sem_seg, labels.sem_seg, self.sem_seg_top_k)
+        losses = {"loss_sem_seg": self.sem_seg_weight * sem_seg}
+        guides = {"pseudo": (labels.pseudo, 1.0)}
+        if self.refinement is not None and get_event_storage().iter < self.refinement_start:
             waiting = (maps.center.sum() + maps.offset.sum()) * 0
-            return (
-                losses
-                | self._guided(maps, {"pseudo": (labels.pseudo, 1.0)})
-                | {"loss_center_refined": waiting, "loss_offset_refined": waiting}
-            )
-        guides = {
-            "pseudo": (labels.pseudo, self.pseudo_share),
-            "refined": (self.refinement(maps, labels), self.refined_share),
-        }
+            losses |= {"loss_center_refined": waiting, "loss_offset_refined": waiting}
+        elif self.refinement is not None:
+            guides = {
+                "pseudo": (labels.pseudo, self.pseudo_share),
+                "refined": (self.refinement(maps, labels), self.refined_share),
+            }
         return losses | self._guided(maps, guides)
 
     def _guided(
@@ -225,10 +181,10 @@ class BestieCriterion(nn.Module):
         """Center and offset loss against each kind of targets, which has a share in them."""
         kinds = [targets for targets, _ in guides.values()]
         centers = guided_errors(
-            maps.center, [(own.center, self._weight(own)) for own in kinds], squared=True
+            maps.center, [(kind.center, self._weight(kind)) for kind in kinds], squared=True
         )
         offsets = guided_errors(
-            maps.offset, [(own.offset, self._weight(own)) for own in kinds], squared=False
+            maps.offset, [(kind.offset, self._weight(kind)) for kind in kinds], squared=False
         )
         losses = {}
         for (name, (_, share)), center, offset in zip(

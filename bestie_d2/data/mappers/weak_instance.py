@@ -39,10 +39,8 @@ def transform_cues(cues: PointCues, transforms: T.TransformList) -> PointCues:
 
 @MAPPER_REGISTRY.register()
 class WeakInstanceMapper:
-    """Reads and augments an image with its weak map and cues, and makes the pseudo labels.
-
-    The labels are made after augmentation, so that components and centers are those of the crop.
-    """
+    """Reads and augments an image with its weak map and cues, and makes the pseudo labels: after
+    augmentation, so that components and centers are those of the crop."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"tags", "weak_maps", "cues"})
 
@@ -59,9 +57,6 @@ class WeakInstanceMapper:
     ) -> None:
         """
         Args:
-            augmentations: applied to image and map together.
-            image_format: of the image's channels, such as "RGB".
-            num_classes: C.
             supervision: "tags" puts centers at the instances' centroids, "points" at the cues.
             transfer: how components become instances.
             intensity: how images of more than 8 bits become 8; None: by their own range.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.structures import BitMasks, Instances
 from torch import Tensor, nn
 
 from bestie_d2.labeling.decode import group_instances
@@ -23,7 +24,6 @@ from bestie_d2.modeling.inputs import (
     check_side,
     with_sides_of_multiples,
 )
-from bestie_d2.modeling.postprocessing import to_instances
 from bestie_d2.ops.offsets import rescale_offsets
 
 
@@ -155,5 +155,10 @@ class BESTIE(NormalizedInput):
         """Instances of one image, grouped at its original size."""
         height, width = item["image"].shape[-2:]
         size = (item.get("height", height), item.get("width", width))
-        grouped = group_instances(*self.predict_maps(item["image"], size), **self.grouping)
-        return {"instances": to_instances(*grouped)}
+        maps = self.predict_maps(item["image"], size)
+        masks, classes, scores = group_instances(*maps, **self.grouping)
+        boxes = BitMasks(masks).get_bounding_boxes()
+        found = Instances(
+            size, pred_masks=masks, pred_boxes=boxes, pred_classes=classes, scores=scores
+        )
+        return {"instances": found}
