@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -62,7 +63,7 @@ class SelfRefinement:
     """Turns a batch's own predictions into refined targets (paper: Section 3.5)."""
 
     @configurable
-    def __init__(self, *, supervision: str, foreground: str, grouping: dict[str, object]) -> None:
+    def __init__(self, *, supervision: str, foreground: str, grouping: dict[str, Any]) -> None:
         """
         Args:
             supervision: "tags" or "points".
@@ -94,14 +95,13 @@ class SelfRefinement:
 
     def __call__(self, maps: InstanceMaps, labels: WeakLabels) -> InstanceTargets:
         """Refined targets; with points, their center map is the given points' (Section 4.3)."""
-        foreground, components = labels.sem_seg, labels.components
-        if self.foreground == "predicted":
-            foreground, components = maps.sem_seg.argmax(dim=1), None
+        weak = self.foreground == "weak"
+        foreground = labels.sem_seg if weak else maps.sem_seg.argmax(dim=1)
+        components = labels.components if weak else None
         where = (foreground, labels.image_classes)
         if self.supervision == "points":
-            weak, tags = where
             refined = refine_labels_from_points(
-                maps.offset, weak, labels.cues, tags, components=components
+                maps.offset, foreground, labels.cues, labels.image_classes, components=components
             )
             return InstanceTargets(labels.pseudo.center, refined.offset, refined.weight)
         predicted = (maps.sem_seg, maps.center, maps.offset)
@@ -180,18 +180,15 @@ class BestieCriterion(nn.Module):
     ) -> dict[str, Tensor]:
         """Center and offset loss against each kind of targets, which has a share in them."""
         kinds = [targets for targets, _ in guides.values()]
-        centers = guided_errors(
-            maps.center, [(kind.center, self._weight(kind)) for kind in kinds], squared=True
-        )
-        offsets = guided_errors(
-            maps.offset, [(kind.offset, self._weight(kind)) for kind in kinds], squared=False
-        )
+        weights = [self._weight(targets) for targets in kinds]
+        centers = [targets.center for targets in kinds if targets.center is not None]
+        squared = guided_errors(maps.center, [*zip(centers, weights, strict=True)], squared=True)
+        offsets = [(targets.offset, weight) for targets, weight in zip(kinds, weights, strict=True)]
+        absolute = guided_errors(maps.offset, offsets, squared=False)
         losses = {}
-        for (name, (_, share)), center, offset in zip(
-            guides.items(), centers, offsets, strict=True
-        ):
-            losses[f"loss_center_{name}"] = self.center_weight * share * center
-            losses[f"loss_offset_{name}"] = self.offset_weight * share * offset
+        for number, (name, (_, share)) in enumerate(guides.items()):
+            losses[f"loss_center_{name}"] = self.center_weight * share * squared[number]
+            losses[f"loss_offset_{name}"] = self.offset_weight * share * absolute[number]
         return losses
 
     def _weight(self, targets: InstanceTargets) -> Tensor:

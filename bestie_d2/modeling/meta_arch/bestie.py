@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
@@ -42,7 +44,7 @@ class BESTIE(NormalizedInput):
         pixel_std: list[float],
         size_divisibility: int,
         flip: bool,
-        grouping: dict[str, object],
+        grouping: dict[str, Any],
     ) -> None:
         """
         Args:
@@ -130,7 +132,7 @@ class BESTIE(NormalizedInput):
             (C+1, H, W) class probabilities, (C, H, W) centers and (2, H, W) offsets in pixels of
             the returned maps.
         """
-        size = size or tuple(image.shape[-2:])
+        size = size or (image.shape[-2], image.shape[-1])
         images = self._normalize(image[None])
         maps = self._maps_of_size(images, size)
         probability, center, offset = maps.sem_seg.softmax(dim=1), maps.center, maps.offset
