@@ -181,7 +181,8 @@ def draw_taught(
         if "sem_seg_file_name" in record:
             layers.weak_map = read_weak_sem_seg(record["sem_seg_file_name"], num_classes(cfg))
             layers.cues = record["cues"][record["cues"].scores > cfg.DATASETS.CUE_THRESHOLD]
-            found = _pseudo_instances(record, layers, num_classes(cfg), smallest(record))
+            used = {**record, "cues": layers.cues}
+            found = _pseudo_instances(used, layers.weak_map, num_classes(cfg), smallest(record))
             layers.instances["pseudo instances"] = found
         elif "annotations" in record:
             layers.instances["masks"] = mask_set(record, record["annotations"])
@@ -193,7 +194,9 @@ def draw_taught(
     return lines
 
 
-def _pseudo_instances(record: Mapping, layers: Layers, classes: int, min_area: int) -> MaskSet:
+def _pseudo_instances(
+    record: Mapping, weak_map: np.ndarray, classes: int, min_area: int
+) -> MaskSet:
     """What a training would start with: the record's instance labels, or transferred knowledge."""
     if "instance_labels" in record:
         labels = record["instance_labels"]
@@ -201,7 +204,7 @@ def _pseudo_instances(record: Mapping, layers: Layers, classes: int, min_area: i
         masks = labels.draw(size_of(record)) == numbers[:, None, None]
         kept = masks.sum(axis=(1, 2)) >= min_area
         return MaskSet(masks[kept], np.array(labels.classes, np.int64)[kept])
-    sem_seg, tags = torch.as_tensor(layers.weak_map), tags_as_mask(record["image_classes"], classes)
-    targets = transfer_semantic_knowledge(sem_seg, layers.cues, tags, min_area=min_area)
+    sem_seg, tags = torch.from_numpy(weak_map), tags_as_mask(record["image_classes"], classes)
+    targets = transfer_semantic_knowledge(sem_seg, record["cues"], tags, min_area=min_area)
     masks, found, _ = instances_of_targets(targets, sem_seg)
     return MaskSet(masks, found)

@@ -122,7 +122,7 @@ def draw_offsets(offset: Array, shown: Array | None = None, *, wheel: bool = Tru
     yx = np.nan_to_num(np.asarray(offset, np.float32), posinf=0, neginf=0)
     visible = np.ones(yx.shape[1:], bool) if shown is None else np.asarray(shown, bool)
     flow = flow_to_image(torch.from_numpy((yx * visible)[::-1].copy()))
-    canvas = np.where(visible[..., None], flow.permute(1, 2, 0).numpy(), np.uint8(GREY))
+    canvas = np.where(visible[..., None], flow.permute(1, 2, 0).numpy(), np.array(GREY, np.uint8))
     radius = round(min(visible.shape) * WHEEL_RADIUS)
     if wheel and radius >= SMALLEST_WHEEL:
         directions = np.mgrid[-radius : radius + 1, -radius : radius + 1]
@@ -150,8 +150,10 @@ def draw_instances(
         canvas = _blend(canvas, np.array(color), OPACITY * mask)
         contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(canvas, contours, -1, color, 1)
+    if class_names is None:
+        return canvas
     picture = Image.fromarray(canvas)
-    for number in order.tolist() if class_names is not None else ():
+    for number in order.tolist():
         score = "" if scores is None else f" {scores[number]:.2f}"
         _write_inside(picture, masks[number], class_names[int(found.classes[number])] + score)
     return np.array(picture)

@@ -98,8 +98,8 @@ def _foreground(layers: Layers) -> np.ndarray | None:
     """(H, W) bool where offsets mean something."""
     predicted = layers.instances.get("prediction")
     if predicted is not None and len(predicted.masks):
-        return np.asarray(predicted.masks).any(axis=0)
-    return None if layers.weak_map is None else np.asarray(layers.weak_map) > 0
+        return np.asarray(predicted.masks, bool).max(axis=0)
+    return None if layers.weak_map is None else np.asarray(layers.weak_map).astype(bool)
 
 
 def _shrunk(picture: np.ndarray, side: int) -> np.ndarray:

@@ -25,6 +25,7 @@ LOOK = {
     "font.size": 9,
     "axes.xmargin": 0,
     "axes.ymargin": 0,
+    "axes.axisbelow": True,
     "axes.autolimit_mode": "round_numbers",
     "legend.frameon": False,
 }
@@ -68,14 +69,13 @@ def line_chart(
     columns = max(1, WIDTH // (LEGEND_LINE + LETTER * longest))
     figure, axes = _figure(x_title, y_title, legend_rows=math.ceil(len(drawn) / columns))
     for number, one in enumerate(drawn):
-        number %= len(COLORS)
-        look = {"label": one.name, "color": COLORS[number], "ls": DASHES[number], "clip_on": False}
+        color, dashes = COLORS[number % len(COLORS)], DASHES[number % len(DASHES)]
+        x, y = zip(*one.points, strict=True)
         if one.level:
-            axes.axhline(one.points[-1][1], **look)
+            line = axes.axhline(y[-1])
         else:
-            axes.plot(
-                *zip(*one.points, strict=True), marker="." * (len(one.points) <= FEW_POINTS), **look
-            )
+            (line,) = axes.plot(x, y, marker="." if len(x) <= FEW_POINTS else "")
+        line.set(label=one.name, color=color, linestyle=dashes, clip_on=False)
     values = [y for one in drawn for _, y in one.points]
     axes.set_xlim(0, _end(axes.xaxis, [x for one in drawn for x, _ in one.points]))
     if log and values:
@@ -98,6 +98,7 @@ def bar_chart(bars: Sequence[tuple[str, int]], *, x_title: str, y_title: str) ->
     counts = [count for _, count in bars]
     axes.bar(range(len(bars)), counts, color=COLORS[0], clip_on=False)
     axes.set_xticks(range(len(bars)), [name for name, _ in bars])
+    axes.set_xlim(-0.6, max(len(bars), 1) - 0.4)
     axes.set_ylim(0, _end(axes.yaxis, counts))
     return _svg(figure, "; ".join(f"{name}: {count}" for name, count in bars))
 

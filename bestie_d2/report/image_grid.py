@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
+from typing import cast
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from bestie_d2.engine.label_progress import taught_targets
 from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.label_quality import instances_of_targets
+from bestie_d2.modeling.meta_arch import BESTIE
 from bestie_d2.pictures import dataset
 from bestie_d2.pictures.dataset import KnownLabels, mask_set, predicted_masks, spread_over
 from bestie_d2.pictures.drawing import MaskSet
@@ -81,7 +83,7 @@ def _add_taught(found: Found, stage: StageFiles, run: Run, records: Sequence[dic
     labels and, if it refines any, refined labels as its model has them."""
     cfg, train_set = stage.load(), run.pipeline.train_set
     check_trained_classes(cfg, train_set)
-    model = load_trained_model(cfg)[0].eval()
+    model = cast(BESTIE, load_trained_model(cfg)[0].eval())  # what such a stage trains
     mapper = WeakInstanceMapper(**{**WeakInstanceMapper.from_config(cfg), "augmentations": []})
     wanted = {record["image_id"] for record in records}
     for record in WeakInstanceMapper.load_records(cfg, train_set):

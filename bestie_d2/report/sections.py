@@ -241,7 +241,7 @@ def _label_charts(name: str, curves: Mapping[str, Curve]) -> list[tuple]:
 
 
 def cues_section(run: Run) -> list[Block]:
-    """The cues that were found or given."""
+    """The cues that were found or given; those that score above the threshold are used."""
     labels, threshold = run.labels, run.cfg.DATASETS.CUE_THRESHOLD
     cues = [
         Mark(name, labels.class_names[class_id], score)
@@ -250,68 +250,51 @@ def cues_section(run: Run) -> list[Block]:
     ]
     if not cues:
         return [("text", "No cues yet.")]
-    return cue_statistics(cues, labels.class_names, len(labels.records), threshold)
-
-
-def cue_statistics(
-    cues: Sequence[Mark], names: Sequence[str], images: int, threshold: float
-) -> list[Block]:
-    """Counts of the cues of so many images by class, score and image; those above the threshold
-    are used."""
     used = [cue for cue in cues if cue.score > threshold]
+    images = len(labels.records)
     text = (
         f"{len(cues):,} cues in {images:,} images; the {len(used):,} that score above "
         f"{threshold:g} are used in training."
     )
-    head = ["class", "cues", "used", "images with used ones", "used in such an image"]
-    pairs = zip(_by_class(names, cues), _by_class(names, used), strict=True)
-    rows = [[name, len(found), *_counts(kept)] for (name, found), (_, kept) in pairs]
-    charts = [_count_chart(used, images, "used cues")]
-    if any(cue.score != GIVEN_SCORE for cue in cues):
-        charts.insert(0, _score_chart(cues, "cues"))
-    return [("text", text), table(head, rows), ("charts", charts)]
+    return [("text", text), *statistics("cues", cues, used, labels.class_names, images)]
 
 
 def pseudo_labels_section(run: Run) -> list[Block]:
-    """The labels that were exported last."""
+    """The labels that were exported last, and what the export measured."""
     if run.exported is None:
         return [("text", "Not exported yet.")]
-    names = run.labels.class_names
+    names, images = run.labels.class_names, len(run.exported)
     labels = [
         Mark(image_id, names[label["category_id"]], label["score"])
         for image_id, found in run.exported.items()
         for label in found
     ]
-    manifest = run.finished("export")[-1].manifest or {}
-    return label_statistics(labels, names, len(run.exported), manifest["figures"])
-
-
-def label_statistics(
-    labels: Sequence[Mark], names: Sequence[str], images: int, figures: Mapping
-) -> list[Block]:
-    """Counts of the labels of so many images, and what the export measured."""
+    figures = (run.finished("export")[-1].manifest or {})["figures"]
     known = {name: figures[name] for name in ("precision", "recall") if name in figures}
     measured = [f"{name} {'-' if v is None else f'{v:.1f}'} %" for name, v in known.items()]
     text = f"{len(labels):,} labels in {images:,} images."
     text += f" Against the truth: {', '.join(measured)}." if measured else ""
-    head = ["class", "labels", "images with labels", "labels in such an image", "mean score"]
-    rows = [
-        [name, *_counts(found), f"{np.mean([m.score for m in found]):.2f}" if found else None]
-        for name, found in _by_class(names, labels)
-    ]
-    charts = [_score_chart(labels, "labels"), _count_chart(labels, images, "labels")]
-    return [("text", text), table(head, rows), ("charts", charts)]
+    return [("text", text), *statistics("labels", labels, labels, names, images)]
 
 
-def _by_class(names: Sequence[str], marks: Sequence[Mark]) -> list[tuple[str, Sequence[Mark]]]:
-    """The marks of each class; then all of them."""
-    return [*((name, [m for m in marks if m.class_name == name]) for name in names), ("all", marks)]
-
-
-def _counts(marks: Sequence[Mark]) -> list[Cell]:
-    """How many marks there are, how many images have one, and how many such an image has."""
-    images = len({mark.image for mark in marks})
-    return [len(marks), images, len(marks) / images if images else None]
+def statistics(
+    what: str, marks: Sequence[Mark], used: Sequence[Mark], names: Sequence[str], images: int
+) -> list[Block]:
+    """Counts by class, score and image of the cues or labels of so many images."""
+    rows: list[list[Cell]] = []
+    for name in (*names, None):  # of each class, and of all
+        found, kept = ([m for m in of if name in (m.class_name, None)] for of in (marks, used))
+        having = len({mark.image for mark in kept})
+        each = len(kept) / having if having else None
+        score = f"{np.mean([mark.score for mark in found]):.2f}" if found else None
+        rows.append([name or "all", len(found), len(kept), having, each, score])
+    head = ["class", what, "used", "images with some", "in such an image", "mean score"]
+    if used is marks:
+        head, rows = head[:2] + head[3:], [row[:2] + row[3:] for row in rows]
+    charts = [_count_chart(used, images, what if used is marks else f"used {what}")]
+    if any(mark.score != GIVEN_SCORE for mark in marks):
+        charts.insert(0, _score_chart(marks, what))
+    return [table(head, rows), ("charts", charts)]
 
 
 def _score_chart(marks: Sequence[Mark], what: str) -> tuple:

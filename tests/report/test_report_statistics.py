@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from bestie_d2.report.sections import Mark, cue_statistics, label_statistics
+import pytest
+
+from bestie_d2.report.sections import Mark, pseudo_labels_section, statistics
 
 MARKS = [
     Mark("1", "fish", 0.95),
@@ -14,59 +16,70 @@ MARKS = [
 ]
 
 
-def rows(block: tuple) -> list[list[str]]:
-    return block[2]
-
-
 def alternatives(blocks: list[tuple]) -> list[str]:
-    charts = "".join(chart for _, chart, _ in blocks[2][1])
+    charts = "".join(chart for _, chart, _ in blocks[1][1])
     return re.findall(r'aria-label="([^"]*)"', charts)
 
 
 def test_cues_are_counted_by_class_score_and_image():
-    parts = cue_statistics(MARKS, ["fish", "bug", "kite"], images=3, threshold=0.5)
-    assert "4 cues in 3 images; the 3 that score above 0.5 are used in training." in parts[0][1]
-    assert rows(parts[1]) == [
-        ["fish", "3", "3", "2", "1.5"],
-        ["bug", "1", "0", "0", "–"],
-        ["kite", "0", "0", "0", "–"],
-        ["all", "4", "3", "2", "1.5"],
+    used = [mark for mark in MARKS if mark.score > 0.5]
+    blocks = statistics("cues", MARKS, used, ["fish", "bug", "kite"], images=3)
+    assert blocks[0][2] == [
+        ["fish", "3", "3", "2", "1.5", "0.87"],
+        ["bug", "1", "0", "0", "–", "0.25"],
+        ["kite", "0", "0", "0", "–", "–"],
+        ["all", "4", "3", "2", "1.5", "0.71"],
     ]
-    scores, used = alternatives(parts)
+    scores, counts = alternatives(blocks)
     assert scores == (
         "0.0: 0; 0.1: 0; 0.2: 1; 0.3: 0; 0.4: 0; 0.5: 0; 0.6: 0; 0.7: 1; 0.8: 0; 0.9: 2"
     )
-    assert used == "0: 1; 1: 1; 2: 1"
+    assert counts == "0: 1; 1: 1; 2: 1"
 
 
 def test_given_points_have_no_scores_worth_showing():
     given = [Mark("1", "fish", 1.0), Mark("2", "fish", 1.0)]
-    parts = cue_statistics(given, ["fish"], images=2, threshold=0.7)
-    assert alternatives(parts) == ["0: 0; 1: 2"]
+    assert alternatives(statistics("cues", given, given, ["fish"], images=2)) == ["0: 0; 1: 2"]
 
 
-def test_labels_are_counted_and_their_quality_is_told():
-    figures = {"labels": 4, "precision": 75.0, "recall": None}
-    parts = label_statistics(MARKS, ["fish", "bug"], images=2, figures=figures)
-    assert "4 labels in 2 images. Against the truth: precision 75.0 %, recall - %." in parts[0][1]
-    assert rows(parts[1]) == [
+def test_labels_are_all_used():
+    blocks = statistics("labels", MARKS, MARKS, ["fish", "bug"], images=2)
+    assert [name for name, _ in blocks[0][1]][:3] == ["class", "labels", "images with some"]
+    assert blocks[0][2] == [
         ["fish", "3", "2", "1.5", "0.87"],
         ["bug", "1", "1", "1.0", "0.25"],
         ["all", "4", "2", "2.0", "0.71"],
     ]
-    assert alternatives(parts)[1] == "0: 0; 1: 1; 2: 0; 3: 1"
+    assert alternatives(blocks)[1] == "0: 0; 1: 1; 2: 0; 3: 1"
 
 
-def test_without_labels_and_without_truth():
-    parts = label_statistics([], ["fish"], images=2, figures={"labels": 0})
-    assert parts[0] == ("text", "0 labels in 2 images.")
-    assert rows(parts[1]) == [["fish", "0", "0", "–", "–"], ["all", "0", "0", "–", "–"]]
-    assert alternatives(parts)[1] == "0: 2"
+def test_without_labels():
+    blocks = statistics("labels", [], [], ["fish"], images=2)
+    assert [row[:2] for row in blocks[0][2]] == [["fish", "0"], ["all", "0"]]
+    assert alternatives(blocks) == ["0: 2"]
 
 
 def test_many_labels_an_image_share_bars():
     marks = [Mark(str(image), "cell", 1.0) for image in (1, 2, 3) for _ in range(9 * image)]
-    parts = label_statistics(marks, ["cell"], images=4, figures={})
+    blocks = statistics("labels", marks, marks, ["cell"], images=4)
     expected = {0: 1, 3: 0, 6: 0, 9: 1, 12: 0, 15: 0, 18: 1, 21: 0, 24: 0, 27: 1}
-    assert alternatives(parts)[1] == "; ".join(f"{n}: {count}" for n, count in expected.items())
-    assert "labels in an image, from this number on" in str(parts[2])
+    assert alternatives(blocks) == ["; ".join(f"{n}: {count}" for n, count in expected.items())]
+    assert "labels in an image, from this number on" in str(blocks[1])
+
+
+@pytest.mark.parametrize(
+    ("figures", "told"),
+    [
+        ({"precision": 75.0, "recall": None}, " Against the truth: precision 75.0 %, recall - %."),
+        ({"labels": 0}, ""),
+    ],
+)
+def test_what_the_export_measured_is_told(figures, told):
+    class Finished:
+        exported = {1: [{"category_id": 0, "score": 0.5}], 2: []}
+        labels = type("Labels", (), {"class_names": ["fish"]})
+
+        def finished(self, kind: str) -> list:
+            return [type("Stage", (), {"manifest": {"figures": figures}})]
+
+    assert pseudo_labels_section(Finished())[0] == ("text", f"1 labels in 2 images.{told}")
