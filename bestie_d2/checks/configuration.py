@@ -114,8 +114,13 @@ def _is_device(name: str) -> bool:
 
 
 def training_mapper(cfg: CfgNode) -> type[Any]:
-    """The class of the mapper that makes training examples; ``needs`` says of what."""
+    """The class of the mapper that makes training examples."""
     return MAPPER_REGISTRY.get(cfg.INPUT.MAPPER) if cfg.INPUT.MAPPER else DetectionMapper
+
+
+def needs_of(mapper: type[Any]) -> frozenset[str]:
+    """What of a record a mapper takes beside the image; one that does not say checks its own."""
+    return getattr(mapper, "needs", frozenset())
 
 
 def check_sides_of_images(cfg: CfgNode) -> None:
@@ -194,7 +199,7 @@ def check_train_sets(cfg: CfgNode) -> None:
     Mappers of weak labels check their own sets, but for the classes' names.
     """
     check_class_names(cfg)
-    for name in cfg.DATASETS.TRAIN if "masks" in training_mapper(cfg).needs else ():
+    for name in cfg.DATASETS.TRAIN if "masks" in needs_of(training_mapper(cfg)) else ():
         classes_of(name, "DATASETS.TRAIN")
         records = DatasetCatalog.get(name)
         if not all("annotations" in record for record in records):

@@ -144,17 +144,18 @@ def _check_weights(path: str, report: DataReport) -> None:
 def _check_set(cfg: CfgNode, name: str, report: DataReport, jobs: int, *, training: bool) -> None:
     """All that training, or its evaluation, reads of a set."""
     mapper = configuration.training_mapper(cfg) if training else EvaluationMapper
-    before, masks = report.count, "masks" in mapper.needs
+    before, needs = report.count, configuration.needs_of(mapper)
+    masks = "masks" in needs
     if not training and name in cfg.DATASETS.TRAIN:
         report.lines += ["", f"test set {name}: the images of the training set"]
     else:
         records = _read_records(cfg, name, report)
         if training and not masks:
             records = [{k: v for k, v in r.items() if k != "annotations"} for r in records]
-        if "weak_maps" in mapper.needs and records:
+        if "weak_maps" in needs and records:
             records = _with_weak_labels(cfg, name, records, report)
         title = f"{'training' if training else 'test'} set {name}"
-        report.lines += ["", f"{title}: {len(records)} images", *_paths_of(cfg, name, mapper.needs)]
+        report.lines += ["", f"{title}: {len(records)} images", *_paths_of(cfg, name, needs)]
         good = _read_images(ImageCheck(cfg, masks=masks), name, records, report, jobs)
         report.good |= {name: good} if training else {}
     if report.count > before:
