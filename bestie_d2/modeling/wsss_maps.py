@@ -48,9 +48,11 @@ def mean_over_views(
             if flip:
                 yield upsample(probabilities(seen.flip(-1)).flip(-1), size)
 
-    total = 0  # summed as they come: at full size, a view of many classes is large
-    for count, view in enumerate(views(), 1):
-        total = view if count == 1 else total.add_(view)
+    # Summed as they come: at full size, a view of many classes is large.
+    total, count = torch.zeros(()), 0
+    for view in views():
+        total = total.add_(view) if count else view
+        count += 1
     return total / count
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 from detectron2.config import CfgNode, configurable
@@ -50,11 +51,11 @@ class TimmBackbone(Backbone):
         self._size_divisibility = DEEPEST if is_hrnet else 0
         self._out_features = [feature for feature in STRIDES if feature in out_features]
         places = [list(STRIDES).index(feature) for feature in self._out_features]
-        options: dict[str, object] = {"feature_location": ""} if is_hrnet else {}
+        options: dict[str, Any] = {"feature_location": ""} if is_hrnet else {}
         if output_stride != DEEPEST:
             options["output_stride"] = output_stride
         try:
-            self.body = timm.create_model(
+            body: Any = timm.create_model(
                 name,
                 pretrained=False,
                 features_only=True,
@@ -68,20 +69,21 @@ class TimmBackbone(Backbone):
                 f"timm gives no {name!r} with {', '.join(self._out_features)} and output stride "
                 f"{output_stride} ({reason})"
             ) from None
-        info = self.body.feature_info
+        self.body = body
+        info = body.feature_info
         expected = [min(STRIDES[feature], output_stride) for feature in self._out_features]
-        if info.reduction() != expected or getattr(self.body, "output_fmt", "NCHW") != "NCHW":
+        if info.reduction() != expected or getattr(body, "output_fmt", "NCHW") != "NCHW":
             raise InputError(
                 f"timm's {name!r} gives no maps (B, K, H, W) of strides {expected}: choose a "
                 "convolutional network"
             )
         if is_hrnet:
-            fusion = self.body.stage4[-1]
+            fusion = body.stage4[-1]
             fusion.fuse_layers = fusion.fuse_layers[: max(*places, 1)]
         last = re.fullmatch(r"blocks\.(\d+)", info.module_name()[-1])
-        if last and isinstance(getattr(self.body, "blocks", None), nn.Sequential):
-            self.body.blocks = self.body.blocks[: int(last[1]) + 1]
-        set_batch_norm_momentum(self.body, batch_norm_momentum)
+        if last and isinstance(getattr(body, "blocks", None), nn.Sequential):
+            body.blocks = body.blocks[: int(last[1]) + 1]
+        set_batch_norm_momentum(body, batch_norm_momentum)
         self._out_feature_channels = dict(zip(self._out_features, info.channels(), strict=True))
         self._out_feature_strides = dict(zip(self._out_features, expected, strict=True))
 

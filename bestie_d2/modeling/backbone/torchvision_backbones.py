@@ -7,7 +7,7 @@ BESTIE networks are torchvision's, with the stride on the 3x3. The released PAM 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torchvision
 from detectron2.config import CfgNode, configurable
@@ -65,7 +65,7 @@ class TorchvisionResNet(Backbone):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) normalized images -> ``res2`` to ``res5``."""
-        body: nn.Module = self.body
+        body: Any = self.body
         x = body.maxpool(body.relu(body.bn1(body.conv1(images))))
         features = {}
         for name, layer in STAGES.items():
@@ -74,14 +74,15 @@ class TorchvisionResNet(Backbone):
 
 
 VGG_FEATURES = ("block1", "block2", "block3", "block4", "block5")
-HALVING, KEEPING = {"kernel_size": 2, "stride": 2}, {"kernel_size": 3, "stride": 1, "padding": 1}
+HALVING: dict[str, Any] = {"kernel_size": 2, "stride": 2}
+KEEPING: dict[str, Any] = {"kernel_size": 3, "stride": 1, "padding": 1}
 
 
 class VGGRecipe(NamedTuple):
     """A VGG of five blocks."""
 
     blocks: tuple[tuple[int, ...], ...]  # channels of each 3x3 convolution, block by block
-    pools: tuple[dict[str, int] | None, ...]  # arguments of the max-pool after each block
+    pools: tuple[dict[str, Any] | None, ...]  # arguments of the max-pool after each block
     dilations: tuple[int, ...]  # of the blocks' convolutions
     batch_norm: bool  # after every convolution; makes training from scratch possible
 

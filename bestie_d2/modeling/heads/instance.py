@@ -62,8 +62,9 @@ class _Head(nn.Module):
     def _start_near_zero(self) -> None:
         """Small weights in the last layers: no class, no center, no offset to begin with."""
         for branch in (self.seg, self.center, self.offset):
-            nn.init.normal_(branch[-1].weight, std=LAST_LAYER_STD)
-            nn.init.zeros_(branch[-1].bias)
+            weight, bias = branch[-1].parameters()
+            nn.init.normal_(weight, std=LAST_LAYER_STD)
+            nn.init.zeros_(bias)
 
     def branches(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """(B, C+1, h, w), (B, C, h, w) and (B, 2, h, w)."""

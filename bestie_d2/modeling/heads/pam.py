@@ -83,7 +83,8 @@ class PAMHead(nn.Module):
         self.activation = PeakAttention(alpha)
         for convolution in self._hidden():
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-            nn.init.zeros_(convolution.bias)
+            if convolution.bias is not None:
+                nn.init.zeros_(convolution.bias)
 
     def _hidden(self) -> tuple[nn.Conv2d, ...]:
         return self.extra_conv1, self.extra_conv2, self.extra_conv3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
@@ -13,7 +15,7 @@ from bestie_d2.modeling.heads.pam import HEAD_LAYER, PeakAttention, apply_after,
 from bestie_d2.modeling.inputs import NormalizedInput, check_crops, step_of, with_sides_of_multiples
 
 
-def layer_activations(backbone: nn.Module, layer: int) -> list[nn.Module]:
+def layer_activations(backbone: Any, layer: int) -> list[nn.Module]:
     """The modules of a backbone whose outputs are the activations of layer 4 or 5.
 
     Raises:
