@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from numbers import Real
 from reprlib import repr as shortened
+from typing import TypeGuard
 
 import numpy as np
 
@@ -28,28 +29,18 @@ FIRST_DIFFERENCE = 3  # from this number on, each is the difference to the secon
 
 
 def check_object(where: str, entry: Mapping) -> None:
-    """Refuse an entry of ``annotations`` whose box is no box, or whose mask is an RLE in no form.
-
-    Args:
-        where: file and entry.
-    """
-    box = entry["bbox"]
-    if not is_box(box):
-        raise InputError(
-            f"{where}: 'bbox' is {shortened(box)}, expected [left, top, width, height]"
-        )
-    mask = entry["segmentation"]
+    """Refuse an entry of ``annotations`` whose box is no box, or whose mask is an RLE in no form;
+    ``where`` names it."""
+    box, mask = entry["bbox"], entry["segmentation"]
     problem = _problem_of_rle(mask) if isinstance(mask, Mapping) else None
+    if not is_box(box):
+        problem = f"'bbox' is {shortened(box)}, expected [left, top, width, height]"
     if problem:
         raise InputError(f"{where}: {problem}")
 
 
 def check_mask(where: str, mask: object, size: Size) -> None:
-    """Refuse what :func:`problem_of_mask` has a word for.
-
-    Args:
-        where: file and image.
-    """
+    """Refuse what :func:`problem_of_mask` has a word for; ``where`` names file and image."""
     problem = problem_of_mask(mask, size)
     if problem:
         raise InputError(f"{where}: {problem}")
@@ -58,13 +49,19 @@ def check_mask(where: str, mask: object, size: Size) -> None:
 def problem_of_mask(mask: object, size: Size) -> str | None:
     """Why a mask, polygons or RLE, is none in an image of (height, width); None if it is one."""
     if isinstance(mask, Mapping):
-        return _problem_of_rle(mask) or _problem_of_runs(mask, size)
+        problem = _problem_of_rle(mask)
+        if not problem and tuple(mask["size"]) != tuple(size):
+            problem = f"its mask is {mask['size']}, its image {list(size)} (height, width)"
+        if not problem and not _cover(mask["counts"], size[0] * size[1]):
+            problem = "the counts of its RLE are not those of a mask of this size"
+        return problem
     if not isinstance(mask, list) or not mask or not all(isinstance(part, list) for part in mask):
         return f"its mask is {shortened(mask)}, expected polygons or RLE"
     for part in mask:
         if len(part) % 2 or len(part) < SHORTEST_POLYGON:
             return f"a polygon of {len(part)} numbers, expected x, y of three corners or more"
-        if not _are_numbers(part):
+        plain = {*map(type, part)} <= {int, float}  # nearly always, and this is quicker
+        if not all(map(math.isfinite if plain else is_number, part)):
             return f"a polygon is {shortened(part)}, expected numbers"
         if max(map(abs, part)) > FARTHEST:
             return f"a polygon has a corner at {max(part, key=abs):g}, expected pixels"
@@ -82,29 +79,20 @@ def _problem_of_rle(mask: Mapping) -> str | None:
     return None if known else f"its RLE has the 'counts' {shortened(counts)}, expected runs"
 
 
-def _problem_of_runs(mask: Mapping, size: Size) -> str | None:
-    if tuple(mask["size"]) != tuple(size):
-        return f"its mask is {mask['size']}, its image {list(size)} (height, width)"
-    runs = _runs(mask["counts"])
-    whole = runs is not None and (runs >= 0).all() and runs.sum() == size[0] * size[1]
-    return None if whole else "the counts of its RLE are not those of a mask of this size"
-
-
 def is_box(box: object) -> bool:
     """Whether it is four numbers."""
     return isinstance(box, (list, tuple)) and len(box) == BOX_NUMBERS and all(map(is_number, box))
 
 
-def is_number(value: object) -> bool:
-    plain = type(value) in (int, float)  # nearly all are, and this is quicker
-    number = plain or (isinstance(value, Real) and not isinstance(value, bool))
-    return number and math.isfinite(value)
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a finite one."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _are_numbers(values: list) -> bool:
-    """Whether each is one; quick for plain ones, which nearly all are."""
-    plain = {*map(type, values)} <= {int, float}
-    return all(map(math.isfinite if plain else is_number, values))
+def _cover(counts: str | bytes | list[int], pixels: int) -> bool:
+    """Whether runs are those of so many pixels."""
+    runs = _runs(counts)
+    return runs is not None and bool((runs >= 0).all()) and runs.sum() == pixels
 
 
 def _runs(counts: str | bytes | list[int]) -> np.ndarray | None:
@@ -120,8 +108,8 @@ def _runs(counts: str | bytes | list[int]) -> np.ndarray | None:
     lengths = ends - starts + 1
     if lengths.max() > MOST_DIGITS:
         return None
-    places = DIGIT_BITS * (np.arange(len(codes)) - np.repeat(starts, lengths))
-    runs = np.add.reduceat((codes & DIGIT) << places, starts)
+    shifts = DIGIT_BITS * (np.arange(len(codes)) - np.repeat(starts, lengths))
+    runs = np.add.reduceat((codes & DIGIT) << shifts, starts)
     runs -= np.where(codes[ends] & NEGATIVE, 1 << (DIGIT_BITS * lengths), 0)
     for first in (FIRST_DIFFERENCE - 2, FIRST_DIFFERENCE - 1):
         runs[first::2] = np.cumsum(runs[first::2])

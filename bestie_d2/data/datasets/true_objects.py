@@ -32,8 +32,7 @@ class TrueObjects:
         objects: the data set's image id -> annotations with ``category_id`` 0..C-1, ``iscrowd`` 0
             or 1, and ``segmentation``, ``bbox``, ``area`` as they were given; every image is there.
         bad: a line for each object that cannot be used.
-        without_pixels: number of objects without a mask, or with an empty one.
-        repeated: number of objects that are the same as another one, in class and mask.
+        without_pixels, repeated: how many have no pixel, or class and mask of another one.
         notes: lines on images that were passed over, or that the file does not have.
     """
 
@@ -108,14 +107,61 @@ class RecordsWithTruth(list[dict]):
         self.truth = truth
 
 
+class _Lists:
+    """Images and categories of a loaded COCO file by their ids' keys, and its annotations."""
+
+    def __init__(self, path: str, data: Mapping) -> None:
+        """
+        Raises:
+            InputError: no list of annotations, or two entries of one id.
+        """
+        self.images: dict[Hashable, dict] = {}
+        self.categories: dict[Hashable, dict] = {}
+        for name, entries in (("images", self.images), ("categories", self.categories)):
+            for number, entry in enumerate(data[name]):
+                if entries.setdefault(id_key(entry["id"]), entry) is not entry:
+                    raise InputError(
+                        f"{path}: {name}[{number}]: another one has the id {entry['id']!r}"
+                    )
+        self.annotations: list = data.get("annotations", ())
+        if not isinstance(self.annotations, list):
+            raise InputError(f"{path}: has no list 'annotations' at the top level")
+
+    def problem(self, entry: object) -> str | None:
+        """Why an annotation belongs to no image or no category, if it does not."""
+        if not isinstance(entry, dict):
+            return f"is {shortened(entry)}, expected an object"
+        for kind, known in (("image", self.images), ("category", self.categories)):
+            if f"{kind}_id" not in entry:
+                return f"has no '{kind}_id'"
+            if id_key(entry[f"{kind}_id"]) not in known:
+                return f"{kind} id {entry[f'{kind}_id']!r} is not in the file's list"
+        return None
+
+    def of(self, entry: Mapping) -> tuple[dict, dict]:
+        """The image and the category of an annotation without a problem."""
+        return self.images[id_key(entry["image_id"])], self.categories[id_key(entry["category_id"])]
+
+
+def known_annotations(path: str, data: Mapping) -> list[dict]:
+    """Of the annotations whose image and category are in the file, the very ids that these have,
+    and ``iscrowd``; raises as :class:`_Lists` does."""
+    lists, known = _Lists(path, data), []
+    for entry in lists.annotations:
+        if not lists.problem(entry) and (crowd := crowd_value(entry)) is not None:
+            image, category = lists.of(entry)
+            ids = {"image_id": image["id"], "category_id": category["id"]}
+            known.append({**ids, "iscrowd": crowd})
+    return known
+
+
 def objects_of_file(
     path: str, data: Mapping, records: Sequence[dict], classes: Sequence[str], root: str
 ) -> TrueObjects:
     """The objects that a COCO file has of a data set.
 
     Args:
-        path, data: the file and what :func:`bestie_d2.data.labels.coco_json.load_json` read from
-            it.
+        path, data: the file and what :func:`bestie_d2.data.labels.coco_json.load_json` read of it.
         records: of the data set, with ``file_name``, ``image_id``, ``height`` and ``width``.
         classes: names of its classes in contiguous order.
         root: its image folder, from which the file's names go out.
@@ -124,30 +170,32 @@ def objects_of_file(
         InputError: no list of annotations, two entries of one id, no image of the set, or too many
             objects that cannot be used.
     """
+    lists = _Lists(path, data)
     found = TrueObjects(path, {record["image_id"]: [] for record in records})
-    images, categories, annotations = _lists_of(path, data)
     matched, found.notes = _match_images(data["images"], records, root)
     if records and not matched:
         raise InputError(
             f"{path}: none of the {_counted(len(records), 'image')} of the set is in it, first "
             f"{records[0]['file_name']}"
         )
-    contiguous = _match_categories(data["categories"], classes)
+    contiguous = {key: _class_of(c["name"], classes) for key, c in lists.categories.items()}
     passed_over = 0
-    for number, entry in enumerate(annotations):
-        problem = _unknown_reference(entry, images, categories)
+    for number, entry in enumerate(lists.annotations):
+        where = f"annotations[{number}]"
+        problem = lists.problem(entry)
         if problem:
-            found.bad.append(f"annotations[{number}]: {problem}")
+            found.bad.append(f"{where}: {problem}")
             continue
-        image_key, category_key = id_key(entry["image_id"]), id_key(entry["category_id"])
-        record, class_id = matched.get(image_key), contiguous[category_key]
-        where = f"annotations[{number}] (image {images[image_key].get('file_name')})"
+        image, category = lists.of(entry)
+        record = matched.get(id_key(image["id"]))
+        class_id = contiguous[id_key(category["id"])]
+        where += f" (image {image.get('file_name')})"
         if record is None:
             passed_over += 1
         elif class_id is None:
             found.bad.append(
-                f"{where}: category {categories[category_key]['name']!r} is not a class of the "
-                f"data set ({', '.join(classes)})"
+                f"{where}: category {category['name']!r} is not a class of the data set "
+                f"({', '.join(classes)})"
             )
         else:
             found.add(record, {**entry, "category_id": class_id}, where)
@@ -177,57 +225,6 @@ def objects_of_records(source: str, records: Sequence[dict], classes: Sequence[s
     return found
 
 
-def known_annotations(path: str, data: Mapping) -> list[dict]:
-    """Of the annotations whose image and category are in the file, the very ids that these have,
-    and ``iscrowd``.
-
-    Raises:
-        InputError: no list of annotations, or two entries of one id.
-    """
-    images, categories, annotations = _lists_of(path, data)
-    return [
-        {
-            "image_id": images[id_key(entry["image_id"])]["id"],
-            "category_id": categories[id_key(entry["category_id"])]["id"],
-            "iscrowd": crowd,
-        }
-        for entry in annotations
-        if not _unknown_reference(entry, images, categories)
-        and (crowd := crowd_value(entry)) is not None
-    ]
-
-
-ById = dict[Hashable, dict]
-
-
-def _lists_of(path: str, data: Mapping) -> tuple[ById, ById, list]:
-    """Images and categories by their ids' keys, and the list of annotations."""
-    images: ById = {}
-    categories: ById = {}
-    for name, entries in (("images", images), ("categories", categories)):
-        for number, entry in enumerate(data[name]):
-            if entries.setdefault(id_key(entry["id"]), entry) is not entry:
-                raise InputError(
-                    f"{path}: {name}[{number}]: another one has the id {entry['id']!r}"
-                )
-    annotations = data.get("annotations")
-    if not isinstance(annotations, list):
-        raise InputError(f"{path}: has no list 'annotations' at the top level")
-    return images, categories, annotations
-
-
-def _unknown_reference(entry: object, images: ById, categories: ById) -> str | None:
-    """Why an annotation belongs to no image or category of its file, if it does not."""
-    if not isinstance(entry, dict):
-        return f"is {shortened(entry)}, expected an object"
-    for kind, known in (("image", images), ("category", categories)):
-        if f"{kind}_id" not in entry:
-            return f"has no '{kind}_id'"
-        if id_key(entry[f"{kind}_id"]) not in known:
-            return f"{kind} id {entry[f'{kind}_id']!r} is not in the file's list"
-    return None
-
-
 def _match_images(
     images: Sequence[Mapping], records: Sequence[dict], root: str
 ) -> tuple[dict[Hashable, dict], list[str]]:
@@ -238,7 +235,7 @@ def _match_images(
     of the stem, by id. By id alone only if not one name is known.
     """
     notes: list[str] = []
-    matched = _by_name(images, records, root)
+    matched = _match_by_name(images, records, root)
     if not matched and images and records:
         by_id = {id_key(record["image_id"]): record for record in records}
         keys = [id_key(image["id"]) for image in images]
@@ -247,18 +244,21 @@ def _match_images(
     seen = {id(record) for record in matched.values()}
     missing = [record["file_name"] for record in records if id(record) not in seen]
     if missing:
-        of = _counted(len(records), "image")
+        all_images = _counted(len(records), "image")
         notes.append(
-            f"{len(missing)} of the set's {of} are not in it and count as without objects, first "
-            f"{missing[0]}"
+            f"{len(missing)} of the set's {all_images} are not in it and count as without "
+            f"objects, first {missing[0]}"
         )
     if len(matched) < len(images):
-        of = _counted(len(images), "image")
-        notes.append(f"{len(images) - len(matched)} of its {of} are not in the set and passed over")
+        all_images = _counted(len(images), "image")
+        others = len(images) - len(matched)
+        notes.append(f"{others} of its {all_images} are not in the set and passed over")
     return matched, notes
 
 
-def _by_name(images: Sequence[Mapping], records: Sequence[dict], root: str) -> dict[Hashable, dict]:
+def _match_by_name(
+    images: Sequence[Mapping], records: Sequence[dict], root: str
+) -> dict[Hashable, dict]:
     known: dict[str, int] = {}  # the record of each path, -1 where two have it
     for index, record in enumerate(records):
         name = record["file_name"]
@@ -266,13 +266,13 @@ def _by_name(images: Sequence[Mapping], records: Sequence[dict], root: str) -> d
             key = without_suffix(path)
             known[key] = index if known.get(key, index) == index else -1
     names = [without_suffix((image.get("file_name") or "").strip()) for image in images]
-    found = match_names(names, known)
     taken = {known[name] for name in names if name in known}
     by_id = {
         (stem_of(record["file_name"]), id_key(record["image_id"])): index
         for index, record in enumerate(records)
         if index not in taken
     }
+    found = match_names(names, known)
     counts = Counter(found)
     matched: dict[Hashable, dict] = {}
     for image, name, number in zip(images, names, found, strict=True):
@@ -284,19 +284,14 @@ def _by_name(images: Sequence[Mapping], records: Sequence[dict], root: str) -> d
     return matched
 
 
-def _match_categories(
-    categories: Sequence[Mapping], classes: Sequence[str]
-) -> dict[Hashable, int | None]:
-    """Contiguous class of each category, None for what is no class; the case of letters decides
-    only between names that are else the same."""
-    folded = [name.strip().casefold() for name in classes]
-    found: dict[Hashable, int | None] = {}
-    for category in categories:
-        name = str(category["name"])
-        alike = name.strip().casefold()
-        index = folded.index(alike) if folded.count(alike) == 1 else None
-        found[id_key(category["id"])] = classes.index(name) if name in classes else index
-    return found
+def _class_of(name: str, classes: Sequence[str]) -> int | None:
+    """The contiguous class of a category, None if it is no class; the case of letters decides only
+    between names that are else the same."""
+    if name in classes:
+        return classes.index(name)
+    folded = [known.strip().casefold() for known in classes]
+    alike = name.strip().casefold()
+    return folded.index(alike) if folded.count(alike) == 1 else None
 
 
 def _without_lines(mask: object) -> object:
