@@ -39,7 +39,7 @@ class TrueCOCO(COCO):
         metadata = MetadataCatalog.get(dataset_name)
         names = metadata.thing_classes
         ids = metadata.get("thing_dataset_id_to_contiguous_id") or {c: c for c in range(len(names))}
-        image_ids = list(truth)
+        image_ids: list[Any] = list(truth)
         if all(isinstance(image_id, int) for image_id in image_ids):
             image_ids.sort()  # as pycocotools does: it ranks predictions of equal score by it
         self._numbers = {

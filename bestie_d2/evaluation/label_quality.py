@@ -173,8 +173,8 @@ class PseudoLabelReport:
     def table(self, class_names: Sequence[str]) -> str:
         """The figures of each class that has labels or true objects, as a table."""
         ids = range(len(class_names))
-        of = [self.quality.figures(i) if self.quality else None for i in ids]
-        seen = [i for i in ids if self.labels[i] or (of[i] and of[i].objects)]
+        of = [self.quality.figures(i) for i in ids] if self.quality else []
+        seen = [i for i in ids if self.labels[i] or (of and of[i].objects)]
         columns: dict[str, Column] = {
             "class": [class_names[i] for i in seen],
             "images": self._images_with[seen],

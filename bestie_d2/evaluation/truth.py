@@ -145,7 +145,7 @@ def _true_object(entry: Mapping, size: Size) -> dict | None:
     area, box = entry.get("area"), entry.get("bbox")
     given = is_number(area) and 0 < area <= size[0] * size[1]  # else nobody has measured it
     mode = entry.get("bbox_mode", BoxMode.XYWH_ABS)
-    if is_box(box):
+    if box is not None and is_box(box):
         box = BoxMode.convert(list(box), mode, BoxMode.XYWH_ABS)
     else:
         box = mask_api.toBbox(rle).tolist()

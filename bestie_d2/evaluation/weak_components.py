@@ -144,7 +144,7 @@ class CueSummary:
         share = np.where(sum(components) > 0, PERCENT * one / total, np.nan)
         return table(
             {
-                "class": [class_names[index] for index in seen],
+                "class": [class_names[index] for index in seen.tolist()],
                 "images": images,
                 "cues": cues,
                 "cues/image": decimals(cues / images, 2),

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from numbers import Real
 from reprlib import repr as shortened
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -84,7 +84,7 @@ def is_box(box: object) -> bool:
     return isinstance(box, (list, tuple)) and len(box) == BOX_NUMBERS and all(map(is_number, box))
 
 
-def is_number(value: object) -> TypeGuard[float]:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether it is a finite one."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
