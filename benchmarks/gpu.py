@@ -9,7 +9,8 @@ prints images a second, how often a step waits for the GPU, and the most memory 
 
 from __future__ import annotations
 
-import bestie_d2  # noqa: F401 (before torch: it says how its threads wait)
+# First: it says how torch's threads wait, before torch is imported.
+from bestie_d2.engine.configuration import load_config
 
 # isort: split
 
@@ -29,7 +30,6 @@ from scenes import make_scene
 from tabulate import tabulate
 
 from bestie_d2.engine.command_line import run_tool
-from bestie_d2.engine.configuration import load_config
 from bestie_d2.labeling.pseudo_labels import Transfer
 from bestie_d2.ops.components import find_components
 
