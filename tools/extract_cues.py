@@ -25,9 +25,9 @@ from bestie_d2.runs.cue_extraction import (
     count_for_alphas,
     cues_of,
     extract_cue_file,
-    open_cue_run,
     with_alpha,
 )
+from bestie_d2.runs.labeling_run import LabelingRun
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -76,19 +76,19 @@ def main() -> None:
     if len(arguments.alpha) == 1:
         cfg = with_alpha(cfg, arguments.alpha[0])
     dataset = arguments.dataset or (cfg.DATASETS.TRAIN or ("",))[0]
-    run = open_cue_run(cfg, dataset, jobs=arguments.jobs, skip_bad=arguments.skip_bad)
-    threshold = cfg.DATASETS.CUE_THRESHOLD
+    recipe = CueRecipe.from_config(cfg, dataset)
+    run = LabelingRun.open(cfg, dataset, jobs=arguments.jobs, skip_bad=arguments.skip_bad)
     if len(arguments.alpha) > 1:
-        summaries = count_for_alphas(run, arguments.alpha)
-        print(f"cues above {threshold:g} by alpha:\n{compare_summaries(summaries, 'alpha')}")
+        summaries = count_for_alphas(run, recipe, arguments.alpha)
+        print(f"cues above {recipe.threshold:g} by alpha:\n{compare_summaries(summaries, 'alpha')}")
         return
-    summary = extract_cue_file(run, arguments.output, overwrite=arguments.overwrite)
+    summary = extract_cue_file(run, arguments.output, recipe, overwrite=arguments.overwrite)
     print(summary.table(run.class_names))
-    for line in [*summary.describe(threshold), f"cues written to {arguments.output}"]:
+    for line in [*summary.describe(recipe.threshold), f"cues written to {arguments.output}"]:
         print(line)
     if arguments.draw > 0:
         stem = Path(arguments.output).with_suffix("")
-        recipe, (model, _) = CueRecipe.from_config(cfg, dataset), load_trained_model(cfg)
+        model, _ = load_trained_model(cfg)
         labels = KnownLabels(dataset, weak_maps=recipe.weak_maps)
         find = partial(cues_of, recipe=recipe)
         number, prefix = arguments.draw, f"{stem}-pictures"

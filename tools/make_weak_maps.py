@@ -27,8 +27,13 @@ from bestie_d2.engine.configuration import load_config, with_trained_weights
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.weak_components import describe_counts
 from bestie_d2.labeling.thresholds import METHODS, POLARITIES, ForegroundRecipe
-from bestie_d2.runs import network_maps
-from bestie_d2.runs.threshold_maps import References, ThresholdMaps, find_images
+from bestie_d2.runs.weak_map_making import (
+    ARCHITECTURES,
+    CAM,
+    MapRecipe,
+    ThresholdMaps,
+    make_network_maps,
+)
 from bestie_d2.structures import IGNORE_INDEX
 
 # Options that only one kind of method takes.
@@ -43,7 +48,7 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     """An option for each field of ``ForegroundRecipe``, of the same name."""
     defaults = ForegroundRecipe()
     options: dict[str, dict] = {
-        "method": {"choices": (*network_maps.METHODS, *METHODS), "help": "network or threshold"},
+        "method": {"choices": (*ARCHITECTURES, *METHODS), "help": "network or threshold"},
         "polarity": {"choices": POLARITIES, "help": "objects are brighter or darker"},
         "smooth": {"type": float, "metavar": "SIGMA", "help": "blur first, in pixels"},
         "block_size": {"type": int, "metavar": "PX", "help": "window, about two objects wide, odd"},
@@ -59,7 +64,7 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """What the methods with a network take."""
-    defaults = network_maps.MapRecipe(network_maps.CAM)
+    defaults = MapRecipe(CAM)
     add = parser.add_argument_group("methods with a network").add_argument
     add("--config-file", metavar="FILE", help="of the network")
     add("--dataset", help="default: the first of DATASETS.TRAIN")
@@ -106,7 +111,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def check_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """Refuse what the method lacks, and what it would pass over."""
-    with_network = arguments.method in network_maps.METHODS
+    with_network = arguments.method in ARCHITECTURES
     needed = "config_file" if with_network else "images"
     if not getattr(arguments, needed):
         option = f"--{needed.replace('_', '-')}"
@@ -123,8 +128,8 @@ def from_network(arguments: argparse.Namespace) -> None:
     check_config(cfg)
     cfg = with_trained_weights(cfg, arguments.opts)
     dataset = arguments.dataset or (cfg.DATASETS.TRAIN or ("",))[0]
-    recipe = network_maps.MapRecipe(arguments.method, arguments.cam_threshold, arguments.min_margin)
-    made = network_maps.make_network_maps(
+    recipe = MapRecipe(arguments.method, arguments.cam_threshold, arguments.min_margin)
+    made = make_network_maps(
         cfg,
         dataset,
         str(arguments.output),
@@ -145,38 +150,34 @@ def from_thresholds(arguments: argparse.Namespace) -> None:
     recipe = ForegroundRecipe(
         **{f.name: getattr(arguments, f.name) for f in fields(ForegroundRecipe)}
     )
-    images = find_images(arguments.images, arguments.output)
-    below = sum(path.parent != arguments.images for path in images)
-    if below:
-        print(f"{below} of the {len(images)} images lie in sub-folders")
-    references = References.read(
-        arguments.images, images, truth=arguments.truth, points=arguments.points
-    )
     intensity = Intensity(tuple(arguments.percentiles), tuple(arguments.range))
     maps = ThresholdMaps(
         arguments.images,
-        images,
         arguments.output,
         recipe,
         arguments.class_index,
-        references.classes,
         ImageReader(intensity=intensity),
+        arguments.truth,
+        arguments.points,
     )
+    below = sum(path.parent != arguments.images for path in maps.images)
+    if below:
+        print(f"{below} of the {len(maps.images)} images lie in sub-folders")
     made = maps.make(
         jobs=arguments.jobs, skip_bad=arguments.skip_bad, overwrite=arguments.overwrite
     )
     print(f"{made} maps written to {arguments.output}")
     if arguments.truth or arguments.points:
-        counts = references.measure(maps)
-        for line in describe_counts(counts) or ["no map of an image named there"]:
-            print(line)
+        counts = maps.measure()
+        nothing = "nothing of the class to count" if counts else "no map of an image named there"
+        print("\n".join(describe_counts(counts) or [nothing]))
     if arguments.draw > 0:
         print(f"drawn: {maps.draw(arguments.draw)}")
 
 
 def main() -> None:
     arguments = parse_arguments()
-    if arguments.method in network_maps.METHODS:
+    if arguments.method in ARCHITECTURES:
         from_network(arguments)
     else:
         from_thresholds(arguments)

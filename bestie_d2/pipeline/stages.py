@@ -31,10 +31,10 @@ from bestie_d2.model_keys import num_classes_key
 from bestie_d2.pipeline.definition import Pipeline, StageEntry
 from bestie_d2.pipeline.dependencies import DEPENDENCIES, MADE_BY, WEIGHTS, Hashes
 from bestie_d2.pipeline.state import CONFIG_FILE, Sources, flattened
-from bestie_d2.runs.cue_extraction import extract_cue_file, open_cue_run
+from bestie_d2.runs.cue_extraction import CueRecipe, extract_cue_file
 from bestie_d2.runs.labeling_run import LabelingRun
-from bestie_d2.runs.network_maps import SINGLE_STAGE, MapRecipe, make_network_maps
 from bestie_d2.runs.pseudo_label_export import LabelRecipe, export_pseudo_labels
+from bestie_d2.runs.weak_map_making import SINGLE_STAGE, MapRecipe, make_network_maps
 from bestie_d2.storage.files import replacing
 
 # What is added to the training set's name where masks are trained on: exported, or true ones.
@@ -232,8 +232,9 @@ def _with_model(job: StageJob, owner: str, folder: str) -> CfgNode:
 
 def _extract_cues(job: StageJob) -> Figures:
     cfg = _with_model(job, "pam", job.folder)
-    run, threshold = open_cue_run(cfg, job.pipeline.train_set), cfg.DATASETS.CUE_THRESHOLD
-    summary = extract_cue_file(run, job.product, overwrite=True)
+    recipe = CueRecipe.from_config(cfg, job.pipeline.train_set)
+    run, threshold = LabelingRun.open(cfg, job.pipeline.train_set), recipe.threshold
+    summary = extract_cue_file(run, job.product, recipe, overwrite=True)
     print("\n".join([summary.table(run.class_names), *summary.describe(threshold)]))
     values: dict[str, float] = {"cues": summary.cues}
     text = f"{summary.cues} cues above {threshold:g}"

@@ -21,6 +21,7 @@ from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.weak_components import MIN_AREA, CueSummary, count_cues
 from bestie_d2.labeling.cues import activation_maps, extract_cues
+from bestie_d2.model_keys import with_keys
 from bestie_d2.runs.labeling_run import LabelingRun
 from bestie_d2.storage.files import write_json_lists
 from bestie_d2.storage.results import Results
@@ -32,27 +33,22 @@ SCORE_DECIMALS = 6  # of the scores in the file
 
 @dataclass(frozen=True)
 class CueRecipe:
-    """How cues are found, and what they are measured with.
+    """How cues are found, and what they are counted with."""
 
-    Attributes:
-        extraction: keyword arguments of :func:`bestie_d2.labeling.cues.extract_cues`.
-        threshold: cues that score higher count in the summary; all are written.
-        weak_maps: folder of index PNGs to count the components of; "" for none.
-        min_area: smaller components are passed over, in pixels.
-    """
-
-    extraction: Mapping[str, Any] = field(default_factory=dict)
-    threshold: float = CUE_SCORE_THRESHOLD
-    weak_maps: str = ""
-    min_area: int = MIN_AREA
+    extraction: Mapping[str, Any] = field(default_factory=dict)  # options of ``extract_cues``
+    threshold: float = CUE_SCORE_THRESHOLD  # cues that score higher count; all are written
+    weak_maps: str = ""  # folder of index PNGs to count the components of; "" for none
+    min_area: int = MIN_AREA  # smaller components are passed over, in pixels
 
     @classmethod
     def from_config(cls, cfg: CfgNode, dataset_name: str) -> CueRecipe:
-        """The data set's registered weak maps need not be there yet; ``DATASETS.WEAK_MAPS`` has to.
-
-        Raises:
-            InputError: it is not.
-        """
+        """A model without cues is refused, and ``DATASETS.WEAK_MAPS`` that is not there; the data
+        set's registered weak maps need not be there yet."""
+        if cfg.MODEL.META_ARCHITECTURE != CLASSIFIER:
+            raise InputError(
+                f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE!r}; cues come from a "
+                f"{CLASSIFIER}, such as that of configs/pam_voc.yaml"
+            )
         given = expand_path(cfg.DATASETS.WEAK_MAPS)
         if given and not os.path.isdir(given):
             raise InputError(f"DATASETS.WEAK_MAPS {given}: no such folder")
@@ -65,32 +61,21 @@ class CueRecipe:
         )
 
 
-def open_cue_run(
-    cfg: CfgNode, dataset_name: str, *, jobs: int = 1, skip_bad: bool = False
-) -> LabelingRun:
-    """As :meth:`LabelingRun.open`, which also refuses what is no PAM classifier."""
-    if cfg.MODEL.META_ARCHITECTURE != CLASSIFIER:
-        raise InputError(
-            f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE!r}; cues come from a "
-            f"{CLASSIFIER}, such as that of configs/pam_voc.yaml"
-        )
-    return LabelingRun.open(cfg, dataset_name, jobs=jobs, skip_bad=skip_bad)
-
-
-def extract_cue_file(run: LabelingRun, output: str, *, overwrite: bool = False) -> CueSummary:
+def extract_cue_file(
+    run: LabelingRun, output: str, recipe: CueRecipe, *, overwrite: bool = False
+) -> CueSummary:
     """Find the cues of all images and write them to one file; goes on where a run was stopped.
 
     The file is replaced when all else has succeeded; images that were left out are not in it.
     ``overwrite`` and what is raised are those of :meth:`LabelingRun.labeled`.
     """
-    recipe = CueRecipe.from_config(run.cfg, run.dataset_name)
     settings = {
         **run.settings(),
         "DATASETS.CUE_THRESHOLD": recipe.threshold,
         "MODEL.BESTIE.MIN_AREA": recipe.min_area,
         "weak maps": recipe.weak_maps,
     }
-    work = partial(cues_and_counts, recipe=recipe, num_classes=len(run.categories))
+    work = partial(cues_and_counts, recipe=recipe)
     with run.labeled(output, settings, work, "cues", overwrite=overwrite) as results:
         return write_cue_file(run, output, results)
 
@@ -106,15 +91,11 @@ def write_cue_file(run: LabelingRun, output: str, results: Results) -> CueSummar
                 ids = {"image_id": image_id, "category_id": run.categories[class_id]["id"]}
                 yield {**ids, "point": [x, y], "score": score}
 
-    images = run.image_entries(results, relative_name)
-    members = {"images": images, "categories": run.categories, "points": points()}
-    write_json_lists(output, members)
+    write_json_lists(output, {**run.lists(results, relative_name), "points": points()})
     return summary
 
 
-def cues_and_counts(
-    record: dict, output: dict, *, recipe: CueRecipe, num_classes: int
-) -> dict[str, Any]:
+def cues_and_counts(record: dict, output: dict, *, recipe: CueRecipe) -> dict[str, Any]:
     """What is kept of an image, by the ``cams`` that the classifier gives."""
     cues, _ = cues_of(output["cams"], record, recipe)
     path = weak_map_path(recipe.weak_maps, record) if recipe.weak_maps else ""
@@ -122,7 +103,7 @@ def cues_and_counts(
     if os.path.isfile(path):
         with suppress(InputError):  # cues do not depend on it; the summary says how many there were
             size = (record["height"], record["width"])
-            weak_map = read_weak_sem_seg(path, num_classes, size)
+            weak_map = read_weak_sem_seg(path, len(output["cams"]), size)
     counts = count_cues(
         cues,
         record["image_classes"],
@@ -157,19 +138,17 @@ def with_alpha(cfg: CfgNode, alpha: float) -> CfgNode:
     """The configuration with another alpha, in 0 to 1; weights fit any."""
     if not 0 <= alpha <= 1:
         raise InputError(f"--alpha {alpha:g}: expected 0 to 1")
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.PAM.ALPHA = alpha
-    cfg.freeze()
-    return cfg
+    return with_keys(cfg, {"MODEL.PAM.ALPHA": alpha})
 
 
-def count_for_alphas(run: LabelingRun, alphas: Sequence[float]) -> dict[float, CueSummary]:
+def count_for_alphas(
+    run: LabelingRun, recipe: CueRecipe, alphas: Sequence[float]
+) -> dict[float, CueSummary]:
     """The summary of the cues that each alpha gives; nothing is kept."""
     runs = {alpha: replace(run, cfg=with_alpha(run.cfg, alpha)) for alpha in alphas}
     summaries = {}
     for alpha, changed in runs.items():
         print(f"alpha {alpha:g}")
         with tempfile.TemporaryDirectory() as folder:
-            summaries[alpha] = extract_cue_file(changed, os.path.join(folder, "cues.json"))
+            summaries[alpha] = extract_cue_file(changed, os.path.join(folder, "cues.json"), recipe)
     return summaries

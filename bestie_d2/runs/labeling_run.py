@@ -28,12 +28,11 @@ from bestie_d2.data.labels.attach import check_classes, check_present, check_rea
 from bestie_d2.engine.configuration import import_extra_modules
 from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.errors import InputError
-from bestie_d2.model_keys import NUM_CLASSES_NODE, num_classes, num_classes_key
+from bestie_d2.model_keys import NUM_CLASSES_NODE, num_classes, num_classes_key, with_keys
 from bestie_d2.storage.files import hash_of_content, hash_of_file
 from bestie_d2.storage.processes import only_run_for
 from bestie_d2.storage.results import Results
 
-GRACE = 10  # seconds that a process has to end by itself
 NO_MATTER = {"INPUT.BESTIE", "INPUT.TAGS", "INPUT.MAPPER", "MODEL.DEVICE", "MODEL.WEIGHTS"}
 
 # Makes of a record and the model's output what is kept of it, a JSON value, or keeps it by itself;
@@ -43,23 +42,14 @@ Work = Callable[[dict, dict], Any]
 
 @dataclass(frozen=True)
 class LabelingRun:
-    """A trained model and the data set that it labels.
+    """A trained model and the registered data set that it labels."""
 
-    Attributes:
-        cfg: with ``MODEL.WEIGHTS``.
-        dataset_name: a registered data set.
-        records: of all its images, without annotations.
-        categories: ``id``, the data set's own, and ``name`` of its classes in contiguous order.
-        jobs: how many processes share the images.
-        skip_bad: leave unreadable images out; else the first one stops the run.
-    """
-
-    cfg: CfgNode
+    cfg: CfgNode  # with MODEL.WEIGHTS
     dataset_name: str
-    records: list[dict]
-    categories: list[dict]
-    jobs: int = 1
-    skip_bad: bool = False
+    records: list[dict]  # of all its images, without annotations
+    categories: list[dict]  # the data set's own "id" and the "name" of its classes, by class id
+    jobs: int = 1  # processes that share the images
+    skip_bad: bool = False  # leave unreadable images out; else the first one stops the run
 
     @classmethod
     def open(
@@ -78,8 +68,7 @@ class LabelingRun:
             check_present("image", [record["file_name"] for record in records])
             check_readable(records)
         check_trained_classes(cfg, dataset_name)
-        indices = metadata.thing_dataset_id_to_contiguous_id
-        ids = {index: category_id for category_id, index in indices.items()}
+        ids = {index: known for known, index in metadata.thing_dataset_id_to_contiguous_id.items()}
         categories = [{"id": ids[i], "name": name} for i, name in enumerate(metadata.thing_classes)]
         bare = [{k: v for k, v in record.items() if k != "annotations"} for record in records]
         return cls(cfg, dataset_name, bare, categories, jobs, skip_bad)
@@ -132,24 +121,30 @@ class LabelingRun:
             yield results
             results.remove()
 
-    def image_entries(
+    def lists(
         self, results: Results, name_of: Callable[[dict], str]
-    ) -> Iterator[dict[str, Any]]:
-        """What a file in COCO's form says of each image that there is a result of."""
+    ) -> dict[str, Iterator[dict] | list[dict]]:
+        """The images that there is a result of, and the categories, as COCO's files have them."""
         done = results.done()
-        for record in self.records:
-            if record["image_id"] in done:
-                size = {key: record[key] for key in ("height", "width")}
-                yield {"id": record["image_id"], "file_name": name_of(record), **size}
+        images = (
+            {
+                "id": r["image_id"],
+                "file_name": name_of(r),
+                "height": r["height"],
+                "width": r["width"],
+            }
+            for r in self.records
+            if r["image_id"] in done
+        )
+        return {"images": images, "categories": self.categories}
 
     def execute(
         self, left: Sequence[dict], work: Work, title: str, results: Results | None = None
     ) -> None:
         """Run the model on the records that are left; what the work makes goes to the results.
 
-        Raises:
-            InputError: an unreadable image, named, unless they are skipped. Whatever ends the run,
-                what has been kept stays.
+        An unreadable image, unless they are skipped, is an ``InputError``. Whatever ends the run,
+        what has been kept stays.
         """
         if len(left) < len(self.records):
             print(f"{len(self.records) - len(left)} images are done already, {len(left)} to go")
@@ -175,13 +170,6 @@ def _flattened(node: CfgNode, name: str, unused: set[str]) -> Iterator[tuple[str
 # -- what each process does
 
 
-def _read(mapper: EvaluationMapper, record: dict) -> dict | InputError:
-    try:
-        return mapper(record)
-    except InputError as error:
-        return error
-
-
 def _spawn(run: LabelingRun, *work: Any) -> None:
     """Let ``run.jobs`` processes take their share each; they end with this one."""
     context = mp.spawn(_work_on_share, args=(run, *work), nprocs=run.jobs, join=False)
@@ -193,7 +181,7 @@ def _spawn(run: LabelingRun, *work: Any) -> None:
             if process.is_alive():
                 os.kill(process.pid, signal.SIGINT)  # as Ctrl-C: its loader's workers end quietly
         for process in context.processes:
-            process.join(GRACE)
+            process.join(10)  # seconds to end by itself
             process.kill()
 
 
@@ -209,15 +197,13 @@ def _work_on_share(
     share = left[number :: run.jobs]
     if not share:
         return
+    cfg = run.cfg
     if run.jobs > 1:
         title += f" {number + 1}/{run.jobs}"
         torch.set_num_threads(max(1, torch.get_num_threads() // run.jobs))
-    import_extra_modules(run.cfg)  # a process that was spawned does not have them
-    cfg = run.cfg.clone()
     if cfg.MODEL.DEVICE == "cuda":  # each process takes the next GPU
-        cfg.defrost()
-        cfg.MODEL.DEVICE = f"cuda:{number % torch.cuda.device_count()}"
-        cfg.freeze()
+        cfg = with_keys(cfg, {"MODEL.DEVICE": f"cuda:{number % torch.cuda.device_count()}"})
+    import_extra_modules(cfg)  # a process that was spawned does not have them
     model, _ = load_trained_model(cfg)
     model.eval()
     loader = DataLoader(
@@ -241,3 +227,10 @@ def _work_on_share(
                 )
     for error in bad:
         print(f"left out: {error}", flush=True)
+
+
+def _read(mapper: EvaluationMapper, record: dict) -> dict | InputError:
+    try:
+        return mapper(record)
+    except InputError as error:
+        return error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -32,20 +32,12 @@ SCORE_DECIMALS = 6  # of the scores in the file
 
 @dataclass(frozen=True)
 class LabelRecipe:
-    """Which of a model's instances become labels.
+    """Which of a model's instances become labels."""
 
-    Attributes:
-        use_tags: instances of classes that their image is not tagged with are left out, where the
-            record has ``image_classes``.
-        score_threshold: so are those that score lower ...
-        min_area: ... those of fewer pixels, at least 1 ...
-        top_k: ... and all but so many of an image, the most sure; None keeps them all.
-    """
-
-    use_tags: bool
-    score_threshold: float
-    min_area: int
-    top_k: int | None = None
+    use_tags: bool  # leave out classes that an image, where its tags are known, is not tagged with
+    score_threshold: float  # and what scores lower
+    min_area: int  # and what has fewer pixels; at least 1
+    top_k: int | None = None  # and all but so many of an image, the most sure
 
     def choose(
         self, instances: Instances, tags: Collection[int] | None
@@ -54,7 +46,6 @@ class LabelRecipe:
 
         Args:
             instances: ``pred_masks`` (N, H, W) bool, ``pred_classes`` and ``scores``.
-            tags: classes of the image; None if they are not known.
         """
         scores = instances.scores.cpu()
         areas = instances.pred_masks.flatten(1).sum(dim=1).cpu()
@@ -78,10 +69,7 @@ def export_pseudo_labels(
     """Label all images and write the labels to one file; goes on where a run was stopped.
 
     The file is replaced when all else has succeeded; images without a label are in it, those that
-    were left out are not. ``overwrite`` is that of :meth:`LabelingRun.labeled`.
-
-    Raises:
-        InputError: the model finds no instances, or from ``labeled``.
+    were left out are not. ``overwrite`` and what is raised are those of ``LabelingRun.labeled``.
     """
     if task_of(run.cfg) is not INSTANCES:
         raise InputError(
@@ -95,15 +83,14 @@ def export_pseudo_labels(
             "image names in the file are relative to"
         )
     model = {**run.settings(), DETECTIONS: str(run.cfg.TEST.DETECTIONS_PER_IMAGE)}
+    rules = asdict(recipe)
+    use_tags = rules.pop("use_tags") and any("image_classes" in record for record in run.records)
     info = {  # the same on every machine and at any time
         "description": DESCRIPTION,
         "dataset": run.dataset_name,
         "weights": model["weights"],  # SHA-256 of the file
-        "untagged_classes_removed": recipe.use_tags
-        and any("image_classes" in record for record in run.records),
-        "score_threshold": recipe.score_threshold,
-        "min_area": recipe.min_area,
-        "top_k": recipe.top_k,
+        "untagged_classes_removed": use_tags,
+        **rules,
         "config": {key: value for key, value in model.items() if "." in key},
     }
     settings = {**model, **asdict(recipe)}
@@ -115,11 +102,7 @@ def export_pseudo_labels(
 
 def labels_of(record: Mapping, output: Mapping, *, recipe: LabelRecipe) -> dict:
     """What is kept of an image: what the file says of the chosen ``instances``, but for the ids
-    (classes are ``0..C-1`` here), and how many were left out.
-
-    Raises:
-        InputError: the model gives no masks.
-    """
+    (classes are ``0..C-1`` here), and how many were left out."""
     instances = output.get("instances")
     if instances is None or not instances.has("pred_masks"):
         raise InputError(
@@ -127,9 +110,8 @@ def labels_of(record: Mapping, output: Mapping, *, recipe: LabelRecipe) -> dict:
             "Detectron2's needs MODEL.MASK_ON True"
         )
     chosen, removed = recipe.choose(instances, record.get("image_classes"))
-    rles = encode_masks(instances.pred_masks[chosen.to(instances.pred_masks.device)])
-    classes = instances.pred_classes.cpu()[chosen].tolist()
-    scores = instances.scores.cpu()[chosen].tolist()
+    kept = instances[chosen.to(instances.scores.device)]
+    objects = (encode_masks(kept.pred_masks), kept.pred_classes.tolist(), kept.scores.tolist())
     labels = [
         {
             "category_id": class_id,
@@ -138,7 +120,7 @@ def labels_of(record: Mapping, output: Mapping, *, recipe: LabelRecipe) -> dict:
             "area": int(mask_api.area(rle)),
             "score": round(score, SCORE_DECIMALS),
         }
-        for rle, class_id, score in zip(rles, classes, scores, strict=True)
+        for rle, class_id, score in zip(*objects, strict=True)
     ]
     return {"labels": labels, "removed": removed}
 
@@ -151,12 +133,8 @@ def write_label_file(
     results: Results,
     truth: ObjectsByImage | None = None,
 ) -> PseudoLabelReport:
-    """Write the COCO file, whole or not at all, and report what is in it.
-
-    Args:
-        image_root: the folder that the file's image names are relative to.
-        truth: the true objects, where there are any; the file does not depend on them.
-    """
+    """Write the COCO file, whole or not at all, and report what is in it; image names in it are
+    relative to the folder ``image_root``. It does not depend on the true objects."""
     report = PseudoLabelReport(len(run.categories), with_truth=truth is not None)
 
     def name_of(record: dict) -> str:
@@ -172,11 +150,6 @@ def write_label_file(
                 category_id = run.categories[label["category_id"]]["id"]
                 yield {**ids, **label, "category_id": category_id, "iscrowd": 0}
 
-    members: dict[str, Mapping | Iterable[Mapping]] = {
-        "info": info,
-        "images": run.image_entries(results, name_of),
-        "categories": run.categories,
-        "annotations": annotations(),
-    }
-    write_json_lists(output, members)
+    lists = run.lists(results, name_of)
+    write_json_lists(output, {"info": info, **lists, "annotations": annotations()})
     return report

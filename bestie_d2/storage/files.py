@@ -14,21 +14,12 @@ from typing import IO, Any
 
 from bestie_d2.errors import InputError
 
-SCRATCH_PREFIX = ".preparing-"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)  # these name no file where they come while one is written
-READ_AT_ONCE = 1 << 20  # bytes
 OF_VIEWERS = {".DS_Store", "Thumbs.db", "desktop.ini"}  # looking at a folder leaves them there
 
 
 def make_folder(folder: str | os.PathLike, key: str) -> None:
-    """Make an output folder, with those above it, unless it is there.
-
-    Args:
-        key: the option or configuration key that names it.
-
-    Raises:
-        InputError: it cannot be made.
-    """
+    """Make an output folder, which the option or configuration key ``key`` names, if need be."""
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
@@ -37,11 +28,8 @@ def make_folder(folder: str | os.PathLike, key: str) -> None:
 
 @contextmanager
 def replacing(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
-    """A file to write, text ("w") or binary ("wb"), that takes the place of ``path`` at the end.
-
-    Raises:
-        InputError: it cannot be written, as when the disk is full; ``path`` stays as it was.
-    """
+    """A file to write, text ("w") or binary ("wb"), that takes the place of ``path`` at the end;
+    where it cannot be written, as on a full disk, ``path`` stays as it was."""
     path = Path(path)
     scratch = path.with_name(f".{path.name}.scratch")
     with _writing(path, scratch):
@@ -59,13 +47,10 @@ def staged(output: Path) -> Iterator[Path]:
 
     Files replace those of the same name, each in one step; a folder that is there already is
     merged with. After an error or Ctrl-C in the block nothing of it is left.
-
-    Raises:
-        InputError: ``output`` cannot be written. What the block cannot read is not said to be that.
     """
     with _writing(output):
         output.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=output)
+        folder = tempfile.TemporaryDirectory(prefix=".preparing-", dir=output)
     with folder as name, _writing(output, Path(name)):
         yield Path(name)
         _move_into(Path(name), output)
@@ -73,15 +58,15 @@ def staged(output: Path) -> Iterator[Path]:
 
 @contextmanager
 def _writing(output: Path, scratch: Path | None = None) -> Iterator[None]:
-    """Tell in one line what fails as ``output`` is written, in ``scratch`` if there is one."""
+    """Tell in one line what fails as ``output`` is written, in ``scratch`` if there is one, but not
+    what the block fails to read."""
     try:
         yield
     except OSError as error:
-        if error.filename is None:
-            ours = error.errno in DISK_FULL
-        else:
-            ours = scratch is None or Path(str(error.filename)).is_relative_to(scratch)
-        if not ours:
+        file = error.filename
+        if file is None and error.errno not in DISK_FULL:
+            raise
+        if file is not None and scratch and not Path(str(file)).is_relative_to(scratch):
             raise
         raise InputError(f"{output}: cannot be written ({error})") from None
 
@@ -107,23 +92,20 @@ def write_json_lists(
     """The same for one with lists, an entry a line; no more than one entry is in memory.
 
     Text is in ASCII with escapes: pycocotools and others open files in the machine's own encoding.
-
-    Args:
-        members: by name, an object or the entries of a list, which are asked for one by one.
     """
     with replacing(path) as file:
         before = "{"
         for name, value in members.items():
             file.write(f"{before}{json.dumps(name)}: ")
+            before = ",\n"
             if isinstance(value, Mapping):
                 file.write(json.dumps(value))
-            else:
-                between = "[\n"
-                for entry in value:
-                    file.write(between + json.dumps(entry))
-                    between = ",\n"
-                file.write("[]" if between == "[\n" else "\n]")
-            before = ",\n"
+                continue
+            between = "[\n"
+            for entry in value:
+                file.write(between + json.dumps(entry))
+                between = ",\n"
+            file.write("[]" if between == "[\n" else "\n]")
         file.write("}\n")
 
 
@@ -131,7 +113,7 @@ def hash_of_file(path: str | os.PathLike) -> str:
     """SHA-256 of a file's content."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(READ_AT_ONCE):
+        while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
 

@@ -14,7 +14,7 @@ import os
 import platform
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from multiprocessing import Pool
 from pathlib import Path
@@ -31,56 +31,49 @@ WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file system
 logger = logging.getLogger(__name__)
 
 
-@contextmanager
 def only_run_in(
     folder: str | os.PathLike, key: str, advice: str = ANOTHER_OUTPUT
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Be the only run that writes into a folder, which is made if it is not there.
 
     Args:
         key: the option or configuration key that names it.
-        advice: what to do if there is another one.
-
-    Raises:
-        InputError: another run is working there, or nothing can be written.
+        advice: what to do if another run is working there.
     """
-    make_folder(folder, key)
-    with _holding(Path(folder, LOCK_FILE), f"{key} {folder}", advice):
-        yield
+    return _holding(Path(folder, LOCK_FILE), folder, key, advice)
 
 
-@contextmanager
-def only_run_for(output: str | os.PathLike, key: str = "--output") -> Iterator[None]:
+def only_run_for(output: str | os.PathLike, key: str = "--output") -> AbstractContextManager[None]:
     """The same for an output file, or a folder that nothing but data may lie in: the lock is a
     hidden file beside it."""
     path = Path(os.path.abspath(output))
-    make_folder(path.parent, key)
-    with _holding(path.with_name(f".{path.name}{LOCK_FILE}"), f"{key} {output}", ANOTHER_OUTPUT):
-        yield
+    return _holding(path.with_name(f".{path.name}{LOCK_FILE}"), output, key, ANOTHER_OUTPUT)
 
 
 @contextmanager
-def _holding(path: Path, what: str, advice: str) -> Iterator[None]:
+def _holding(path: Path, output: str | os.PathLike, key: str, advice: str) -> Iterator[None]:
+    make_folder(path.parent, key)
     lock = FileLock(path, timeout=0, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:
-        whose = f" ({_described(_holder(path))})".replace(" ()", "")
-        raise InputError(f"{what}: another run is working there{whose}; {advice}") from None
+        whose = f" ({holder})" if (holder := _holder(path)) else ""
+        raise InputError(f"{key} {output}: another run is working there{whose}; {advice}") from None
     except (OSError, NotImplementedError) as error:
         number = getattr(error, "errno", errno.ENOSYS)
         if number not in WITHOUT_LOCKS:
-            raise InputError(f"{what}: {path} cannot be written ({os.strerror(number)})") from None
-        logger.warning(
-            "%s: this file system has no locks; see to it that no other run writes there", what
-        )
+            why = f"{path} cannot be written ({os.strerror(number)})"
+            raise InputError(f"{key} {output}: {why}") from None
+        without = "this file system has no locks; see to it that no other run writes there"
+        logger.warning("%s %s: %s", key, output, without)
         yield
         return
     try:
         since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
-        holder = {"pid": os.getpid(), "host": platform.node(), "since": since}
         with suppress(OSError):  # a full disk
-            path.write_text(json.dumps(holder))
+            path.write_text(
+                json.dumps({"pid": os.getpid(), "host": platform.node(), "since": since})
+            )
         yield
     finally:
         with suppress(OSError):  # its folder was moved
@@ -88,31 +81,23 @@ def _holding(path: Path, what: str, advice: str) -> Iterator[None]:
         lock.release()
 
 
-def _holder(path: Path) -> dict:
-    """Who holds a lock, as far as the file says it."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        content = json.loads(path.read_text())
-        return {key: content[key] for key in ("pid", "host", "since")}
-    return {}
-
-
-def _described(holder: dict) -> str:
-    if not holder:
+def _holder(path: Path) -> str:
+    """The process that holds a lock; "" where the file does not say it, or one that has ended."""
+    try:
+        holder = json.loads(path.read_text())
+        pid, host, since = (holder[key] for key in ("pid", "host", "since"))
+        if host != platform.node():
+            return f"process {pid} on {host}, since {since}"
+        with suppress(PermissionError):  # somebody else's process
+            os.kill(pid, 0)
+    except (OSError, ValueError, TypeError, KeyError):
         return ""
-    elsewhere = "" if holder["host"] == platform.node() else f" on {holder['host']}"
-    return f"process {holder['pid']}{elsewhere}, since {holder['since']}"
+    return f"process {pid}, since {since}"
 
 
 def running_in(folder: str | os.PathLike) -> str:
     """Which run is working in a folder, as far as it can be told without a lock; "" for none."""
-    holder = _holder(Path(folder, LOCK_FILE))
-    if holder.get("host") == platform.node():
-        with suppress(PermissionError):  # somebody else's process
-            try:
-                os.kill(holder["pid"], 0)
-            except (ProcessLookupError, TypeError):
-                return ""
-    return _described(holder)
+    return _holder(Path(folder, LOCK_FILE))
 
 
 @contextmanager

@@ -43,14 +43,12 @@ class Results:
         return Path(f"{self.output}{FOLDER_SUFFIX}")
 
     def begin(self, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
-        """Make the folder, or go on with what a run of the same settings left in it.
+        """Make the folder, or go on with what a run of the same settings left in it; results of
+        others are refused, as is a folder that is no run's.
 
         Args:
             settings: everything that the results depend on, by name; JSON values.
             overwrite: throw away what runs with other settings left.
-
-        Raises:
-            InputError: the results there are those of other settings, or the folder is no run's.
         """
         wanted = json.loads(json.dumps(settings))
         names = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
@@ -82,11 +80,8 @@ class Results:
         return json.loads(row[0]) if row else None
 
     def put(self, image_id: Hashable, result: Any, process: int = 0) -> None:
-        """Keep the result of an image, a JSON value.
-
-        Args:
-            process: number among those that work at the same time.
-        """
+        """Keep the result of an image, a JSON value; ``process`` is this one's number among those
+        that work at the same time."""
         row = [json.dumps(image_id), json.dumps(result)]
         with self._database(process) as database:
             database.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", row)
@@ -108,8 +103,7 @@ class Results:
             for image_id in image_ids:
                 key = [json.dumps(image_id)]
                 rows = (database.execute(query, key).fetchone() for database in opened)
-                found = next(filter(None, rows), None)
-                if found:
+                if found := next(filter(None, rows), None):
                     yield image_id, json.loads(found[0])
 
     def remove(self) -> None:
@@ -133,12 +127,11 @@ class Results:
             with closing(sqlite3.connect(address, uri=True)) as database, database:
                 database.executescript(TABLES)
                 yield database
-        except sqlite3.OperationalError as error:
-            raise InputError(f"{path}: cannot be written ({error})") from None
         except sqlite3.DatabaseError as error:
-            raise InputError(
-                f"{path}: holds no results ({error}); remove the folder to start again"
-            ) from None
+            why = f"holds no results ({error}); remove the folder to start again"
+            if isinstance(error, sqlite3.OperationalError):
+                why = f"cannot be written ({error})"
+            raise InputError(f"{path}: {why}") from None
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ def write(tmp_path):
 
     def write(found: list[tuple[dict, dict]], recipe: CueRecipe, records=RECORDS) -> CueSummary:
         for number, (record, output) in enumerate(found):
-            result = cues_and_counts(record, output, recipe=recipe, num_classes=2)
+            result = cues_and_counts(record, output, recipe=recipe)
             results.put(record["image_id"], result, process=number % 2)
         run = LabelingRun(CfgNode(), "set", records, CATEGORIES)
         return write_cue_file(run, str(results.output), results)

@@ -7,7 +7,7 @@ import pytest
 
 from bestie_d2.data import read_weak_sem_seg
 from bestie_d2.errors import InputError
-from bestie_d2.runs.staged_maps import StagedMaps
+from bestie_d2.runs.weak_map_making import StagedMaps
 
 STEMS = ("a", "b")
 
@@ -25,8 +25,7 @@ def values(folder: Path) -> dict[str, int]:
 
 def make(output: Path, settings: dict, value: int, stems=STEMS, overwrite: bool = False) -> int:
     """A run that makes what is missing and ends well."""
-    maps = StagedMaps(output)
-    maps.begin(settings, overwrite=overwrite)
+    maps = StagedMaps(output, settings, overwrite=overwrite)
     for stem in stems:
         if not maps.has(stem):
             maps.save(stem, index_map(value))
@@ -35,8 +34,7 @@ def make(output: Path, settings: dict, value: int, stems=STEMS, overwrite: bool 
 
 def test_maps_get_to_their_place_when_all_are_made(tmp_path):
     output = tmp_path / "maps"
-    maps = StagedMaps(output)
-    maps.begin({"method": "x"}, overwrite=False)
+    maps = StagedMaps(output, {"method": "x"})
     maps.save("a", index_map(1))
     assert values(output) == {}
     assert maps.has("a")
@@ -51,8 +49,7 @@ def test_maps_get_to_their_place_when_all_are_made(tmp_path):
 def test_overwriting_replaces_nothing_before_all_is_made(tmp_path):
     output = tmp_path / "maps"
     make(output, {"method": "x"}, 1)
-    maps = StagedMaps(output)
-    maps.begin({"method": "y"}, overwrite=True)
+    maps = StagedMaps(output, {"method": "y"}, overwrite=True)
     maps.save("a", index_map(2))
     assert values(output) == {"a": 1, "b": 1}
     # the interrupted run goes on, whether or not it is asked to overwrite again
@@ -72,8 +69,7 @@ def test_maps_of_other_settings_are_not_mixed(tmp_path):
 
 def test_unfinished_maps_of_other_settings_are_kept_unless_overwritten(tmp_path):
     output = tmp_path / "maps"
-    maps = StagedMaps(output)
-    maps.begin({"method": "x"}, overwrite=False)
+    maps = StagedMaps(output, {"method": "x"})
     maps.save("a", index_map(1))
     with pytest.raises(InputError, match=r"unfinished results .*\(method was x, is y\)"):
         make(output, {"method": "y"}, 2)
@@ -85,8 +81,7 @@ def test_unfinished_maps_of_other_settings_are_kept_unless_overwritten(tmp_path)
 def test_no_old_map_passes_for_a_new_one(tmp_path):
     output = tmp_path / "maps"
     make(output, {"method": "x"}, 1)
-    maps = StagedMaps(output)
-    maps.begin({"method": "y"}, overwrite=True)
+    maps = StagedMaps(output, {"method": "y"}, overwrite=True)
     maps.save("a", index_map(2))  # image b is left out
     assert maps.finish(STEMS) == 1
     assert values(output) == {"a": 2}
@@ -96,8 +91,7 @@ def test_no_old_map_passes_for_a_new_one(tmp_path):
 
 def test_a_run_that_dies_while_moving_is_finished_by_the_next(tmp_path, monkeypatch):
     output = tmp_path / "maps"
-    maps = StagedMaps(output)
-    maps.begin({"method": "x"}, overwrite=False)
+    maps = StagedMaps(output, {"method": "x"})
     for stem in STEMS:
         maps.save(stem, index_map(1))
     (maps.results.folder / "a.png").rename(output / "a.png")
