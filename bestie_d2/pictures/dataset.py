@@ -24,15 +24,13 @@ from tqdm import tqdm
 from bestie_d2.data import EvaluationMapper, ImageReader, expand_path, read_weak_sem_seg
 from bestie_d2.data.labels.attach import weak_map_path
 from bestie_d2.data.labels.cue_files import read_cues_of_records
-from bestie_d2.data.mappers.image_tags import tags_as_mask
 from bestie_d2.data.names import label_name
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import has_truth, load_truth
-from bestie_d2.evaluation.label_quality import instances_of_targets
 from bestie_d2.evaluation.truth import to_rle
-from bestie_d2.labeling.pseudo_labels import transfer_semantic_knowledge
 from bestie_d2.model_keys import num_classes
 from bestie_d2.modeling.meta_arch import BESTIE
+from bestie_d2.ops.components import find_components, regions_of_map
 from bestie_d2.pictures.drawing import MaskSet
 from bestie_d2.pictures.sheets import Layers, contact_sheet, draw_layers, write_sheets
 from bestie_d2.structures import PointCues
@@ -62,10 +60,9 @@ def mask_set(record: Mapping, objects: Sequence[Mapping]) -> MaskSet:
 
 class KnownLabels:
     """Weak labels and truth of a registered data set, read when first asked for; None, or nothing,
-    for what is not there. Raises InputError for what is wrong."""
+    for what is not there. ``weak_maps`` and ``cues`` replace the registered paths unless empty."""
 
     def __init__(self, dataset_name: str, *, weak_maps: str = "", cues: str = "") -> None:
-        """``weak_maps`` and ``cues`` are paths that replace the registered ones unless empty."""
         self.name = dataset_name
         self.records = DatasetCatalog.get(dataset_name)  # completes the metadata too
         metadata = MetadataCatalog.get(dataset_name)
@@ -142,8 +139,8 @@ def draw_found_cues(
         model: a PAM classifier.
         cues_of: from its ``cams`` and an image's input, the cues and the (K, H, W) maps under them.
     """
-    mapper, samples = EvaluationMapper(cfg, is_train=False), []
-    reader = ImageReader.from_config(cfg, "RGB")
+    mapper, reader = EvaluationMapper(cfg, is_train=False), ImageReader.from_config(cfg, "RGB")
+    samples = []
     model.eval()
     for record in tqdm(spread_over(labels.records, count), desc="pictures", leave=False):
         with suppress(InputError):  # has been told before
@@ -164,14 +161,11 @@ def draw_taught(
     smallest: Callable[[Mapping], int],
 ) -> list[str]:
     """Draw what a training would be taught, of ``count`` images spread over its sets, into
-    ``<folder>/1-<image stem>.png`` and on.
+    ``<folder>/1-<image stem>.png`` and on; returns each path with the classes of its image.
 
     Args:
         records: of each set, with all that a training reads of an image.
         smallest: pixels of the smallest instance that counts in an image.
-
-    Returns:
-        A line for each picture: its path, and the classes of its image.
     """
     reader, lines = ImageReader.from_config(cfg, "RGB"), []
     pairs = [(name, record) for name, found in records.items() for record in found]
@@ -179,10 +173,10 @@ def draw_taught(
         layers = Layers(reader.read(record["file_name"]))
         classes = record.get("image_classes", [])  # Detectron2's own sets have none
         if "sem_seg_file_name" in record:
-            layers.weak_map = read_weak_sem_seg(record["sem_seg_file_name"], num_classes(cfg))
-            layers.cues = record["cues"][record["cues"].scores > cfg.DATASETS.CUE_THRESHOLD]
-            used = {**record, "cues": layers.cues}
-            found = _pseudo_instances(used, layers.weak_map, num_classes(cfg), smallest(record))
+            weak_map = read_weak_sem_seg(record["sem_seg_file_name"], num_classes(cfg))
+            cues = record["cues"][record["cues"].scores > cfg.DATASETS.CUE_THRESHOLD]
+            found = _pseudo_instances(record, weak_map, cues, smallest(record))
+            layers.weak_map, layers.cues = weak_map, cues
             layers.instances["pseudo instances"] = found
         elif "annotations" in record:
             layers.instances["masks"] = mask_set(record, record["annotations"])
@@ -195,16 +189,14 @@ def draw_taught(
 
 
 def _pseudo_instances(
-    record: Mapping, weak_map: np.ndarray, classes: int, min_area: int
+    record: Mapping, weak_map: np.ndarray, cues: PointCues, min_area: int
 ) -> MaskSet:
-    """What a training would start with: the record's instance labels, or transferred knowledge."""
+    """What a training would start with: instance labels, or components with exactly one cue."""
     if "instance_labels" in record:
         labels = record["instance_labels"]
-        numbers = np.arange(1, len(labels.classes) + 1)
-        masks = labels.draw(size_of(record)) == numbers[:, None, None]
-        kept = masks.sum(axis=(1, 2)) >= min_area
-        return MaskSet(masks[kept], np.array(labels.classes, np.int64)[kept])
-    sem_seg, tags = torch.from_numpy(weak_map), tags_as_mask(record["image_classes"], classes)
-    targets = transfer_semantic_knowledge(sem_seg, record["cues"], tags, min_area=min_area)
-    masks, found, _ = instances_of_targets(targets, sem_seg)
-    return MaskSet(masks, found)
+        found = regions_of_map(labels.draw(size_of(record)), labels.classes)
+        chosen = found.areas >= min_area
+    else:
+        found = find_components(weak_map, record["image_classes"], min_area=min_area)
+        chosen = found.count_cues(cues) == 1
+    return MaskSet(found.masks()[chosen], found.classes[chosen])

@@ -1,9 +1,8 @@
 """Layers of one picture: weak labels, what the network says, and instances, over the image.
 
-Images are (H, W, 3) uint8 RGB, results new ones of that size; maps and masks are those of the
-image, arrays or tensors in host memory; points are (y, x) in its pixels. Masks and cues are drawn
-here and not by torchvision or Detectron2: ``draw_segmentation_masks`` blackens what two masks
-share, ``draw_keypoints`` knows no scores, and the labels of ``Visualizer`` hide small objects.
+Images are (H, W, 3) uint8 RGB, results new ones; maps and masks are the image's, in host memory.
+Not by torchvision or Detectron2: ``draw_segmentation_masks`` blackens what two masks share,
+``draw_keypoints`` knows no scores, and the labels of ``Visualizer`` hide small objects.
 """
 
 from __future__ import annotations
@@ -26,19 +25,17 @@ Array = np.ndarray | Tensor
 Color = tuple[int, int, int]
 
 WHITE, BLACK, GREY = (255, 255, 255), (0, 0, 0), (128, 128, 128)
-OPACITY = 0.5  # of weak maps and masks
-DIMMED = 0.6  # of the image's brightness, under a heat map
+OPACITY, DIMMED = 0.5, 0.6  # of weak maps and masks; the image's brightness under a heat map
 CUE_RADIUS = 1 / 80  # of the image's shorter side
-WHEEL_RADIUS = 1 / 14  # of the image's shorter side
-SMALLEST_WHEEL = 10  # pixels; a smaller one can't be read and is left out
+WHEEL_RADIUS, SMALLEST_WHEEL = 1 / 14, 10  # of the shorter side; pixels: less can't be read
 TEXT_SIZE, MARGIN = 13, 2  # pixels
 GOLDEN_RATIO = (sqrt(5) - 1) / 2  # steps of it leave any number of hues well apart
 
 
 @dataclass
 class MaskSet:
-    """Instances: masks (N, H, W) bool, classes (N,) 0..C-1, scores (N,) or None; and (H, W) bool
-    foreground, of which is shown grey what no mask covers."""
+    """Masks (N, H, W) bool, classes (N,) 0..C-1, scores (N,) or None; what no mask covers of a
+    foreground, (H, W) bool, is grey."""
 
     masks: Array
     classes: Array
@@ -48,16 +45,17 @@ class MaskSet:
 
 def instance_color(number: int) -> Color:
     """Color of the n-th instance, far from that of its neighbors in number."""
-    return _color(0.08 + number * GOLDEN_RATIO, 0.6 if number % 2 else 0.9)
+    return _color(0.08, number, 0.6 if number % 2 else 0.9)
 
 
 def class_color(class_id: int) -> Color:
     """Color of class ``0..C-1``; the first is green, which stands out on most things."""
-    return _color(0.38 + class_id * GOLDEN_RATIO, 0.85)
+    return _color(0.38, class_id, 0.85)
 
 
-def _color(hue: float, saturation: float) -> Color:
-    red, green, blue = colorsys.hsv_to_rgb(hue % 1, saturation, 1)
+def _color(first_hue: float, number: int, saturation: float) -> Color:
+    hue = (first_hue + number * GOLDEN_RATIO) % 1
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, 1)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
@@ -85,8 +83,7 @@ def draw_weak_map(image: np.ndarray, index_map: Array) -> np.ndarray:
 
 
 def draw_cues(image: np.ndarray, cues: PointCues, radius: float = CUE_RADIUS) -> np.ndarray:
-    """A dot of its class's color for each cue, in a white ring as closed as the cue is sure;
-    ``radius`` is a share of the image's shorter side."""
+    """A dot of its class's color for each cue, in a white ring as closed as the cue is sure."""
     canvas, pixels = image.copy(), max(2, round(min(image.shape[:2]) * radius))
     columns = (cues.yx.tolist(), cues.classes.tolist(), cues.scores.tolist())
     for (y, x), class_id, score in zip(*columns, strict=True):
@@ -114,11 +111,8 @@ def draw_center_map(image: np.ndarray, center: Array) -> np.ndarray:
 
 
 def draw_offsets(offset: Array, shown: Array | None = None, *, wheel: bool = True) -> np.ndarray:
-    """(2, H, W) offsets as optical flow is drawn: white is none, the longest one is saturated.
-
-    Right is red, down yellow, left cyan and up violet, as a small wheel in the lower right corner
-    says where there is room. Pixels that are not ``shown``, (H, W) bool, are grey.
-    """
+    """(2, H, W) offsets as optical flow is drawn: white is none, the longest one is saturated; a
+    small wheel says which way is which color. What is not ``shown``, (H, W) bool, is grey."""
     yx = np.nan_to_num(np.asarray(offset, np.float32), posinf=0, neginf=0)
     visible = np.ones(yx.shape[1:], bool) if shown is None else np.asarray(shown, bool)
     flow = flow_to_image(torch.from_numpy((yx * visible)[::-1].copy()))
@@ -135,10 +129,8 @@ def draw_offsets(offset: Array, shown: Array | None = None, *, wheel: bool = Tru
 def draw_instances(
     image: np.ndarray, found: MaskSet, class_names: Sequence[str] | None = None
 ) -> np.ndarray:
-    """Filled, outlined masks, each in its own color, the highest score on top.
-
-    With ``class_names`` a mask that has room for them bears its class and score.
-    """
+    """Filled, outlined masks of different colors, the highest score on top; with ``class_names`` a
+    mask that has room for them bears its class and score."""
     masks, canvas = np.asarray(found.masks, bool), image.copy()
     scores = None if found.scores is None else np.asarray(found.scores)
     order = np.arange(len(masks)) if scores is None else np.argsort(scores, kind="stable")
@@ -150,23 +142,17 @@ def draw_instances(
         canvas = _blend(canvas, np.array(color), OPACITY * mask)
         contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(canvas, contours, -1, color, 1)
-    if class_names is None:
-        return canvas
-    picture = Image.fromarray(canvas)
-    for number in order.tolist():
-        score = "" if scores is None else f" {scores[number]:.2f}"
-        _write_inside(picture, masks[number], class_names[int(found.classes[number])] + score)
+    picture, font = Image.fromarray(canvas), ImageFont.load_default(TEXT_SIZE)
+    pen = ImageDraw.Draw(picture)
+    for number in order.tolist() if class_names else ():
+        text = class_names[int(found.classes[number])]
+        text += "" if scores is None else f" {scores[number]:.2f}"
+        x, y, width, height = cv2.boundingRect(masks[number].view(np.uint8))
+        left, top, right, bottom = pen.textbbox((0, 0), text, font)
+        if width > right - left + 2 * MARGIN and height > bottom - top + 2 * MARGIN:
+            middle = (x + (width - 1) / 2, y + (height - 1) / 2)
+            pen.text(middle, text, WHITE, font, "mm", stroke_width=1, stroke_fill=BLACK)
     return np.array(picture)
-
-
-def _write_inside(picture: Image.Image, mask: np.ndarray, text: str) -> None:
-    """Write in the middle of a (H, W) mask if its bounding box has room for it."""
-    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(TEXT_SIZE)
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    left, top, right, bottom = pen.textbbox((0, 0), text, font)
-    if width > right - left + 2 * MARGIN and height > bottom - top + 2 * MARGIN:
-        middle = (x + (width - 1) / 2, y + (height - 1) / 2)
-        pen.text(middle, text, WHITE, font, "mm", stroke_width=1, stroke_fill=BLACK)
 
 
 def _blend(below: np.ndarray, above: np.ndarray, opacity: np.ndarray) -> np.ndarray:

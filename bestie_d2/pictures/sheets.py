@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -19,8 +18,7 @@ from bestie_d2.pictures.drawing import Array, MaskSet
 from bestie_d2.structures import PointCues
 
 GAP, TITLE_HEIGHT = 8, 34  # pixels
-TITLE_SIZES = (9, 22)  # pixels: no smaller and no larger
-LETTER = 0.55  # width of a letter, to the height of the font
+TITLE_SIZES, LETTER = (9, 22), 0.55  # of the font in pixels; a letter's width to its height
 ROWS_A_SHEET = 3
 COLUMNS = ("image", "weak map", "activations", "cues", "center map", "offsets")  # then instances
 
@@ -33,7 +31,6 @@ class Layers:
         image: (H, W, 3) uint8 RGB.
         weak_map: (H, W) WSSS indices.
         activations, tags: (K, H, W) in [0, 1], of the classes (K,) ``0..C-1``.
-        cues: (y, x) points.
         center, offset: (C, H, W) in [0, 1]; (2, H, W), shown where there are predicted instances,
             or else on the weak foreground.
         instances: by the title of their column.
@@ -48,6 +45,13 @@ class Layers:
     offset: Array | None = None
     instances: dict[str, MaskSet] = field(default_factory=dict)
 
+    def visible_offsets(self) -> np.ndarray | None:
+        """(H, W) bool where offsets mean something."""
+        predicted = self.instances.get("prediction")
+        if predicted is not None and len(predicted.masks):
+            return np.asarray(predicted.masks, bool).max(axis=0)
+        return None if self.weak_map is None else np.asarray(self.weak_map) > 0
+
 
 def draw_layers(
     layers: Layers,
@@ -60,9 +64,10 @@ def draw_layers(
     """A picture of each thing known of an image, by title.
 
     Args:
-        class_names, cue_radius: as of ``draw_instances`` and ``draw_cues``.
+        class_names: written into instances.
         side: by a whole factor, the longer side of an image is enlarged to about so many pixels.
         largest: finished pictures are shrunk to this longer side.
+        cue_radius: a share of the shorter side.
     """
     image = drawing.brighten(layers.image)
     factor = max(1, round(side / max(image.shape[:2])))
@@ -84,38 +89,25 @@ def draw_layers(
     if layers.center is not None:
         pictures["center map"] = drawing.draw_center_map(image, enlarged(layers.center))
     if layers.offset is not None:
-        shown = _foreground(layers)
+        shown = layers.visible_offsets()
         shown = None if shown is None else enlarged(shown)
         pictures["offsets"] = drawing.draw_offsets(enlarged(layers.offset), shown)
     for title, found in layers.instances.items():
         below = None if found.foreground is None else enlarged(found.foreground)
         large = MaskSet(enlarged(found.masks), found.classes, found.scores, below)
         pictures[title] = drawing.draw_instances(image, large, class_names)
-    return {title: _shrunk(picture, largest) for title, picture in pictures.items()}
-
-
-def _foreground(layers: Layers) -> np.ndarray | None:
-    """(H, W) bool where offsets mean something."""
-    predicted = layers.instances.get("prediction")
-    if predicted is not None and len(predicted.masks):
-        return np.asarray(predicted.masks, bool).max(axis=0)
-    return None if layers.weak_map is None else np.asarray(layers.weak_map).astype(bool)
-
-
-def _shrunk(picture: np.ndarray, side: int) -> np.ndarray:
-    share = side / max(picture.shape[:2])
-    if share >= 1:
-        return picture
-    height, width = (max(1, round(length * share)) for length in picture.shape[:2])
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    for title, pixels in pictures.items():
+        picture = Image.fromarray(pixels)
+        picture.thumbnail((largest, largest), Image.Resampling.BOX)
+        pictures[title] = np.array(picture)
+    return pictures
 
 
 def contact_sheet(rows: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
     """Rows of pictures by title, (h, w, 3) uint8 RGB of any sizes, on white; a column for each
     title that any row has. Returns (H, W, 3) uint8 RGB."""
-    found = list(dict.fromkeys(title for row in rows for title in row))
-    titles = [title for title in COLUMNS if title in found]
-    titles += [title for title in found if title not in COLUMNS]
+    found = dict.fromkeys([*COLUMNS, *(title for row in rows for title in row)])
+    titles = [title for title in found if any(title in row for row in rows)]
     widths = [max(row[title].shape[1] for row in rows if title in row) for title in titles]
     heights = [max(picture.shape[0] for picture in row.values()) for row in rows]
     lefts = np.cumsum([GAP, *(width + GAP for width in widths)]).tolist()
