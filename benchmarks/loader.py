@@ -22,7 +22,7 @@ from scenes import make_scene
 
 from bestie_d2.data import WeakInstanceMapper
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
-from bestie_d2.engine.training_data import loader_of
+from bestie_d2.engine.trainer import loader_of
 from bestie_d2.ops.components import find_components
 from bestie_d2.structures import PseudoLabels
 
@@ -96,9 +96,7 @@ def pseudo_labels(mapper: WeakInstanceMapper, index_map: np.ndarray, record: dic
 def images_per_second(cfg: CfgNode, records: list[dict], workers: int) -> float:
     """Through the loader that training has, with processes that load and send."""
     mapper = WeakInstanceMapper(cfg)
-    batches = iter(
-        loader_of(records, mapper, total_batch_size=BATCH, num_workers=workers, seed=0, start=0)
-    )
+    batches = iter(loader_of(records, mapper, BATCH, workers, seed=0, start=0))
     for _ in range(WARM_UP):
         next(batches)
     start = time.perf_counter()

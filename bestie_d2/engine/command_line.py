@@ -43,17 +43,15 @@ def reason_of(error: BaseException) -> str:
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
 
 
-class _NoTracebackOfBadInput(logging.Filter):
-    """Keeps Detectron2's training loop from logging a traceback for what is told in one line."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        return error is None or input_error_line(error) is None
+def _worth_a_traceback(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return error is None or input_error_line(error) is None
 
 
 def run_tool(main: Callable[[], None]) -> None:
     """Run a tool's main function and leave the process with the right exit code."""
-    logging.getLogger("detectron2.engine.train_loop").addFilter(_NoTracebackOfBadInput())
+    # The training loop logs a traceback of what is told in one line here.
+    logging.getLogger("detectron2.engine.train_loop").addFilter(_worth_a_traceback)
     try:
         main()
     except (InputError, ProcessRaisedException) as error:

@@ -64,14 +64,8 @@ def load_config(config_file: str = "", overrides: Sequence[str] = ()) -> CfgNode
 
 
 def import_extra_modules(cfg: CfgNode, *folders: str) -> None:
-    """Import the modules that register a user's own parts, as every process has to.
-
-    Args:
-        folders: where they are looked for, at last; processes that are spawned know these too.
-
-    Raises:
-        InputError: one cannot be imported.
-    """
+    """Import the modules that register a user's own parts, as every process has to; they are looked
+    for in ``folders`` at last, which processes that are spawned know too."""
     found = map(os.path.abspath, folders if cfg.EXTRA_MODULES else ())
     sys.path += [folder for folder in dict.fromkeys(found) if folder not in sys.path]
     for name in cfg.EXTRA_MODULES:
@@ -123,14 +117,12 @@ class _StrictLoader(yaml.SafeLoader):
     """PyYAML's safe loader, but a key that is given twice is a mistake: it would take the last."""
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    line = key.start_mark.line + 1
-                    raise InputError(f"line {line} gives the key {key.value!r} once more")
-                seen.add(key.value)
+        node, seen = super().compose_mapping_node(anchor), set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise InputError(f"line {line} gives the key {key.value!r} once more")
+            seen.add(key.value)
         return node
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ from bestie_d2.data import WeakInstanceMapper
 from bestie_d2.data.augmentation import ResizeLongSide
 from bestie_d2.evaluation import encode_masks
 from bestie_d2.evaluation.base import PERCENT
-from bestie_d2.evaluation.label_quality import PseudoLabelReport, instances_of_targets
+from bestie_d2.evaluation.label_quality import LabelQuality, PseudoLabelReport, instances_of_targets
 from bestie_d2.modeling.heads import InstanceMaps
 from bestie_d2.modeling.meta_arch import BESTIE
 from bestie_d2.pictures.dataset import spread_over
@@ -30,10 +30,7 @@ PSEUDO, REFINED = "pseudo_labels", "refined_labels"  # of the metrics' names
 
 class LabelProgress(HookBase):
     """Pseudo and refined labels of some images with known truth, at the size of training; written
-    to the event storage whenever the model is evaluated.
-
-    Training reads no truth: this measures only.
-    """
+    to the event storage whenever the model is evaluated. Training reads no truth."""
 
     def __init__(self, cfg: CfgNode) -> None:
         """Refuses a ``TEST.LABEL_PROGRESS.DATASET`` without truth or weak labels."""
@@ -61,33 +58,24 @@ class LabelProgress(HookBase):
         the images, so all have to come here; the first one gets the figures, the others none."""
         share = self._records[comm.get_rank() :: comm.get_world_size()]
         gathered = comm.gather([self._taught_labels(model, record) for record in share])
-        if not comm.is_main_process():
-            return {}
         kinds = (PSEUDO,) if model.criterion.refinement is None else (PSEUDO, REFINED)
-        reports = {kind: PseudoLabelReport(self._num_classes, with_truth=True) for kind in kinds}
         figures: dict[str, float] = {}
-        for image_id, labels in itertools.chain.from_iterable(gathered):
-            for kind, report in reports.items():
+        for kind in kinds if comm.is_main_process() else ():
+            report = PseudoLabelReport(self._num_classes, with_truth=True)
+            for image_id, labels in itertools.chain.from_iterable(gathered):
                 report.add(labels[kind], {}, self._truth[image_id])
-        measured = {kind: report.quality for kind, report in reports.items() if report.quality}
-        for kind, quality in measured.items():
-            of = quality.figures()
-            figures |= {
-                f"{kind}/true_positives": of.true_positives,
-                f"{kind}/labels": of.labels,
-                f"{kind}/objects": of.objects,
-                f"{kind}/precision": PERCENT * of.precision,
-                f"{kind}/recall": PERCENT * of.recall,
-            }
+            of = cast(LabelQuality, report.quality).figures()  # it has the truth
+            found = {name: getattr(of, name) for name in ("true_positives", "labels", "objects")}
+            found |= {"precision": PERCENT * of.precision, "recall": PERCENT * of.recall}
+            figures |= {f"{kind}/{name}": value for name, value in found.items()}
         return figures
 
     def _taught_labels(self, model: BESTIE, record: dict) -> tuple[object, dict[str, list[dict]]]:
         """An image's id and its labels of each kind."""
         item, size = self._mapper(record), (record["height"], record["width"])
-        return record["image_id"], {
-            kind: _as_labels(targets, item["sem_seg"], size)
-            for kind, targets in taught_targets(model, item).items()
-        }
+        targets = taught_targets(model, item)
+        found = {kind: _as_labels(of, item["sem_seg"], size) for kind, of in targets.items()}
+        return record["image_id"], found
 
 
 def taught_targets(model: BESTIE, item: dict) -> dict[str, InstanceTargets]:
@@ -99,21 +87,17 @@ def taught_targets(model: BESTIE, item: dict) -> dict[str, InstanceTargets]:
     if refine is not None:
         probability, center, offset = model.predict_maps(item["image"])
         logits = probability.clamp(min=torch.finfo(probability.dtype).tiny).log()
-        maps = InstanceMaps(logits[None], center[None], offset[None])
-        found[REFINED] = refine(maps, labels)
+        found[REFINED] = refine(InstanceMaps(logits[None], center[None], offset[None]), labels)
     return {kind: targets.to("cpu")[0] for kind, targets in found.items()}
 
 
-def _as_labels(
-    targets: InstanceTargets, sem_seg: Tensor, size: tuple[int, int]
-) -> list[dict[str, object]]:
+def _as_labels(targets: InstanceTargets, sem_seg: Tensor, size: tuple[int, int]) -> list[dict]:
     """Labels as ``PseudoLabelReport`` takes them, at the image's size (height, width)."""
     masks, classes, weights = instances_of_targets(targets, sem_seg)
-    resized = [
-        cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST)
-        for mask in masks.numpy().astype(np.uint8)
-    ]
-    rles = encode_masks(torch.from_numpy(np.array(resized, dtype=bool).reshape(-1, *size)))
+    resized = np.zeros((len(masks), *size), np.uint8)
+    for mask, target in zip(masks.numpy().astype(np.uint8), resized, strict=True):
+        cv2.resize(mask, size[::-1], dst=target, interpolation=cv2.INTER_NEAREST)
+    rles = encode_masks(torch.from_numpy(resized).bool())
     return [
         {"segmentation": rle, "category_id": class_id, "score": weight}
         for rle, class_id, weight in zip(rles, classes.tolist(), weights.tolist(), strict=True)

@@ -9,41 +9,51 @@ import os
 import signal
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from types import FrameType
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader
+from detectron2.data import (
+    build_detection_test_loader,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+)
 from detectron2.engine import HookBase, TrainerBase, create_ddp_model
 from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
-from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 from bestie_d2.checks.configuration import (
     check_test_sets,
     check_trained_classes,
     classes_of,
+    training_mapper,
     write_class_names,
 )
-from bestie_d2.data import EvaluationMapper
+from bestie_d2.data import EvaluationMapper, ImageReader
+from bestie_d2.data.images import describe_traits
+from bestie_d2.data.training_stream import TrainingStream
 from bestie_d2.detectron2_seam import DefaultTrainer
 from bestie_d2.engine import solver
 from bestie_d2.engine.configuration import check_output
 from bestie_d2.engine.label_progress import LabelProgress
-from bestie_d2.engine.training_data import build_training_loader
 from bestie_d2.engine.training_step import TrainingStep, autocast_dtype
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.tasks import task_of
 from bestie_d2.modeling.norms import synchronize_batch_norms
+from bestie_d2.pictures.dataset import spread_over
 from bestie_d2.weights.checkpoint import BestieCheckpointer
 
 METRICS_FILE = "metrics.json"
 FINAL_CHECKPOINT = "model_final.pth"  # Detectron2's, after the last iteration
+LOOKED_AT = 8  # pictures, of which it is told how they are taken
+PLAIN_SAMPLER = "TrainingSampler"  # Detectron2's name of the sampler that shuffles all images
 STANDARD_OUTPUT = 1  # file descriptor
 INTERRUPTED = b"\ninterrupted: saving after this step (Ctrl-C again stops at once)\n"
 
@@ -79,11 +89,9 @@ class Trainer(DefaultTrainer):
             last=cfg.SOLVER.MAX_ITER - 1,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        classes = classes_of(cfg.DATASETS.TRAIN[0])
         self.checkpointer = BestieCheckpointer(
-            model,
-            cfg.OUTPUT_DIR,
-            classes=classes_of(cfg.DATASETS.TRAIN[0]),
-            trainer=weakref.proxy(self),
+            model, cfg.OUTPUT_DIR, classes=classes, trainer=weakref.proxy(self)
         )
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
         self.register_hooks(self.build_hooks())
@@ -102,16 +110,39 @@ class Trainer(DefaultTrainer):
         if self.cfg.TEST.LABEL_PROGRESS.DATASET:
             # Both meet the other processes, so they come in the same order on each. The writers,
             # which the first process alone has, come later.
-            place = next(n for n, hook in enumerate(hooks) if isinstance(hook, EvalHook))
-            hooks.insert(place + 1, LabelProgress(self.cfg))
+            kinds = [type(hook) for hook in hooks]
+            hooks.insert(kinds.index(EvalHook) + 1, LabelProgress(self.cfg))
         # Saved last: what is measured at an iteration is measured before it counts as done.
         hooks.sort(key=lambda hook: isinstance(hook, PeriodicCheckpointer))
-        return [*hooks, SaveOnInterrupt(self.checkpointer, self._trainer.write_waiting_metrics)]
+        return [*hooks, SaveOnInterrupt()]
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, start: int = 0) -> Iterable[list[dict]]:
+        """Batches from iteration ``start`` on; the same ones whenever they are asked for.
+
+        Detectron2's own loader, which begins anew after a stop, does what is asked where images for
+        its models are grouped by aspect ratio or sampled unevenly.
+        """
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
-        return build_training_loader(cfg, seed=seed, start=start)
+        loading, mapper = cfg.DATALOADER, training_mapper(cfg)(cfg)
+        if cfg.INPUT.MAPPER:
+            parts = [mapper.load_records(cfg, name) for name in cfg.DATASETS.TRAIN]
+            records = [record for part in parts for record in part]
+        elif loading.ASPECT_RATIO_GROUPING or loading.SAMPLER_TRAIN != PLAIN_SAMPLER:
+            return build_detection_train_loader(cfg, mapper=mapper)
+        else:
+            filtered = loading.FILTER_EMPTY_ANNOTATIONS
+            records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=filtered)
+        if not records:
+            raise InputError("DATASETS.TRAIN is empty: name a data set to train on")
+        if start == 0 and comm.is_main_process():
+            # How a few are not taken as they are stored; check_data looks at all.
+            reader, chosen = ImageReader.from_config(cfg), spread_over(records, LOOKED_AT)
+            traits = Counter(trait for record in chosen for trait in reader.open_of(record).traits)
+            for line in describe_traits(traits, len(chosen), reader.intensity):
+                logger.info("a look at %d of %d pictures: %s", len(chosen), len(records), line)
+        batch_size, workers = cfg.SOLVER.IMS_PER_BATCH, loading.NUM_WORKERS
+        return loader_of(records, mapper, batch_size, workers, seed=seed, start=start)
 
     def resume_or_load(self, resume: bool = True) -> None:
         check_output(self.cfg.OUTPUT_DIR, resume=resume)
@@ -119,13 +150,11 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():
             write_class_names(self.cfg)
         if self.start_iter > 0:
-            self._trainer.reset_data_loader(
-                lambda: self.build_train_loader(self.cfg, self.start_iter)
-            )
+            build = partial(self.build_train_loader, self.cfg, self.start_iter)
+            self._trainer.reset_data_loader(build)
 
     def train(self) -> dict | None:
-        # Saves what a run was killed before, or while, saving: all is trained, and no step is left
-        # after which Detectron2 would.
+        # A run killed while it saved its last weights has no step left, after which it would.
         last = os.path.basename(self.checkpointer.get_checkpoint_file())
         if last and last != FINAL_CHECKPOINT and self.start_iter == self.max_iter:
             name = FINAL_CHECKPOINT.removesuffix(".pth")
@@ -144,6 +173,27 @@ class Trainer(DefaultTrainer):
         return DatasetEvaluators(task_of(cfg).build_evaluators(cfg, dataset_name, folder))
 
 
+def loader_of(
+    records: Sequence[dict],
+    mapper: Callable[[dict], dict],
+    batch_size: int,
+    workers: int,
+    *,
+    seed: int,
+    start: int,
+) -> Iterable[list[dict]]:
+    """Detectron2's loader over a :class:`TrainingStream`; ``batch_size`` is that of all processes
+    together, each of which has so many ``workers``."""
+    share = batch_size // comm.get_world_size()
+    return build_detection_train_loader(
+        TrainingStream(records, batch_size=share, seed=seed, start=start),
+        mapper=mapper,
+        total_batch_size=batch_size,
+        aspect_ratio_grouping=False,
+        num_workers=workers,
+    )
+
+
 class SaveOnInterrupt(HookBase):
     """Saves a checkpoint after the step in which Ctrl-C came, so that ``--resume`` loses nothing.
 
@@ -151,11 +201,9 @@ class SaveOnInterrupt(HookBase):
     steps and wait for each other.
     """
 
-    def __init__(self, checkpointer: Checkpointer, check: Callable[[], None]) -> None:
-        """``check`` is called before weights are saved, and raises if they have gone wrong."""
-        self.check, self.checkpointer = check, checkpointer
-        self.asked = False
-        self.previous: Callable | int | None = None
+    trainer: Trainer
+    asked = False
+    previous: Callable | int | None = None
 
     def before_train(self) -> None:
         main_thread = threading.current_thread() is threading.main_thread()
@@ -170,9 +218,9 @@ class SaveOnInterrupt(HookBase):
 
     def after_step(self) -> None:
         if self.asked:
-            self.check()
             iteration = self.trainer.iter
-            self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+            self.trainer._trainer.write_waiting_metrics()  # raises if weights have gone wrong
+            self.trainer.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
             logger.info("saved iteration %d; go on with --resume", iteration)
             raise KeyboardInterrupt
 
@@ -186,8 +234,8 @@ def load_trained_model(cfg: CfgNode) -> tuple[nn.Module, dict]:
     """The model with the weights of ``MODEL.WEIGHTS``, and what else the file holds (such as
     ``iteration``); an ``InputError`` if they do not give every tensor of the model its value."""
     model = Trainer.build_model(cfg)
-    checkpointer = BestieCheckpointer(model, whole=True)
-    return model, checkpointer.load(cfg.MODEL.WEIGHTS, checkpointables=[])
+    state = BestieCheckpointer(model, whole=True).load(cfg.MODEL.WEIGHTS, checkpointables=[])
+    return model, state
 
 
 def evaluate(cfg: CfgNode) -> dict:
@@ -205,8 +253,8 @@ def evaluate(cfg: CfgNode) -> dict:
 
 def append_metrics(output_dir: str, results: dict, *, iteration: int | None = None) -> None:
     """Add one line with the flattened results to ``metrics.json`` of a run; null is no number."""
-    line: dict[str, float | None] = {} if iteration is None else {"iteration": iteration}
-    for key, value in flatten_results_dict(results).items():
-        line[key] = value if math.isfinite(value) else None
+    figures = flatten_results_dict(results)
+    line = {key: value if math.isfinite(value) else None for key, value in figures.items()}
+    line |= {} if iteration is None else {"iteration": iteration}
     with open(os.path.join(output_dir, METRICS_FILE), "a") as file:
         file.write(json.dumps(line, sort_keys=True) + "\n")

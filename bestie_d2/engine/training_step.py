@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -23,10 +23,8 @@ logger = logging.getLogger(__name__)
 
 
 def autocast_dtype(cfg: CfgNode) -> torch.dtype | None:
-    """What convolutions and products are computed in; None for float32.
-
-    A processor without instructions for bfloat16 would be slower with it than without.
-    """
+    """What convolutions and products are computed in; None for float32, also where a processor
+    without instructions for bfloat16 would be slower with it."""
     if not cfg.SOLVER.AMP.ENABLED:
         return None
     if on_cpu(cfg) and not cpu_has_bfloat16():
@@ -44,7 +42,7 @@ class TrainingStep(SimpleTrainer):
     """Detectron2's step, with autocast on any device, that does not wait for the device.
 
     Losses stay where they are for ``GATHER_METRIC_PERIOD`` steps; then they are read in one
-    transfer, averaged over all processes, and written.
+    transfer, averaged over all processes, and written; a FloatingPointError if one is no number.
     """
 
     def __init__(
@@ -66,17 +64,14 @@ class TrainingStep(SimpleTrainer):
                 lest weights are saved that have gone wrong.
         """
         super().__init__(model, data_loader, optimizer)
-        self.seed = seed
-        self.precision = precision
+        self.seed, self.precision = seed, precision
         self.device_type = next(model.parameters()).device.type
         scaled = precision == torch.float16
         self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=scaled)
         self._periods, self._last = (GATHER_METRIC_PERIOD, checkpoint_period), last
-        self._waiting: list[tuple[dict[str, Tensor], float]] = []
+        self._waiting: list[tuple[dict[str, Tensor], float]] = []  # losses, seconds for the data
 
     def run_step(self) -> None:
-        """Data, losses, gradients, optimizer; a FloatingPointError when a loss is read that is no
-        number."""
         start = time.perf_counter()
         data = self.next_batch()
         data_time = time.perf_counter() - start
@@ -97,8 +92,7 @@ class TrainingStep(SimpleTrainer):
         self.grad_scaler.update()
 
     def write_waiting_metrics(self) -> None:
-        """Write the losses since the last time to the event storage, step by step; a
-        FloatingPointError if one is no number."""
+        """Write the losses since the last time to the event storage, step by step."""
         if not self._waiting:
             return
         names = list(self._waiting[0][0])
@@ -106,19 +100,16 @@ class TrainingStep(SimpleTrainer):
         gathered = comm.gather((torch.stack(steps).tolist(), [took for _, took in self._waiting]))
         self._waiting = []
         if comm.is_main_process():
+            storage = get_event_storage()
             means = np.mean([losses for losses, _ in gathered], axis=0)
             slowest = np.max([times for _, times in gathered], axis=0)
-            for losses, data_time in zip(means.tolist(), slowest.tolist(), strict=True):
-                self._write(dict(zip(names, losses, strict=True)), data_time)
-
-    def _write(self, losses: Mapping[str, float], data_time: float) -> None:
-        storage, total = get_event_storage(), sum(losses.values())
-        if not np.isfinite(total):
-            raise FloatingPointError(
-                f"a loss became infinite or NaN before iteration {storage.iter}: {dict(losses)}"
-            )
-        storage.put_scalar("data_time", data_time)
-        storage.put_scalars(total_loss=total, **losses)
+            for values, data_time in zip(means.tolist(), slowest.tolist(), strict=True):
+                losses, total = dict(zip(names, values, strict=True)), sum(values)
+                if not np.isfinite(total):
+                    raise FloatingPointError(
+                        f"a loss became infinite or NaN before iteration {storage.iter}: {losses}"
+                    )
+                storage.put_scalars(data_time=data_time, total_loss=total, **losses)
 
     def state_dict(self) -> dict:
         return {**super().state_dict(), "grad_scaler": self.grad_scaler.state_dict()}
