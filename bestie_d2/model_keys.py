@@ -28,18 +28,17 @@ def with_keys(cfg: CfgNode, values: Mapping[str, object]) -> CfgNode:
     cfg = cfg.clone()
     cfg.defrost()
     for key, value in values.items():
-        node, _, name = key.rpartition(".")
-        (value_of(cfg, node) if node else cfg)[name] = value
+        *nodes, name = key.split(".")
+        reduce(getitem, nodes, cfg)[name] = value
     cfg.freeze()
     return cfg
 
 
 def num_classes_key(cfg: CfgNode) -> str:
     """The key of the number of classes that the model of a configuration tells apart."""
-    node = NUM_CLASSES_NODE.get(cfg.MODEL.META_ARCHITECTURE, STOCK_NODE)
-    return f"MODEL.{node}.NUM_CLASSES"
+    return f"MODEL.{NUM_CLASSES_NODE.get(cfg.MODEL.META_ARCHITECTURE, STOCK_NODE)}.NUM_CLASSES"
 
 
 def num_classes(cfg: CfgNode) -> int:
     """How many classes the model of a configuration tells apart."""
-    return cfg.MODEL[num_classes_key(cfg).split(".")[1]].NUM_CLASSES
+    return value_of(cfg, num_classes_key(cfg))

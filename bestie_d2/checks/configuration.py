@@ -1,8 +1,7 @@
 """What a configuration and its data sets have to satisfy before anything is built or trained.
 
-Every check raises an ``InputError`` that names the key or the data set, and what fits. Networks
-know classes by number alone, so that sets whose names differ would be confused without a word:
-names are compared between data sets, and written down with a run.
+Every check raises an ``InputError`` that names the key or the data set, and what fits. Names of
+classes are compared, and written down with a run, since networks know classes by number alone.
 """
 
 from __future__ import annotations
@@ -165,14 +164,13 @@ def write_class_names(cfg: CfgNode) -> None:
 
 
 def check_trained_classes(cfg: CfgNode, *names: str) -> None:
-    """Refuse data sets of other classes than ``MODEL.WEIGHTS`` was trained with.
-
-    Weights that neither hold these nor have a ``classes.json`` beside them are taken as they are.
-    """
-    trained = classes_of_weights(cfg.MODEL.WEIGHTS)
-    what = f"that {cfg.MODEL.WEIGHTS} was trained with"
+    """Refuse data sets of other classes than ``MODEL.WEIGHTS`` was trained with, if these are in it
+    or in a ``classes.json`` beside it."""
+    path = cfg.MODEL.WEIGHTS
+    trained = classes_of_weights(path)
     for name in names if trained else ():
-        compare_classes(what, trained or (), repr(name), classes_of(name))
+        what, found = f"that {path} was trained with", classes_of(name)
+        compare_classes(what, trained or (), repr(name), found)
 
 
 def check_test_sets(cfg: CfgNode) -> None:
@@ -199,6 +197,8 @@ def check_train_sets(cfg: CfgNode) -> None:
     Mappers of weak labels check their own sets, but for the classes' names.
     """
     check_class_names(cfg)
+    filtered = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+    fate = "are left out of the training" if filtered else "are trained on as background"
     for name in cfg.DATASETS.TRAIN if "masks" in needs_of(training_mapper(cfg)) else ():
         classes_of(name, "DATASETS.TRAIN")
         records = DatasetCatalog.get(name)
@@ -212,12 +212,10 @@ def check_train_sets(cfg: CfgNode) -> None:
             for item in objects_of(record):
                 _check_object(cfg, f"{name!r}: {record['file_name']}", item)
         empty = sum(not objects_of(record) for record in records)
-        filtered = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
         if filtered and empty == len(records):
             raise InputError(
                 f"DATASETS.TRAIN: none of the {len(records)} images of {name!r} has an instance"
             )
-        fate = "are left out of the training" if filtered else "are trained on as background"
         logger.info(
             "%s: %d of %d images have no instance and %s (DATALOADER.FILTER_EMPTY_ANNOTATIONS %s)",
             name, empty, len(records), fate, filtered,

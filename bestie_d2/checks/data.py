@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -62,8 +63,9 @@ class DataReport:
         """Take down a problem: a line, or the error that says it."""
         self.problems.setdefault(kind, []).append(" ".join(str(problem).split()))
 
-    def notice(self, kind: str, line: str) -> None:
-        self.notices.setdefault(kind, []).append(line)
+    def notice(self, kind: str, *lines: str) -> None:
+        if lines:
+            self.notices.setdefault(kind, []).extend(lines)
 
     @contextmanager
     def catching(self, kind: str) -> Iterator[None]:
@@ -99,7 +101,10 @@ def check_data(cfg: CfgNode, *, jobs: int = 1) -> DataReport:
     with report.catching(CONFIGURATION):
         configuration.check_config(cfg)
     with report.catching(CONFIGURATION):
-        _check_output(cfg.OUTPUT_DIR)
+        for path in (Path(cfg.OUTPUT_DIR), *Path(cfg.OUTPUT_DIR).parents):
+            if path.exists() and not path.is_dir():
+                reason = f"cannot be made a folder ({path} is a file)"
+                raise InputError(f"OUTPUT_DIR {cfg.OUTPUT_DIR}: {reason}")
     state = "" if os.environ.get(ROOT_VARIABLE) else " (not set)"
     report.lines.append(f"{ROOT_VARIABLE}{state}: {os.path.abspath(datasets_root())}")
     if not report.problems:
@@ -121,13 +126,6 @@ def check_data(cfg: CfgNode, *, jobs: int = 1) -> DataReport:
             if cfg.TEST.LABEL_PROGRESS.DATASET:
                 configuration.read_label_progress(cfg)
     return report
-
-
-def _check_output(folder: str) -> None:
-    """Refuse a folder that cannot be made; nothing is made."""
-    for path in (Path(folder), *Path(folder).parents):
-        if path.exists() and not path.is_dir():
-            raise InputError(f"OUTPUT_DIR {folder}: cannot be made a folder ({path} is a file)")
 
 
 def _check_weights(path: str, report: DataReport) -> None:
@@ -164,30 +162,26 @@ def _check_set(cfg: CfgNode, name: str, report: DataReport, jobs: int, *, traini
         if not training:
             configuration.check_test_sets(with_keys(cfg, {"DATASETS.TEST": (name,)}))
         elif masks:
-            configuration.check_train_sets(
-                with_keys(cfg, {"DATASETS.TRAIN": (name,), "DATASETS.TEST": ()})
-            )
+            alone = {"DATASETS.TRAIN": (name,), "DATASETS.TEST": ()}
+            configuration.check_train_sets(with_keys(cfg, alone))
         else:
             mapper.load_records(cfg, name)
         if masks or (not training and has_truth(name)):
-            for line in read_truth(name).notices:
-                if line not in report.notices.get(LEFT_OUT, []):
-                    report.notice(LEFT_OUT, line)
+            told = report.notices.get(LEFT_OUT, ())
+            report.notice(LEFT_OUT, *(n for n in read_truth(name).notices if n not in told))
 
 
 def _read_records(cfg: CfgNode, name: str, report: DataReport) -> list[dict]:
     """The records of a registered data set; what is wrong with its lists is a problem."""
+    records: list[dict] = []
     with report.catching(LISTS):
         classes = configuration.classes_of(name)
         records = DatasetCatalog.get(name)
-        for line in remarks_of(name):
-            report.notice(LISTS, line)
+        report.notice(LISTS, *remarks_of(name))
         if not records:
             raise InputError(f"data set {name!r} has no images")
-        with report.catching(LISTS):
-            attach.check_classes(classes, num_classes(cfg))
-        return records
-    return []
+        attach.check_classes(classes, num_classes(cfg))
+    return records
 
 
 def _paths_of(cfg: CfgNode, name: str, needs: frozenset[str]) -> list[str]:
@@ -214,16 +208,12 @@ def _with_weak_labels(
         folder, cue_path = attach.weak_label_paths(name, weak_maps=node.WEAK_MAPS, cues=node.CUES)
         cues: dict[str, PointCues] = {}  # that can be used, by label name
         with report.catching(CUES):
+            problem, remark = partial(report.add, CUES), partial(report.notice, CUES)
             cues = read_cues_of_records(
-                cue_path,
-                records,
-                classes=classes,
-                on_problem=lambda problem: report.add(CUES, problem),
-                on_remark=lambda line: report.notice(CUES, line),
+                cue_path, records, classes=classes, on_problem=problem, on_remark=remark
             )
-            for record in records:
-                if label_name(record) not in cues:
-                    report.notice("images that are not in the cues", record["file_name"])
+            without = (r["file_name"] for r in records if label_name(r) not in cues)
+            report.notice("images that are not in the cues", *without)
         if not os.path.isdir(folder):
             raise InputError(f"weak maps {folder}: no such folder")
         maps = [attach.weak_map_path(folder, record) for record in records]
@@ -257,10 +247,10 @@ def _read_images(
             for kind, line in result.problems:
                 report.add(kind, line)
             good += [] if result.problems else [record]
-    for line in describe_traits(tally.traits, len(records), check.reader.intensity):
-        report.notice("pictures that are not taken as they are stored", f"{name}: {line}")
-    for class_name in tally.never:
-        report.notice(f"classes that no image of {name} has", class_name)
+    traits = describe_traits(tally.traits, len(records), check.reader.intensity)
+    told = "pictures that are not taken as they are stored"
+    report.notice(told, *(f"{name}: {line}" for line in traits))
+    report.notice(f"classes that no image of {name} has", *tally.never)
     if tally.instances and not any(tally.instances):
         report.notice("pseudo instances", f"{name}: training would start without any")
     if tally.positions.remark:

@@ -6,7 +6,9 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 from detectron2.config import CfgNode
 
 from bestie_d2.checks.configuration import objects_of
-from bestie_d2.checks.weak_maps import WeakMapReport, pixels_of_indices
+from bestie_d2.checks.weak_maps import INDICES, WeakMapReport
 from bestie_d2.data.datasets.object_masks import problem_of_mask
 from bestie_d2.data.images import UNREADABLE, ImageReader
 from bestie_d2.data.labels.cue_positions import CuePositions, positions_of
@@ -53,7 +55,13 @@ class ImageCheck:
     def __call__(self, record: Mapping) -> ImageResult:
         """Look through a record that :func:`packed` has made ready."""
         result = ImageResult()
-        self._check_image(record, result)
+        try:
+            if UNREADABLE in record:
+                raise InputError(record[UNREADABLE])
+            result.traits = self.reader.open_of(record).traits
+        except InputError as error:
+            lesser = {"of another size than their annotation says": self.reader.open}
+            result.problems.append((_kind_of("images", record["file_name"], lesser), str(error)))
         if UNREADABLE not in record:
             if "sem_seg_file_name" in record:
                 self._check_weak_labels(record, result)
@@ -66,44 +74,22 @@ class ImageCheck:
         scale = max(record["height"], record["width"]) / self._long_side
         return max(1, math.ceil(self._min_area * scale**2))
 
-    def _check_image(self, record: Mapping, result: ImageResult) -> None:
-        path = record["file_name"]
-        try:
-            if UNREADABLE in record:
-                raise InputError(record[UNREADABLE])
-            result.traits = self.reader.open_of(record).traits
-        except InputError as error:
-            kind = "images that cannot be read"
-            if not os.path.isfile(path):
-                kind = "missing images"
-            elif _can_be_read(self.reader.open, path):
-                kind = "images of another size than their annotation says"
-            result.problems.append((kind, str(error)))
-
     def _check_weak_labels(self, record: Mapping, result: ImageResult) -> None:
         size, path = (record["height"], record["width"]), record["sem_seg_file_name"]
         cues = PointCues(*map(torch.from_numpy, record["cues"]))
         index_map = None
         try:
             index_map = read_weak_sem_seg(path, self._num_classes, size)
-            result.pixels = pixels_of_indices(index_map)
+            result.pixels = np.bincount(index_map.ravel(), minlength=INDICES)
             result.positions = positions_of(cues[cues.scores > self.threshold], index_map)
         except InputError as error:
-            kind = "weak maps that cannot be read"
-            if not os.path.isfile(path):
-                kind = "missing weak maps"
-            elif _can_be_read(read_weak_sem_seg, path, MAX_CLASSES, size):
-                kind = "weak maps with an index that is no class"
-            elif _can_be_read(read_weak_sem_seg, path, MAX_CLASSES):
-                kind = "weak maps of another size than their image"
-            result.problems.append((kind, str(error)))
-        smallest = self.smallest(record)
+            read = partial(read_weak_sem_seg, num_classes=MAX_CLASSES)
+            lesser = {"with an index that is no class": partial(read, size=size)}
+            lesser["of another size than their image"] = read
+            result.problems.append((_kind_of("weak maps", path, lesser), str(error)))
+        tags, smallest = record["image_classes"], self.smallest(record)
         result.cues = count_cues(
-            cues,
-            record["image_classes"],
-            threshold=self.threshold,
-            index_map=index_map,
-            min_area=smallest,
+            cues, tags, threshold=self.threshold, index_map=index_map, min_area=smallest
         )
         if "instance_labels" in record:
             areas = np.bincount(record["instance_labels"].draw(size).ravel())[1:]
@@ -120,12 +106,15 @@ def packed(record: Mapping) -> dict:
     return {**record, "cues": [part.numpy() for part in (cues.yx, cues.classes, cues.scores)]}
 
 
-def _can_be_read(reader: Callable, *arguments: object) -> bool:
-    try:
-        reader(*arguments)
-    except InputError:
-        return False
-    return True
+def _kind_of(what: str, path: str, lesser: Mapping[str, Callable[[str], object]]) -> str:
+    """The kind of a file's problem: that of the first reader, asking for less, that takes it."""
+    if not os.path.isfile(path):
+        return f"missing {what}"
+    for problem, read in lesser.items():
+        with suppress(InputError):
+            read(path)
+            return f"{what} {problem}"
+    return f"{what} that cannot be read"
 
 
 def _check_masks(record: Mapping, result: ImageResult) -> None:
@@ -142,7 +131,6 @@ class Tally:
     """Images, objects and weak labels of each class of a data set, added up image by image."""
 
     def __init__(self, class_names: Sequence[str], images: int) -> None:
-        self._names = class_names
         self._maps = WeakMapReport(class_names, images)
         self._cues = CueSummary.empty(len(class_names))
         self._images, self._objects = np.zeros((2, len(class_names)), np.int64)
@@ -173,13 +161,14 @@ class Tally:
     @property
     def never(self) -> list[str]:
         """Classes that no image has."""
-        return [name for name, images in zip(self._names, self._images, strict=True) if not images]
+        names = self._maps.class_names
+        return [name for name, images in zip(names, self._images, strict=True) if not images]
 
     def describe(self, threshold: float) -> list[str]:
         """A table with a row for each class, and lines below it."""
-        total = max(self._maps.images, 1)
+        maps, total = self._maps, max(self._maps.images, 1)
         columns: dict[str, Any] = {
-            "class": self._names,
+            "class": maps.class_names,
             "images": self._images,
             "share, %": [f"{PERCENT * images / total:.1f}" for images in self._images],
         }
@@ -187,14 +176,11 @@ class Tally:
             columns["objects"] = self._objects
         if self.instances:
             counts = zip(("cues", "none", "one", "several"), self._cues.by_class.T[1:], strict=True)
-            columns |= {"drawn in": self._maps.drawn, **dict(counts)}
-        lines = [
-            table(columns),
-            f"{self._without_class} of {self._maps.images} images have no class",
-        ]
+            columns |= {"drawn in": maps.drawn, **dict(counts)}
+        lines = [table(columns), f"{self._without_class} of {maps.images} images have no class"]
         if self.instances:
             used = sum(count > 0 for count in self.instances)
-            lines += [*self._maps.describe(), *self._cues.describe(threshold)]
+            lines += [*maps.describe(), *self._cues.describe(threshold)]
             lines += [self.positions.describe()] if self.positions.points else []
             lines.append(
                 f"training would start with {sum(self.instances)} pseudo instances, in {used} of "
