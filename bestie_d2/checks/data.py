@@ -247,7 +247,7 @@ def _read_images(
             for kind, line in result.problems:
                 report.add(kind, line)
             good += [] if result.problems else [record]
-    traits = describe_traits(tally.traits, len(records), check.reader.intensity)
+    traits = describe_traits(tally.traits, len(records))
     told = "pictures that are not taken as they are stored"
     report.notice(told, *(f"{name}: {line}" for line in traits))
     report.notice(f"classes that no image of {name} has", *tally.never)

@@ -1,5 +1,4 @@
-"""Images of more than 8 bits, and the heads of TIFFs: their values in full, and how they become 0
-to 255.
+"""Images of more than 8 bits: their values in full, and how they become 0 to 255.
 
 Pillow drops the lower half of 16-bit RGB, clips 16-bit grey and floats to 0..255 when it converts
 them, and cannot open many TIFFs; the values are therefore read by tifffile and OpenCV.
@@ -9,6 +8,8 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
 from typing import BinaryIO
@@ -22,40 +23,34 @@ from tifffile import TiffFile, TiffPage
 from bestie_d2.errors import InputError
 
 WHITE = 255.0
-DARK = 16  # of 0..255: hardly to be told from black
-NEARLY_ALL = 99  # percent of the pixels
 # Percentiles: from the smallest to the largest value, but for one pixel in a thousand at each end,
 # lest a few hot pixels make everything else black. Below a thousand pixels none is left out.
 IMAGE_RANGE = (0.1, 99.9)
-PERCENT = 100.0
-CHANNELS = 3  # red, green, blue
-UNSIGNED_16 = np.iinfo(np.uint16).max
 
-EXIF_ORIENTATION = 274  # the entry's number, in TIFF as in EXIF
-UNTURNED, ORIENTATIONS = 1, range(1, 9)  # its values
-SIDEWAYS = (5, 6, 7, 8)  # those that exchange rows and columns, before they mirror
-
+EXIF_ORIENTATION, UNTURNED = 274, 1  # the entry's number, in TIFF as in EXIF; one of its values
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 INVERTED, GREY, RGB = 0, 1, 2  # "photometric interpretation"; inverted: white is zero
 COLORS = {INVERTED: 1, GREY: 1, RGB: 3, 3: 1, 5: 4, 6: 3, 8: 3}  # channels of each
 SAMPLE_FORMATS = {2: " signed", 3: " floating-point"}  # beside unsigned
-ALPHA = {1: "premultiplied", 2: "straight"}  # by the kind of the first "extra sample"
-BYTE = 8  # bits
-REAL = "uif"  # NumPy's kinds of numbers that are no complex ones
+ALPHA = PREMULTIPLIED, STRAIGHT = 1, 2  # transparency, by the kind of the first "extra sample"
 
 
 @dataclass(frozen=True)
-class DeepValues:
-    """An image as it is stored.
+class DeepImage:
+    """An image as it is stored, unturned.
 
     Attributes:
         values: (H, W) or (H, W, 3) RGB, of any number type.
+        depth: such as "16-bit".
         opacity: (H, W) in 0..1; None without transparency.
+        orientation: 1 to 8, as in EXIF.
         inverted: the smallest value is white.
     """
 
     values: np.ndarray
+    depth: str
     opacity: np.ndarray | None = None
+    orientation: int = UNTURNED
     inverted: bool = False
 
 
@@ -79,7 +74,7 @@ class Intensity:
 
     def __post_init__(self) -> None:
         low_high = self.percentiles
-        if not _rises(low_high) or not (low_high[0] >= 0 and low_high[1] <= PERCENT):
+        if not _rises(low_high) or not (low_high[0] >= 0 and low_high[1] <= 100):
             raise InputError(
                 f"INPUT.INTENSITY.PERCENTILES is {low_high}, expected (lower, upper) in 0 to 100, "
                 "such as (1.0, 99.8)"
@@ -99,7 +94,21 @@ class Intensity:
             "(INPUT.INTENSITY.PERCENTILES; .RANGE for a fixed one)".format(*self.percentiles)
         )
 
-    def limits(self, values: np.ndarray) -> tuple[float, float]:
+    def scale(self, image: DeepImage) -> np.ndarray:
+        """(H, W) or (H, W, 3) float64 in 0..255, transparency put on white; 0 all over for an
+        image of one value. Hidden values count for nothing."""
+        values, opacity = image.values.astype(np.float64), image.opacity
+        low, high = self._limits(values if opacity is None else values[opacity > 0])
+        scaled = np.zeros(values.shape)
+        if low < high:
+            scaled = ((values - low) / (high - low) * WHITE).clip(0, WHITE)
+            scaled = WHITE - scaled if image.inverted else scaled
+        if opacity is None:
+            return scaled
+        share = opacity if scaled.ndim == 2 else opacity[..., None]
+        return scaled * share + WHITE * (1 - share)
+
+    def _limits(self, values: np.ndarray) -> tuple[float, float]:
         """The values that become 0 and 255."""
         if self.fixed_range:
             return self.fixed_range[0], self.fixed_range[1]
@@ -107,33 +116,14 @@ class Intensity:
         high = float(np.percentile(values, self.percentiles[1], method="higher"))
         return (low, high) if low < high else (float(values.min()), float(values.max()))
 
-    def scale(self, image: DeepValues) -> np.ndarray:
-        """(H, W) or (H, W, 3) float64 in 0..255, transparency put on white; 0 all over for an
-        image of one value. Hidden values count for nothing."""
-        values, opacity = image.values.astype(np.float64), image.opacity
-        low, high = self.limits(values if opacity is None else values[opacity > 0])
-        spread = (values - low) / (high - low) * WHITE if low < high else np.zeros(values.shape)
-        scaled = spread.clip(0, WHITE)
-        if image.inverted and low < high:
-            scaled = WHITE - scaled
-        if opacity is None:
-            return scaled
-        share = opacity if scaled.ndim == opacity.ndim else opacity[..., None]
-        return scaled * share + WHITE * (1 - share)
-
 
 def _rises(values: tuple) -> bool:
     """Whether they are two numbers, the lower one first."""
     return len(values) == 2 and all(isinstance(v, Real) for v in values) and values[0] < values[1]
 
 
-def nearly_black(scaled: np.ndarray) -> bool:
-    """Whether hardly anything is to be seen, as where a few bright pixels take the whole range."""
-    return bool(scaled.max() > DARK and np.percentile(scaled, NEARLY_ALL) < DARK)
-
-
-def read_deep_png(file: BinaryIO, key: int | tuple | None) -> DeepValues:
-    """A 16-bit PNG.
+def read_deep_png(file: BinaryIO, key: int | tuple | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Values and opacity of a 16-bit PNG, as in :class:`DeepImage`.
 
     Args:
         key: the value that is transparent, if it is grey and has one.
@@ -143,70 +133,9 @@ def read_deep_png(file: BinaryIO, key: int | tuple | None) -> DeepValues:
     if found is None:
         raise ValueError("it cannot be decoded")
     if found.ndim == 2:
-        return DeepValues(found, None if key is None else (found != key).astype(np.float64))
-    opacity = found[..., CHANNELS] / UNSIGNED_16 if found.shape[-1] > CHANNELS else None
-    return DeepValues(found[..., :CHANNELS], opacity)
-
-
-# -- TIFF: one page of grey or RGB
-
-
-@dataclass(frozen=True)
-class TiffHead:
-    """The first page of a TIFF.
-
-    Attributes:
-        size: (height, width) as it is shown.
-        orientation: 1 to 8, as in EXIF.
-        depth: such as "16-bit"; "" if it has 8 bits or fewer, which Pillow reads.
-        colors: channels that are no transparency, 1 or 3.
-        alpha: "premultiplied", "straight", or "" for none.
-        inverted: zero is white.
-    """
-
-    size: tuple[int, int]
-    orientation: int
-    depth: str
-    colors: int
-    alpha: str
-    inverted: bool
-
-
-def read_tiff_head(file: BinaryIO, path: str) -> TiffHead:
-    """Look at a TIFF without reading its pixels.
-
-    Raises:
-        InputError: it has several pages (smaller previews of the first one are no pages), or
-            channels that are not those of a picture; the line names ``path``.
-    """
-    file.seek(0)
-    with TiffFile(file) as tiff:
-        page = _first_page(tiff)
-        refuse_pages(path, _count_pages(tiff, page))
-        kind = SAMPLE_FORMATS.get(int(page.sampleformat), "")
-        depth = f"{page.bitspersample}-bit{kind}" if page.bitspersample > BYTE or kind else ""
-        _check_channels(page, path, depth)
-        turned = page.tags.get(EXIF_ORIENTATION)
-        orientation = turned.value if turned and turned.value in ORIENTATIONS else UNTURNED
-        size = (page.imagelength, page.imagewidth)
-        colors = COLORS.get(int(page.photometric), 1)
-        extra = [int(kind) for kind in page.extrasamples]
-        # Four channels of which nothing more is said are taken for RGBA, as Pillow does.
-        alpha = ALPHA.get(extra[0], "") if extra else "straight"
-        return TiffHead(
-            size=size[::-1] if orientation in SIDEWAYS else size,
-            orientation=orientation,
-            depth=depth,
-            colors=colors,
-            alpha=alpha if page.samplesperpixel > colors else "",
-            inverted=int(page.photometric) == INVERTED,
-        )
-
-
-def _first_page(tiff: TiffFile) -> TiffPage:
-    page = tiff.pages[0]
-    assert isinstance(page, TiffPage)  # only later ones are read as frames
-    return page
+        return found, None if key is None else (found != key).astype(np.float64)
+    largest = np.iinfo(np.uint16).max
+    return found[..., :3], found[..., 3] / largest if found.shape[-1] > 3 else None
 
 
 def refuse_pages(path: str, pages: int) -> None:
@@ -218,82 +147,107 @@ def refuse_pages(path: str, pages: int) -> None:
         )
 
 
-def _count_pages(tiff: TiffFile, first: TiffPage) -> int:
-    if first.is_reduced:
-        return len(tiff.pages)
-    full = sum(not getattr(page, "is_reduced", False) for page in tiff.pages)
-    # ImageJ writes large stacks behind one single head.
-    stacked = (tiff.imagej_metadata or {}).get("images", 1) if tiff.is_imagej else 1
-    return max(full, int(stacked), first.imagedepth)
+def valid_orientation(value: object) -> int:
+    """1 to 8, whatever an EXIF entry holds."""
+    return value if isinstance(value, int) and 1 <= value <= 8 else UNTURNED
 
 
-def _check_channels(page: TiffPage, path: str, depth: str) -> None:
-    photometric, channels = int(page.photometric), page.samplesperpixel
-    real = page.dtype is not None and page.dtype.kind in REAL
+def tiff_orientation(page: TiffPage) -> int:
+    return valid_orientation(getattr(page.tags.get(EXIF_ORIENTATION), "value", None))
+
+
+@contextmanager
+def tiff_page(file: BinaryIO, path: str) -> Iterator[TiffPage]:
+    """The page of a TIFF.
+
+    Raises:
+        InputError: it has several pages (smaller previews of the first one are no pages), or
+            channels that are not those of a picture; the line names ``path``.
+    """
+    file.seek(0)
+    with TiffFile(file) as tiff:
+        page = tiff.pages[0]
+        assert isinstance(page, TiffPage)  # only later ones are read as frames
+        pages = len(tiff.pages)
+        if not page.is_reduced:
+            full = sum(not getattr(other, "is_reduced", False) for other in tiff.pages)
+            # ImageJ writes large stacks behind one single head.
+            stacked = (tiff.imagej_metadata or {}).get("images", 1) if tiff.is_imagej else 1
+            pages = max(full, int(stacked), page.imagedepth)
+        refuse_pages(path, pages)
+        _check_channels(page, path)
+        yield page
+
+
+def _check_channels(page: TiffPage, path: str) -> None:
+    depth, photometric, channels = _depth(page), int(page.photometric), page.samplesperpixel
+    real = page.dtype is not None and page.dtype.kind in "uif"
     if depth and not (real and photometric in (INVERTED, GREY, RGB)):
         raise InputError(
             f"image {path}: {depth} values that are neither grey nor RGB; save it as grey or RGB"
         )
     colors = COLORS.get(photometric, channels)
     extra = channels - colors
-    with_alpha = page.extrasamples and int(page.extrasamples[0]) in ALPHA
-    if extra not in (0, 1) or (colors == extra == 1 and not with_alpha):
+    if extra not in (0, 1) or (colors == extra == 1 and _alpha(page, 0) not in ALPHA):
         raise InputError(
             f"image {path}: {channels} channels, expected 1 (grey) or 3 that the file calls RGB, "
             "and transparency at most; save what is wanted as a picture of its own"
         )
 
 
-def read_deep_tiff(file: BinaryIO, head: TiffHead) -> DeepValues:
-    """The first page of a TIFF of more than 8 bits, unturned."""
-    if Image.MAX_IMAGE_PIXELS and head.size[0] * head.size[1] > 2 * Image.MAX_IMAGE_PIXELS:
-        raise Image.DecompressionBombError(f"{head.size[0]}x{head.size[1]} pixels are too many")
-    samples = _tiff_samples(file)
-    if samples.ndim == 2:
-        return DeepValues(samples, inverted=head.inverted)
-    values, opacity = samples[..., : head.colors], None
-    if head.alpha:
-        largest = np.iinfo(samples.dtype).max if samples.dtype.kind in "ui" else 1.0
-        opacity = (samples[..., head.colors] / largest).clip(0, 1)
-    if opacity is not None and head.alpha == "premultiplied":
-        share = opacity[..., None]
-        values = np.divide(values, share, out=np.zeros(values.shape), where=share > 0)
-    return DeepValues(values[..., 0] if head.colors == 1 else values, opacity, head.inverted)
+def _depth(page: TiffPage) -> str:
+    """Such as "16-bit"; "" for 8 bits or fewer."""
+    kind = SAMPLE_FORMATS.get(int(page.sampleformat), "")
+    return f"{page.bitspersample}-bit{kind}" if page.bitspersample > 8 or kind else ""
 
 
-def _tiff_samples(file: BinaryIO) -> np.ndarray:
-    """(H, W) or (H, W, samples) of the first page."""
-    file.seek(0)
-    with TiffFile(file) as tiff:
-        page = _first_page(tiff)
-        try:
-            samples = page.asarray()
-        except ValueError as error:
-            if "imagecodecs" not in str(error):
-                raise
-            found = _by_another_decoder(tiff, page, file)
-            if found is None:
-                raise ValueError(f"{error}; save it without compression") from None
-            samples = found
-        channels_first = samples.ndim == 3 and page.axes == "SYX" and samples.shape == page.shape
-        return np.moveaxis(samples, 0, -1) if channels_first else samples
+def _alpha(page: TiffPage, unsaid: int) -> int:
+    return int(page.extrasamples[0]) if page.extrasamples else unsaid
 
 
-def _by_another_decoder(tiff: TiffFile, page: TiffPage, file: BinaryIO) -> np.ndarray | None:
-    """Samples in a compression that tifffile alone does not know, such as LZW."""
-    file.seek(0)
-    content = bytearray(file.read())
+def read_deep_tiff(page: TiffPage) -> DeepImage | None:
+    """An image of more than 8 bits; None for another one, which Pillow reads."""
+    depth, height, width = _depth(page), page.imagelength, page.imagewidth
+    if not depth:
+        return None
+    if Image.MAX_IMAGE_PIXELS and height * width > 2 * Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError(f"{height}x{width} pixels are too many")
+    values, opacity, photometric = _tiff_samples(page), None, int(page.photometric)
+    if values.ndim == 3:
+        # Four channels of which nothing more is said are taken for RGBA, as Pillow does.
+        samples, colors, alpha = values, COLORS[photometric], _alpha(page, STRAIGHT)
+        values = samples[..., :colors]
+        if samples.shape[-1] > colors and alpha in ALPHA:
+            largest = np.iinfo(samples.dtype).max if samples.dtype.kind in "ui" else 1.0
+            opacity = (samples[..., colors] / largest).clip(0, 1)
+            if alpha == PREMULTIPLIED:
+                share = opacity[..., None]
+                values = np.divide(values, share, out=np.zeros(values.shape), where=share > 0)
+        values = values[..., 0] if colors == 1 else values
+    return DeepImage(values, depth, opacity, tiff_orientation(page), photometric == INVERTED)
+
+
+def _tiff_samples(page: TiffPage) -> np.ndarray:
+    """(H, W) or (H, W, samples)."""
+    try:
+        samples = page.asarray()
+        return np.moveaxis(samples, 0, -1) if page.axes == "SYX" else samples
+    except ValueError as error:  # a compression that tifffile alone does not know, such as LZW
+        if "imagecodecs" not in str(error):
+            raise
+        refusal = ValueError(f"{error}; save it without compression")
+    page.parent.filehandle.seek(0)
+    content = bytearray(page.parent.filehandle.read())
     if EXIF_ORIENTATION in page.tags:  # OpenCV turns deep TIFFs wrongly
         start = page.tags[EXIF_ORIENTATION].valueoffset
-        content[start : start + 2] = struct.pack(f"{tiff.byteorder}H", UNTURNED)
-    shape = (page.imagelength, page.imagewidth)
+        content[start : start + 2] = struct.pack(f"{page.parent.byteorder}H", UNTURNED)
+    size = (page.imagelength, page.imagewidth)
     for decode in (_decoded_by_opencv, _decoded_by_pillow):
         found = decode(bytes(content))
-        if found is None or page.dtype is None or found.shape[:2] != shape:
-            continue
-        if np.can_cast(page.dtype, found.dtype):
+        assert page.dtype is not None  # others have been refused
+        if found is not None and found.shape[:2] == size and np.can_cast(page.dtype, found.dtype):
             return found
-    return None
+    raise refusal
 
 
 def _decoded_by_opencv(content: bytes) -> np.ndarray | None:

@@ -19,88 +19,61 @@ from detectron2.utils.file_io import PathManager
 from PIL import Image, UnidentifiedImageError
 from skimage.color import rgb2gray
 
-from bestie_d2.data.deep_images import (
-    EXIF_ORIENTATION,
-    ORIENTATIONS,
-    SIDEWAYS,
-    TIFF_SIGNATURES,
-    UNTURNED,
-    WHITE,
-    DeepValues,
-    Intensity,
-    nearly_black,
-    read_deep_png,
-    read_deep_tiff,
-    read_tiff_head,
-    refuse_pages,
-)
+from bestie_d2.data import deep_images as deep
+from bestie_d2.data.deep_images import UNTURNED, WHITE, DeepImage, Intensity
 from bestie_d2.data.names import missing
 from bestie_d2.errors import InputError
 
 Size = tuple[int, int]  # (height, width)
 UNREADABLE = "unreadable"  # of a record: why its image cannot be opened
 
-# In what ways an image may not be taken as it is stored.
-TURNED = "turned"
-ON_WHITE = "transparency"
-FIRST_OF_SEVERAL = "first picture"
-BLACK = "nearly black"
-DEPTH = "depth "  # and which
+# In what ways a picture may not be taken as it is stored.
+TURNED = (
+    "turned by their EXIF entry: weak maps and points have to be in the frame of the turned picture"
+)
+ON_WHITE = "transparent in places: they are put on white"
+FIRST_OF_SEVERAL = "the first of several in one file (MPO): the others are passed over"
+BLACK = (
+    "nearly black when scaled, as where a few bright pixels take the whole range: set "
+    "INPUT.INTENSITY.PERCENTILES, such as (1.0, 99.8)"
+)
+DEPTH = "{}: they are scaled to 8 bits {}"  # which, and the rule
 
-MIRRORED, OVERTURNED = (2, 3, 6, 7), (3, 4, 7, 8)  # orientations: left-right, top-bottom
+SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange rows and columns, before they mirror
+MIRRORED, OVERTURNED = (2, 3, 6, 7), (3, 4, 7, 8)  # those that do so left-right, top-bottom
 MANY_PICTURES = "MPO"  # Pillow's name of a phone's JPEG that carries further pictures
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PNG_DEPTH, DEEP_PNG = 24, 16  # where its head says how many bits a channel has; the deep one
+PNG_DEPTH = 24  # where its head says how many bits a channel has
 HEAD = 32  # bytes that tell formats apart
 DEEP_MODES = {"I": "32-bit", "F": "32-bit floating-point"}  # of Pillow
-OPAQUE = 255
+DARK = 16  # of 0..255: hardly to be told from black
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image that has been read, unturned.
+    """An image as it is shown.
 
     Attributes:
-        image: of 8 bits, without transparency.
-        orientation: what is left to be done, as in EXIF.
-        scaled: (H, W) or (H, W, 3) float64 in 0..255 of a deeper one, before it was rounded.
+        values: (H, W) grey or (H, W, 3) RGB, uint8; float64 in 0..255 of a deeper image.
         traits: in what it is not taken as it is stored.
     """
 
-    image: Image.Image
-    orientation: int = UNTURNED
-    scaled: np.ndarray | None = None
+    values: np.ndarray
     traits: tuple[str, ...] = ()
-
-    @property
-    def size(self) -> Size:
-        """As it is shown."""
-        return _size_of(self.image, self.orientation)
 
     def pixels(self, image_format: str) -> np.ndarray:
         """(H, W, channels) uint8, such as "RGB" or "BGR"."""
-        return self._turned(convert_PIL_to_numpy(self.image, image_format))
+        deeper = self.values.dtype != np.uint8
+        values = np.rint(self.values).astype(np.uint8) if deeper else self.values
+        if values.ndim == 3 and image_format in ("RGB", "BGR"):  # without Pillow's copies
+            return values if image_format == "RGB" else values[..., ::-1]
+        return convert_PIL_to_numpy(Image.fromarray(values), image_format)
 
     def grey(self) -> np.ndarray:
         """(H, W) luminance, uint8 of a grey image, else float64; a deeper one's in full."""
-        if self.scaled is not None:
-            grey = self.scaled if self.scaled.ndim == 2 else rgb2gray(self.scaled / WHITE)
-        elif self.image.mode in ("L", "1"):
-            grey = np.asarray(self.image.convert("L"))
-        else:
-            grey = rgb2gray(np.asarray(self.image.convert("RGB")))
-        return self._turned(grey)
-
-    def _turned(self, pixels: np.ndarray) -> np.ndarray:
-        if self.orientation == UNTURNED:
-            return pixels
-        if self.orientation in SIDEWAYS:
-            pixels = pixels.swapaxes(0, 1)
-        if self.orientation in MIRRORED:
-            pixels = pixels[:, ::-1]
-        if self.orientation in OVERTURNED:
-            pixels = pixels[::-1]
-        return np.ascontiguousarray(pixels)
+        if self.values.ndim == 2:
+            return self.values
+        return rgb2gray(self.values if self.values.dtype == np.uint8 else self.values / WHITE)
 
 
 @dataclass(frozen=True)
@@ -141,7 +114,7 @@ class ImageReader:
     def open_of(self, record: Mapping) -> Picture:
         """:meth:`open`, for :meth:`read_of`."""
         picture = self.open(record["file_name"])
-        height, width = picture.size
+        height, width = picture.values.shape[:2]
         stated = (record.get("height", height), record.get("width", width))
         if stated != (height, width):
             before = stated == (width, height) and TURNED in picture.traits
@@ -160,35 +133,19 @@ def image_size(path: str) -> Size:
         InputError: no such file, or no image that can be taken.
     """
     with _opened(path) as file:
-        if file.read(HEAD).startswith(TIFF_SIGNATURES):
-            return read_tiff_head(file, path).size
-        file.seek(0)
-        image = Image.open(file)
-        _check_pages(image, path)
-        return _size_of(image, _orientation_of(image))
+        if file.read(HEAD).startswith(deep.TIFF_SIGNATURES):
+            with deep.tiff_page(file, path) as page:
+                height, width = page.imagelength, page.imagewidth
+                orientation = deep.tiff_orientation(page)
+        else:
+            image = _open_one(file, path)
+            (width, height), orientation = image.size, _orientation_of(image)
+        return (width, height) if orientation in SIDEWAYS else (height, width)
 
 
-def describe_traits(counts: Mapping[str, int], images: int, intensity: Intensity) -> list[str]:
-    """A line for each way in which pictures are not taken as they are stored.
-
-    Args:
-        counts: pictures that have each of the traits.
-        images: how many were read.
-    """
-    said: dict[str, str] = {
-        TURNED: "turned by their EXIF entry: weak maps and points have to be in the frame of the "
-        "turned picture",
-        ON_WHITE: "transparent in places: they are put on white",
-        FIRST_OF_SEVERAL: "the first of several in one file (MPO): the others are passed over",
-        BLACK: "nearly black when scaled, as where a few bright pixels take the whole range: set "
-        "INPUT.INTENSITY.PERCENTILES, such as (1.0, 99.8)",
-    }
-    lines = []
-    for trait, count in counts.items():
-        depth = trait.removeprefix(DEPTH)
-        what = said.get(trait) or f"{depth}: they are scaled to 8 bits {intensity.describe()}"
-        lines.append(f"{count} of {images} pictures are {what}")
-    return lines
+def describe_traits(counts: Mapping[str, int], images: int) -> list[str]:
+    """A line for each of the traits that ``counts`` of ``images`` pictures have."""
+    return [f"{count} of {images} pictures are {trait}" for trait, count in counts.items()]
 
 
 @contextmanager
@@ -210,93 +167,89 @@ def _opened(path: str) -> Iterator[BinaryIO]:
 
 def _read(file: BinaryIO, path: str, intensity: Intensity) -> Picture:
     start = file.read(HEAD)
-    if start.startswith(TIFF_SIGNATURES):
-        head = read_tiff_head(file, path)
-        if head.depth:
-            values = read_deep_tiff(file, head)
-            return _scaled(values, head.depth, head.orientation, path, intensity)
-    file.seek(0)
-    image: Image.Image = Image.open(file)
-    _check_pages(image, path)
+    if start.startswith(deep.TIFF_SIGNATURES):
+        with deep.tiff_page(file, path) as page:
+            stored = deep.read_deep_tiff(page)
+            if stored:
+                return _scaled(stored, path, intensity)
+    image = _open_one(file, path)
     orientation = _orientation_of(image)
     image.load()
     left = _orientation_of(image)  # Pillow turns a TIFF itself
-    depth = _depth_of(image, start)
-    if depth:
-        values = _deep_values(image, file)
-        return _scaled(values, depth, left, path, intensity)
+    stored = _deep_image(image, start, file, left)
+    if stored:
+        return _scaled(stored, path, intensity)
     traits = [TURNED] * (orientation != UNTURNED)
     traits += [FIRST_OF_SEVERAL] * (image.format == MANY_PICTURES)
     if image.has_transparency_data:
-        image, hidden = _on_white(image, path)
-        traits += [ON_WHITE] * hidden
-    return Picture(image, left, traits=tuple(traits))
+        alpha = image.convert("LA") if image.mode == "La" else image  # no longer premultiplied
+        alpha = alpha.convert("RGBA")
+        opacity = np.asarray(alpha.getchannel("A"))
+        _refuse_invisible(opacity, path)
+        if opacity.min() < WHITE:
+            image = Image.alpha_composite(Image.new("RGBA", alpha.size, "white"), alpha)
+            traits.append(ON_WHITE)
+    values = np.asarray(image.convert("L" if image.mode in ("L", "1") else "RGB"))
+    return Picture(_turned(values, left), tuple(traits))
 
 
-def _scaled(
-    values: DeepValues, depth: str, orientation: int, path: str, intensity: Intensity
-) -> Picture:
-    """A deep image as a picture."""
-    if not np.isfinite(values.values).all():
-        raise InputError(f"image {path}: has values that are no numbers (NaN or infinite)")
-    traits = [TURNED] * (orientation != UNTURNED)
-    if values.opacity is not None:
-        _refuse_invisible(values.opacity.max(), path)
-        traits += [ON_WHITE] * bool(values.opacity.min() < 1)
-    scaled = intensity.scale(values)
-    traits += [DEPTH + depth, *[BLACK] * nearly_black(scaled)]
-    image = Image.fromarray(np.rint(scaled).astype(np.uint8))
-    return Picture(image, orientation, scaled, tuple(traits))
-
-
-def _depth_of(image: Image.Image, start: bytes) -> str:
-    """Name of the depth of what Pillow has opened; "" for 8 bits."""
-    if start.startswith(PNG_SIGNATURE) and start[PNG_DEPTH] == DEEP_PNG:
-        return f"{DEEP_PNG}-bit"
-    return DEEP_MODES.get(image.mode, f"{DEEP_PNG}-bit" * image.mode.startswith("I;"))
-
-
-def _deep_values(image: Image.Image, file: BinaryIO) -> DeepValues:
-    if image.format != "PNG":
-        return DeepValues(np.array(image))
+def _deep_image(
+    image: Image.Image, start: bytes, file: BinaryIO, orientation: int
+) -> DeepImage | None:
+    """What Pillow has opened, if it has more than 8 bits."""
+    png = start.startswith(PNG_SIGNATURE)
     grey = image.mode in DEEP_MODES or image.mode.startswith("I;")
-    return read_deep_png(file, image.info.get("transparency") if grey else None)
+    if png and start[PNG_DEPTH] == 16:
+        values, opacity = deep.read_deep_png(file, image.info.get("transparency") if grey else None)
+        return DeepImage(values, "16-bit", opacity, orientation)
+    depth = DEEP_MODES.get(image.mode, "16-bit")
+    return DeepImage(np.array(image), depth, orientation=orientation) if grey else None
 
 
-def _on_white(image: Image.Image, path: str) -> tuple[Image.Image, bool]:
-    """An 8-bit image without its transparency, and whether any of it was to be seen through."""
-    straight = image.convert("RGBA") if image.mode != "La" else image.convert("LA").convert("RGBA")
-    opacity = np.asarray(straight.getchannel("A"))
-    _refuse_invisible(opacity.max(), path)
-    if opacity.min() == OPAQUE:
-        return image, False
-    white = Image.new("RGBA", straight.size, "white")
-    return Image.alpha_composite(white, straight).convert("RGB"), True
+def _scaled(stored: DeepImage, path: str, intensity: Intensity) -> Picture:
+    if not np.isfinite(stored.values).all():
+        raise InputError(f"image {path}: has values that are no numbers (NaN or infinite)")
+    traits = [TURNED] * (stored.orientation != UNTURNED)
+    if stored.opacity is not None:
+        _refuse_invisible(stored.opacity, path)
+        traits += [ON_WHITE] * bool(stored.opacity.min() < 1)
+    scaled = intensity.scale(stored)
+    traits.append(DEPTH.format(stored.depth, intensity.describe()))
+    # As where a few bright pixels take the whole range.
+    traits += [BLACK] * bool(scaled.max() > DARK and np.percentile(scaled, 99) < DARK)
+    return Picture(_turned(scaled, stored.orientation), tuple(traits))
 
 
-def _refuse_invisible(largest_opacity: float, path: str) -> None:
-    if not largest_opacity:
+def _refuse_invisible(opacity: np.ndarray, path: str) -> None:
+    if not opacity.any():
         raise InputError(
             f"image {path}: is transparent all over, so nothing of it can be seen; save it without "
             "transparency"
         )
 
 
-def _check_pages(image: Image.Image, path: str) -> None:
-    """Refuse animations; a TIFF's pages are looked at where its head is read."""
+def _turned(values: np.ndarray, orientation: int) -> np.ndarray:
+    if orientation in SIDEWAYS:
+        values = values.swapaxes(0, 1)
+    if orientation in MIRRORED:
+        values = values[:, ::-1]
+    if orientation in OVERTURNED:
+        values = values[::-1]
+    return np.ascontiguousarray(values)
+
+
+def _open_one(file: BinaryIO, path: str) -> Image.Image:
+    """By Pillow; a TIFF's pages are looked at where its head is read."""
+    file.seek(0)
+    image: Image.Image = Image.open(file)
     if image.format not in (MANY_PICTURES, "TIFF"):
-        refuse_pages(path, getattr(image, "n_frames", 1))
+        deep.refuse_pages(path, getattr(image, "n_frames", 1))
+    return image
 
 
 def _orientation_of(image: Image.Image) -> int:
     """What is still to be done to an image that Pillow has opened, or loaded."""
     try:
-        orientation = image.getexif().get(EXIF_ORIENTATION, UNTURNED)
+        return deep.valid_orientation(image.getexif().get(deep.EXIF_ORIENTATION))
     except Exception:  # an EXIF block that is none is passed over, as Detectron2 does
         return UNTURNED
-    return orientation if orientation in ORIENTATIONS else UNTURNED
-
-
-def _size_of(image: Image.Image, orientation: int) -> Size:
-    width, height = image.size
-    return (width, height) if orientation in SIDEWAYS else (height, width)

@@ -139,7 +139,7 @@ class Trainer(DefaultTrainer):
             # How a few are not taken as they are stored; check_data looks at all.
             reader, chosen = ImageReader.from_config(cfg), spread_over(records, LOOKED_AT)
             traits = Counter(trait for record in chosen for trait in reader.open_of(record).traits)
-            for line in describe_traits(traits, len(chosen), reader.intensity):
+            for line in describe_traits(traits, len(chosen)):
                 logger.info("a look at %d of %d pictures: %s", len(chosen), len(records), line)
         batch_size, workers = cfg.SOLVER.IMS_PER_BATCH, loading.NUM_WORKERS
         return loader_of(records, mapper, batch_size, workers, seed=seed, start=start)

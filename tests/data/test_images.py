@@ -39,6 +39,10 @@ def grey_of(path: Path, reader: ImageReader = READER) -> list[list[int]]:
     return pixels[..., 0].tolist()
 
 
+def scaled_from(depth: str, reader: ImageReader = READER) -> str:
+    return DEPTH.format(depth, reader.intensity.describe())
+
+
 # -- 8 bits: as Detectron2 reads them
 
 
@@ -236,7 +240,7 @@ def test_what_is_hidden_counts_for_nothing_in_deep_images(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", rgba, photometric="rgb", extrasamples=["unassalpha"])
     for name in ("a.png", "a.tif"):
         assert grey_of(tmp_path / name) == [[0, 128, 255, 255]]
-        assert READER.open(str(tmp_path / name)).traits == (ON_WHITE, DEPTH + "16-bit")
+        assert READER.open(str(tmp_path / name)).traits == (ON_WHITE, scaled_from("16-bit"))
 
 
 def test_opaque_images_stay(tmp_path):
@@ -351,6 +355,6 @@ def test_a_few_bright_pixels(tmp_path):
     values[5:9, 5:9] = 300
     values[0, 0] = 65535
     Image.fromarray(values).save(tmp_path / "a.png")
-    assert READER.open(str(tmp_path / "a.png")).traits == (DEPTH + "16-bit", BLACK)
+    assert READER.open(str(tmp_path / "a.png")).traits == (scaled_from("16-bit"), BLACK)
     inner = ImageReader(intensity=Intensity(percentiles=(1.0, 99.0)))
-    assert inner.open(str(tmp_path / "a.png")).traits == (DEPTH + "16-bit",)
+    assert inner.open(str(tmp_path / "a.png")).traits == (scaled_from("16-bit", inner),)
