@@ -11,9 +11,10 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from pycocotools import mask as mask_api
 
+from bestie_d2.data.datasets.object_masks import to_rle
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.evaluation.base import PERCENT, GatheringEvaluator
-from bestie_d2.evaluation.truth import has_truth, load_truth, to_rle
+from bestie_d2.evaluation.truth import has_truth, load_truth
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, wsss_index
 
 BACKGROUND_NAME = "background"

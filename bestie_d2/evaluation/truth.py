@@ -12,7 +12,7 @@ from detectron2.structures import BoxMode
 from pycocotools import mask as mask_api
 from torch import Tensor
 
-from bestie_d2.data.datasets.object_masks import is_box, is_number
+from bestie_d2.data.datasets.object_masks import is_box, is_number, to_rle
 from bestie_d2.data.datasets.true_objects import (
     RecordsWithTruth,
     TrueObjects,
@@ -40,15 +40,6 @@ def encode_masks(masks: Tensor) -> list[dict]:
         return []
     stacked = masks.detach().cpu().numpy().astype(np.uint8)
     return mask_api.encode(np.asfortranarray(stacked.transpose(1, 2, 0)))
-
-
-def to_rle(segmentation: dict | list, height: int, width: int) -> dict:
-    """One RLE from an RLE, compressed or not, or from polygons in (x, y) pixels."""
-    if isinstance(segmentation, list):
-        return mask_api.merge(mask_api.frPyObjects(segmentation, height, width))
-    if isinstance(segmentation["counts"], list):
-        return mask_api.frPyObjects(segmentation, *segmentation["size"])
-    return segmentation
 
 
 def has_truth(dataset_name: str) -> bool:

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bestie_d2.data import EvaluationMapper, ImageReader, expand_path, read_weak_sem_seg
+from bestie_d2.data.datasets.object_masks import to_rle
 from bestie_d2.data.labels.attach import weak_map_path
 from bestie_d2.data.labels.cue_files import read_cues_of_records
 from bestie_d2.data.names import label_name
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import has_truth, load_truth
-from bestie_d2.evaluation.truth import to_rle
 from bestie_d2.model_keys import num_classes
 from bestie_d2.modeling.meta_arch import BESTIE
 from bestie_d2.ops.components import find_components, regions_of_map

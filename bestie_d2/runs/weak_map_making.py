@@ -22,6 +22,7 @@ from pycocotools import mask as mask_api
 from tqdm import tqdm
 
 from bestie_d2.checks.configuration import classes_of
+from bestie_d2.data.datasets.object_masks import to_rle
 from bestie_d2.data.datasets.weak import WeakDataset, load_weak_dataset
 from bestie_d2.data.images import ImageReader
 from bestie_d2.data.labels.attach import MADE_WITH, WEAK_MAP_SUFFIX
@@ -37,7 +38,6 @@ from bestie_d2.data.names import (
     without_suffix,
 )
 from bestie_d2.errors import InputError
-from bestie_d2.evaluation.truth import to_rle
 from bestie_d2.evaluation.weak_components import count_against_points, count_against_truth
 from bestie_d2.labeling.thresholds import ForegroundRecipe, weak_foreground
 from bestie_d2.labeling.weak_maps import cams_to_index_map, to_index_map

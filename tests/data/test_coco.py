@@ -181,6 +181,10 @@ def test_refusals(coco, write_json, run_script):
         write(annotations=[annotation(3, PERSON, segmentation)])
         with pytest.raises(InputError, match=r"an object of 000000000003\.jpg: " + reason):
             write_coco_points(str(coco), "val")
+    for box in ([0, 0], [0, 0, 1, None], None):
+        write(annotations=[{**annotation(3, PERSON, SQUARE), "bbox": box}])
+        with pytest.raises(InputError, match=r"003\.jpg: 'bbox' is .*, expected \[left, top"):
+            write_coco_points(str(coco), "val")
     path.unlink()
     with pytest.raises(InputError, match=r"no such file; put COCO 2017 there as datasets/README"):
         DatasetCatalog.get("coco_2017_val_tags")

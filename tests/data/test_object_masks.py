@@ -1,13 +1,16 @@
-"""Objects of a COCO file: every mask that pycocotools writes is one, and mistakes are told."""
+"""Masks of objects: what is made of them; what pycocotools writes is one; mistakes are told."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from detectron2.structures import BoxMode
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from pycocotools import mask as mask_api
 
-from bestie_d2.data.datasets.object_masks import check_object, problem_of_mask
-from bestie_d2.errors import InputError
+from bestie_d2.data.datasets.object_masks import ObjectMap, inner_point, problem_of_mask
 
 SIZE = (4, 5)
 WHOLE = {"size": [4, 5], "counts": [0, 20]}
@@ -60,18 +63,42 @@ def test_mistakes_are_told(mask, problem):
     assert problem_of_mask(mask, SIZE) == problem
 
 
+# -- what is made of them
+
+NUMBERS = np.array([[9, 9, 255, 0], [9, 255, 4, 4]], np.uint8)
+
+
+def test_what_is_made_of_the_objects():
+    objects = ObjectMap(NUMBERS, {9: 14, 4: 7})
+    assert [(c, mask.tolist()) for c, mask in objects.masks()] == [
+        (7, [[False, False, False, False], [False, False, True, True]]),
+        (14, [[True, True, False, False], [True, False, False, False]]),
+    ]
+    assert objects.semantic().tolist() == [[15, 15, 255, 0], [15, 255, 8, 8]]
+    assert objects.void()["size"] == [2, 4]
+    cat, person = objects.annotations()
+    assert (cat["bbox"], person["bbox"]) == ([2, 1, 4, 2], [0, 0, 2, 2])
+    assert (cat["bbox_mode"], cat["iscrowd"]) == (BoxMode.XYXY_ABS, 0)
+    assert ObjectMap(NUMBERS * 0, {}).void() is None
+
+
 @pytest.mark.parametrize(
-    ("changes", "line"),
+    ("rows", "point"),
     [
-        ({"bbox": [0, 0]}, "file: 'bbox' is [0, 0], expected [left, top, width, height]"),
-        ({"bbox": [0, 0, 1, None]}, "file: 'bbox' is [0, 0, 1, None], expected [left"),
-        ({"bbox": None}, "file: 'bbox' is None, expected [left"),
-        ({"segmentation": {"size": [4, 5]}}, "file: its RLE has the 'counts' None, expected runs"),
+        (["....", ".###", ".###", ".###"], (2, 2)),
+        (["####", "#...", "#...", "#..."], (1, 0)),  # centroid (6/7, 6/7)
+        (["###.", "#.#.", "###.", "...."], (1, 0)),  # a ring: four are equally near
+        (["#..#"], (0, 0)),
     ],
 )
-def test_objects_with_such_entries_are_refused(changes, line):
-    entry = {"bbox": [0, 0, 5, 4.5], "segmentation": WHOLE}
-    check_object("file", entry)
-    with pytest.raises(InputError) as told:
-        check_object("file", {**entry, **changes})
-    assert str(told.value).startswith(line)
+def test_the_point_inside_an_object(rows, point):
+    assert inner_point(np.array([[c == "#" for c in row] for row in rows])) == point
+
+
+@given(arrays(bool, (7, 9), elements=st.booleans()).filter(lambda mask: mask.any()))
+def test_no_pixel_of_the_object_is_nearer_to_its_centroid(mask):
+    x, y = inner_point(mask)
+    assert mask[y, x]
+    pixels = np.argwhere(mask)
+    distances = np.linalg.norm(pixels - pixels.mean(axis=0), axis=1)
+    assert np.linalg.norm((y, x) - pixels.mean(axis=0)) == pytest.approx(distances.min())

@@ -18,8 +18,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from bestie_d2.data.datasets.object_masks import to_rle
 from bestie_d2.errors import InputError
-from bestie_d2.evaluation.truth import to_rle
 from bestie_d2.runs.labeling_run import LabelingRun
 from bestie_d2.runs.pseudo_label_export import LabelRecipe, labels_of, write_label_file
 from bestie_d2.storage.results import Results

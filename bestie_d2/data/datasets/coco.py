@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-from functools import lru_cache
+from functools import lru_cache, partial
+from reprlib import repr as shortened
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from pycocotools import mask as mask_api
-from pycocotools.coco import COCO
 from tqdm import tqdm
 
-from bestie_d2.data.datasets.object_masks import check_mask, check_object
-from bestie_d2.data.datasets.objects import inner_point
+from bestie_d2.data.datasets.object_masks import check_mask, inner_point, is_box, to_rle
 from bestie_d2.data.datasets.weak import EVALUATOR_TYPE
 from bestie_d2.data.labels.coco_json import IMAGE_LISTS, load_json
 from bestie_d2.data.labels.remarks import keep_remarks, log_once
@@ -53,11 +52,7 @@ def register_coco(root: str) -> None:
     for split in SPLITS:
         for suffix, kind in (("tags", TRUTH), ("point", POINTS)):
             name, source = f"coco_2017_{split}_{suffix}", annotation_file(folder, kind, split)
-
-            def load(name: str = name, kind: str = kind, split: str = split) -> list[dict]:
-                return load_coco(name, folder, kind, split)
-
-            DatasetCatalog.register(name, load)
+            DatasetCatalog.register(name, partial(load_coco, name, folder, kind, split))
             MetadataCatalog.get(name).set(
                 thing_classes=classes,
                 image_root=os.path.join(folder, f"{split}2017"),
@@ -70,14 +65,11 @@ def register_coco(root: str) -> None:
 
 
 def load_coco(name: str, folder: str, kind: str, split: str) -> list[dict]:
-    """The records of a split, in Detectron2's format, with ``image_classes``.
+    """The records of a split, in Detectron2's format, with ``image_classes``; completes the
+    metadata of ``name``.
 
     A crowd region gives no tag. Images without a tag are left out of ``train``, since they would
     teach that all they show is background; ``val`` has every image.
-
-    Args:
-        name: the registered name; its metadata are completed.
-        kind: of the file that tags are read from.
 
     Raises:
         InputError: a missing or unreadable file, or other categories than COCO's.
@@ -97,13 +89,12 @@ def load_coco(name: str, folder: str, kind: str, split: str) -> list[dict]:
     records = [
         {**record, "file_name": os.path.join(metadata.image_root, record["file_name"])}
         for record in tagged.records
+        if record["image_classes"] or split != "train"
     ]
-    if split != "train":
-        return records
-    kept = [record for record in records if record["image_classes"]]
-    untagged = len(records) - len(kept)
-    log_once(f"{source}: {untagged} of {len(records)} images have no tag and are left out")
-    return kept
+    if split == "train":
+        untagged, count = len(tagged.records) - len(records), len(tagged.records)
+        log_once(f"{source}: {untagged} of {count} images have no tag and are left out")
+    return records
 
 
 @lru_cache(maxsize=2 * len(SPLITS))
@@ -113,10 +104,10 @@ def _read_once(source: str, classes: tuple[str, ...], changed: int) -> TaggedIma
 
 
 def write_coco_points(folder: str, split: str) -> str:
-    """Write the point labels of a split, whole or not at all; a file that is there is replaced.
+    """Write the point labels of a split in the folder ``coco``, whole or not at all; a file that is
+    there is replaced. The line that comes back tells what was written.
 
-    Each object that is no crowd has one: the pixel of its mask nearest to the centroid. What was
-    written is told in the line that comes back; ``folder`` is ``coco``.
+    Each object that is no crowd has one: the pixel of its mask nearest to the centroid.
 
     Raises:
         InputError: a missing or unreadable annotation file, an object of an unknown image or with
@@ -124,19 +115,22 @@ def write_coco_points(folder: str, split: str) -> str:
     """
     source, output = (annotation_file(folder, kind, split) for kind in (TRUTH, POINTS))
     data = load_json(source, MADE_FROM)
-    api = COCO()
-    api.imgs = {image["id"]: image for image in data["images"]}
+    images = {image["id"]: image for image in data["images"]}
     objects = [entry for entry in data["annotations"] if not entry.get("iscrowd", 0)]
     points = []
     for entry in tqdm(objects, desc=split, unit="object"):
-        image = api.imgs.get(entry["image_id"])
+        image, box, mask = images.get(entry["image_id"]), entry["bbox"], entry["segmentation"]
         if image is None:
             raise InputError(f"{source}: image id {entry['image_id']} is not in 'images'")
         where = f"{source}: an object of {image['file_name']}"
-        check_object(where, entry)
-        check_mask(where, entry["segmentation"], (image["height"], image["width"]))
+        size = (image["height"], image["width"])
+        if not is_box(box):
+            raise InputError(
+                f"{where}: 'bbox' is {shortened(box)}, expected [left, top, width, height]"
+            )
+        check_mask(where, mask, size)
         ids = {key: entry[key] for key in ("image_id", "category_id")}
-        points.append({**ids, "point": _point_of(api.annToRLE(entry), entry["bbox"])})
+        points.append({**ids, "point": _point_of(to_rle(mask, *size), box)})
     kept = {
         name: [{key: entry[key] for key in MADE_FROM[name]} for entry in data[name]]
         for name in ("images", "categories")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bestie_d2.data.datasets.objects import coco_annotation, coco_categories
+from bestie_d2.data.datasets.object_masks import coco_annotation, coco_categories
 from bestie_d2.data.datasets.shapes_drawing import (
     CLASSES,
     IMAGE_SIZE,
@@ -91,44 +91,34 @@ def draw_shapes(folder: str | os.PathLike) -> None:
             ) from None
 
 
-def scene_generator(image_id: int) -> np.random.Generator:
-    """The source of everything random about one image."""
-    return np.random.default_rng([SEED, image_id])
-
-
 def _draw_split(folder: Path, split: str, image_ids: Iterable[int]) -> None:
     """Write the images, the weak maps, and the four JSON files of a split."""
     images_folder, maps_folder = folder / "images" / split, folder / "weak_maps" / split
     images_folder.mkdir(parents=True)
     maps_folder.mkdir(parents=True)
-    images: list[dict] = []
-    truth: list[dict] = []
-    points: list[dict] = []
-    cues: list[dict] = []
+    images, truth, points, cues = [], [], [], []
     for image_id in image_ids:
-        rng, name = scene_generator(image_id), f"{image_id:06d}.png"
+        rng, name = np.random.default_rng([SEED, image_id]), f"{image_id:06d}.png"
         scene = draw_scene(rng)
         # grain hardly compresses
         Image.fromarray(scene.image).save(images_folder / name, compress_level=1)
         weak_map = Image.fromarray(_weaken(rng, scene.semantic()))
         weak_map.putpalette(PALETTE)
         weak_map.save(maps_folder / name)
-        images.append(
-            {"id": image_id, "file_name": name, "height": IMAGE_SIZE, "width": IMAGE_SIZE}
-        )
+        size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+        images.append({"id": image_id, "file_name": name, **size})
         cues += [{"image_id": image_id, **cue} for cue in _simulate_cues(rng, scene)]
         points += [{"image_id": image_id, **point} for point in _pick_points(rng, scene)]
         for shape, mask in scene.visible():
             truth.append(coco_annotation(len(truth) + 1, image_id, shape.label, mask))
     tags = sorted({(entry["image_id"], entry["category_id"]) for entry in truth})
-    files = {
-        "instances": {"annotations": truth},
-        "tags": {"annotations": [{"image_id": i, "category_id": c} for i, c in tags]},
-        "points": {"points": points},
-        "cues": {"points": cues},
-    }
-    for name, entries in files.items():
-        content = {"images": images, "categories": coco_categories(CLASSES), **entries}
+    for name, key, entries in (
+        ("instances", "annotations", truth),
+        ("tags", "annotations", [{"image_id": i, "category_id": c} for i, c in tags]),
+        ("points", "points", points),
+        ("cues", "points", cues),
+    ):
+        content = {"images": images, "categories": coco_categories(CLASSES), key: entries}
         (folder / f"{name}_{split}.json").write_text(json.dumps(content))
 
 

@@ -18,7 +18,6 @@ import numpy as np
 IMAGE_SIZE = 128
 YS, XS = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].astype(float)
 EMBLEM_RADIUS, MIN_EMBLEM_PIXELS = 0.32, 3.0
-WINDOW_REACH = 1.5  # radii that an object and its shadow can reach
 
 BODY_COLORS = np.array([
     (0.91, 0.49, 0.42), (0.27, 0.62, 0.64), (0.66, 0.54, 0.80), (0.45, 0.69, 0.44),
@@ -75,10 +74,8 @@ def _outline(kind: str, u: Field, v: Field) -> Field:
             radius = np.sqrt(u * u + v * v)
             cos = u / np.maximum(radius, 1e-6)
             square = cos * cos
-            petals = cos * (
-                16 * square * square - 20 * square + 5
-            )  # cosine of five times the angle
-            return radius - (0.80 + 0.18 * petals)
+            of_five = cos * (16 * square * square - 20 * square + 5)  # cosine of 5 times the angle
+            return radius - (0.80 + 0.18 * of_five)
 
 
 def _wave(field: Field) -> Field:
@@ -130,15 +127,15 @@ class Shape:
     def kind(self) -> str:
         return CLASSES[self.label]
 
-    @property
+    @cached_property
     def window(self) -> tuple[slice, slice]:
-        return _window_around(self.y, self.x, WINDOW_REACH * self.radius)
+        """The part of the image that the object and its shadow can reach."""
+        return _window_around(self.y, self.x, 1.5 * self.radius)
 
     def to_local(self, shift: float = 0.0) -> tuple[Field, Field]:
         """u, v of the window's pixels; ``shift`` moves the object down and right, in radii."""
-        dx = (XS[self.window] - self.x) / self.radius - shift
-        dy = (YS[self.window] - self.y) / self.radius - shift
-        return _turn(dx, dy, self.direction)
+        dx, dy = (XS[self.window] - self.x) / self.radius, (YS[self.window] - self.y) / self.radius
+        return _turn(dx - shift, dy - shift, self.direction)
 
     @property
     def emblem_yx(self) -> tuple[float, float]:
@@ -158,8 +155,7 @@ class Shape:
 def _window_around(y: float, x: float, reach: float) -> tuple[slice, slice]:
     """The square of half side ``reach`` pixels, cut at the image's border."""
     rows, columns = (
-        slice(max(int(at - reach), 0), max(min(int(at + reach) + 2, IMAGE_SIZE), 0))
-        for at in (y, x)
+        slice(*np.clip((int(at - reach), int(at + reach) + 2), 0, IMAGE_SIZE)) for at in (y, x)
     )
     return rows, columns
 
@@ -236,8 +232,7 @@ def _place_shapes(rng: np.random.Generator) -> tuple[list[Shape], np.ndarray]:
             shape = _propose(rng, labels, shapes)
             drawn = np.where(shape.mask, len(shapes) + 1, instances)
             if _fits(shape, shapes) and _all_visible([*shapes, shape], drawn):
-                shapes.append(shape)
-                instances = drawn
+                shapes, instances = [*shapes, shape], drawn
                 break
     return shapes, instances
 
@@ -259,19 +254,16 @@ def _propose(rng: np.random.Generator, labels: np.ndarray, shapes: list[Shape]) 
 def _fits(shape: Shape, shapes: list[Shape]) -> bool:
     """Inside the image, clear of other classes, and touching its own class or well away from it."""
     margin = BORDER * shape.radius
-    if not all(margin <= at <= IMAGE_SIZE - 1 - margin for at in (shape.y, shape.x)):
-        return False
+    fits = all(margin <= at <= IMAGE_SIZE - 1 - margin for at in (shape.y, shape.x))
     for other in shapes:
         dy, dx = shape.y - other.y, shape.x - other.x
         distance, reach = np.sqrt(dy * dy + dx * dx), shape.radius + other.radius
         low, high = (share * reach for share in COMPANION_REACH)
         if shape.label != other.label:
-            clear = distance >= STRANGER_REACH * reach
+            fits &= distance >= STRANGER_REACH * reach
         else:
-            clear = low <= distance <= high or distance >= reach + CLASSMATE_GAP
-        if not clear:
-            return False
-    return True
+            fits &= low <= distance <= high or distance >= reach + CLASSMATE_GAP
+    return fits
 
 
 def _all_visible(shapes: list[Shape], instances: np.ndarray) -> bool:
@@ -293,28 +285,23 @@ def _coverage(distance: Field) -> Field:
 
 
 def _draw_background(rng: np.random.Generator) -> np.ndarray:
-    """Mottled ground of two colors under clutter that resembles no class."""
+    """Mottled ground of two colors under pebbles, rings and twigs in dulled body colors, which
+    resemble no class."""
     first, second = GROUND_COLORS[rng.permutation(len(GROUND_COLORS))[:2]]
     image = _blend(np.broadcast_to(first, (IMAGE_SIZE, IMAGE_SIZE, 3)), second, value_noise(rng, 4))
     image = image + GROUND_RELIEF * (value_noise(rng, 24) - 0.5)[..., None]
     for _ in range(rng.integers(*CLUTTER_COUNT)):
-        _draw_clutter(rng, image)
+        y, x = rng.random(2) * IMAGE_SIZE
+        radius = between(rng, CLUTTER_RADIUS)
+        window = _window_around(y, x, TWIG_LENGTH * radius + 1)
+        u, v = _turn(XS[window] - x, YS[window] - y, random_direction(rng))
+        color = CLUTTER_SATURATION * BODY_COLORS[rng.integers(len(BODY_COLORS))]
+        color = color + (1 - CLUTTER_SATURATION) * rng.random()
+        pebble, ring = disc(u, 1.5 * v, radius), np.abs(disc(u, v, radius)) - 0.8
+        twig = np.maximum(np.abs(u) - TWIG_LENGTH * radius, np.abs(v) - 0.25 * radius)
+        distance = (pebble, ring, twig)[rng.integers(3)]
+        image[window] = _blend(image[window], color, CLUTTER_STRENGTH * _coverage(distance))
     return image
-
-
-def _draw_clutter(rng: np.random.Generator, image: np.ndarray) -> None:
-    """Paint a pebble, a ring or a twig in a dulled body color."""
-    y, x = rng.random(2) * IMAGE_SIZE
-    radius = between(rng, CLUTTER_RADIUS)
-    window = _window_around(y, x, TWIG_LENGTH * radius + 1)
-    u, v = _turn(XS[window] - x, YS[window] - y, random_direction(rng))
-    color = CLUTTER_SATURATION * BODY_COLORS[rng.integers(len(BODY_COLORS))]
-    color = color + (1 - CLUTTER_SATURATION) * rng.random()
-    pebble = disc(u, 1.5 * v, radius)
-    twig = np.maximum(np.abs(u) - TWIG_LENGTH * radius, np.abs(v) - 0.25 * radius)
-    ring = np.abs(disc(u, v, radius)) - 0.8
-    distance = (pebble, ring, twig)[rng.integers(3)]
-    image[window] = _blend(image[window], color, CLUTTER_STRENGTH * _coverage(distance))
 
 
 def _draw_shape(image: np.ndarray, shape: Shape) -> None:

@@ -14,7 +14,7 @@ from reprlib import repr as shortened
 
 from bestie_d2.data.datasets.object_masks import problem_of_mask
 from bestie_d2.data.images import UNREADABLE
-from bestie_d2.data.labels.coco_json import crowd_value, id_key
+from bestie_d2.data.labels.coco_json import ID_KEYS, crowd_value, id_key
 from bestie_d2.data.names import match_names, stem_of, without_suffix
 from bestie_d2.errors import InputError
 
@@ -48,29 +48,29 @@ class TrueObjects:
         left_out = len(self.bad) + self.without_pixels + self.repeated
         return sum(map(len, self.objects.values())) + left_out
 
-    def add(self, record: Mapping, entry: Mapping, where: str) -> None:
+    def add(self, record: Mapping, entry: Mapping, class_id: int, where: str) -> None:
         """Take an object of an image in if it has a mask; ``where`` names it."""
         if UNREADABLE in record:
             return  # of unknown size; whoever needs its pixels refuses the image
-        mask = _without_lines(entry.get("segmentation"))
+        mask, crowd = _without_lines(entry.get("segmentation")), crowd_value(entry)
         if _is_empty(mask):
             self.without_pixels += 1
             return
-        crowd = crowd_value(entry)
         problem = problem_of_mask(mask, (record["height"], record["width"]))
         if crowd is None:
             problem = f"'iscrowd' is {shortened(entry['iscrowd'])}, expected 0 or 1"
         if problem:
             self.bad.append(f"{where}: {problem}")
         else:
-            taken = {**entry, "segmentation": mask, "iscrowd": crowd}
+            taken = {**entry, "category_id": class_id, "segmentation": mask, "iscrowd": crowd}
             self.objects[record["image_id"]].append(taken)
 
-    def check(self) -> None:
+    def check(self) -> TrueObjects:
         """Refuse objects of which too many, or all, cannot be used; the line names the first."""
         bad, total = len(self.bad), self.total
         if bad and (bad == total or bad > max(1, MOST_BAD * total)):
             raise InputError(f"{self.source}: {bad} of {total} objects cannot be used: {self._few}")
+        return self
 
     @property
     def _few(self) -> str:
@@ -79,9 +79,8 @@ class TrueObjects:
 
     @property
     def notices(self) -> list[str]:
-        """A line for each kind of what was left out, the bad objects last; none if everything is
-        used."""
-        lines = list(self.notes)
+        """A line for each kind of what was left out, the bad objects last."""
+        lines, bad, total = list(self.notes), len(self.bad), self.total
         for count, what, fate in (
             (self.without_pixels, "without a pixel", "left out"),
             (self.repeated, "given twice, with the same class and mask,", "counted once"),
@@ -89,13 +88,10 @@ class TrueObjects:
             if count:
                 verb = "is" if count == 1 else "are"
                 lines.append(f"{_counted(count, 'object')} {what} {verb} {fate}")
-        if not self.total:
+        if not total:
             lines.append("no object in any image of the set: AP is no number")
-        if self.bad:
-            lines.append(
-                f"{len(self.bad)} of {self.total} objects cannot be used and are left out: "
-                f"{self._few}"
-            )
+        if bad:
+            lines.append(f"{bad} of {total} objects cannot be used and are left out: {self._few}")
         return [f"{self.source}: {line}" for line in lines]
 
 
@@ -107,52 +103,38 @@ class RecordsWithTruth(list[dict]):
         self.truth = truth
 
 
-class _Lists:
-    """Images and categories of a loaded COCO file by their ids' keys, and its annotations."""
+def _belonging(path: str, data: Mapping) -> list[tuple[dict, dict] | str]:
+    """Of each annotation of a loaded file its image and category, or why it belongs to none."""
+    known: dict[str, dict[Hashable, dict]] = {name: {} for name in ID_KEYS}
+    for name, by_id in known.items():
+        for number, entry in enumerate(data[name]):
+            if by_id.setdefault(id_key(entry["id"]), entry) is not entry:
+                raise InputError(
+                    f"{path}: {name}[{number}]: another one has the id {entry['id']!r}"
+                )
+    if not isinstance(data.get("annotations"), list):
+        raise InputError(f"{path}: has no list 'annotations' at the top level")
 
-    def __init__(self, path: str, data: Mapping) -> None:
-        """
-        Raises:
-            InputError: no list of annotations, or two entries of one id.
-        """
-        self.images: dict[Hashable, dict] = {}
-        self.categories: dict[Hashable, dict] = {}
-        for name, entries in (("images", self.images), ("categories", self.categories)):
-            for number, entry in enumerate(data[name]):
-                if entries.setdefault(id_key(entry["id"]), entry) is not entry:
-                    raise InputError(
-                        f"{path}: {name}[{number}]: another one has the id {entry['id']!r}"
-                    )
-        self.annotations: list = data.get("annotations", ())
-        if not isinstance(self.annotations, list):
-            raise InputError(f"{path}: has no list 'annotations' at the top level")
-
-    def problem(self, entry: object) -> str | None:
-        """Why an annotation belongs to no image or no category, if it does not."""
+    def owners(entry: object) -> tuple[dict, dict] | str:
         if not isinstance(entry, dict):
             return f"is {shortened(entry)}, expected an object"
-        for kind, known in (("image", self.images), ("category", self.categories)):
-            if f"{kind}_id" not in entry:
-                return f"has no '{kind}_id'"
-            if id_key(entry[f"{kind}_id"]) not in known:
-                return f"{kind} id {entry[f'{kind}_id']!r} is not in the file's list"
-        return None
+        for name, key in ID_KEYS.items():
+            if key not in entry:
+                return f"has no {key!r}"
+            if id_key(entry[key]) not in known[name]:
+                return f"{key.replace('_', ' ')} {entry[key]!r} is not in the file's list"
+        image_id, category_id = id_key(entry["image_id"]), id_key(entry["category_id"])
+        return known["images"][image_id], known["categories"][category_id]
 
-    def of(self, entry: Mapping) -> tuple[dict, dict]:
-        """The image and the category of an annotation without a problem."""
-        return self.images[id_key(entry["image_id"])], self.categories[id_key(entry["category_id"])]
+    return [owners(entry) for entry in data["annotations"]]
 
 
 def known_annotations(path: str, data: Mapping) -> list[dict]:
-    """Of the annotations whose image and category are in the file, the very ids that these have,
-    and ``iscrowd``; raises as :class:`_Lists` does."""
-    lists, known = _Lists(path, data), []
-    for entry in lists.annotations:
-        if not lists.problem(entry) and (crowd := crowd_value(entry)) is not None:
-            image, category = lists.of(entry)
-            ids = {"image_id": image["id"], "category_id": category["id"]}
-            known.append({**ids, "iscrowd": crowd})
-    return known
+    """The annotations whose image and category are in the file and whose ``iscrowd`` is clear; a
+    file without a list of annotations, or with two categories of one id, is refused."""
+    belonging = zip(_belonging(path, data), data["annotations"], strict=True)
+    known = [entry for owners, entry in belonging if not isinstance(owners, str)]
+    return [entry for entry in known if crowd_value(entry) is not None]
 
 
 def objects_of_file(
@@ -170,26 +152,24 @@ def objects_of_file(
         InputError: no list of annotations, two entries of one id, no image of the set, or too many
             objects that cannot be used.
     """
-    lists = _Lists(path, data)
+    belonging = _belonging(path, data)
     found = TrueObjects(path, {record["image_id"]: [] for record in records})
-    matched, found.notes = _match_images(data["images"], records, root)
+    matched = _match_images(data["images"], records, root, found.notes)
     if records and not matched:
         raise InputError(
             f"{path}: none of the {_counted(len(records), 'image')} of the set is in it, first "
             f"{records[0]['file_name']}"
         )
-    contiguous = {key: _class_of(c["name"], classes) for key, c in lists.categories.items()}
+    contiguous = {c["name"]: _class_of(c["name"], classes) for c in data["categories"]}
     passed_over = 0
-    for number, entry in enumerate(lists.annotations):
-        where = f"annotations[{number}]"
-        problem = lists.problem(entry)
-        if problem:
-            found.bad.append(f"{where}: {problem}")
+    for number, owners in enumerate(belonging):
+        where, entry = f"annotations[{number}]", data["annotations"][number]
+        if isinstance(owners, str):
+            found.bad.append(f"{where}: {owners}")
             continue
-        image, category = lists.of(entry)
-        record = matched.get(id_key(image["id"]))
-        class_id = contiguous[id_key(category["id"])]
-        where += f" (image {image.get('file_name')})"
+        image, category = owners
+        record, class_id = matched.get(id_key(image["id"])), contiguous[category["name"]]
+        where += f" (image {image['file_name']})"
         if record is None:
             passed_over += 1
         elif class_id is None:
@@ -198,89 +178,72 @@ def objects_of_file(
                 f"({', '.join(classes)})"
             )
         else:
-            found.add(record, {**entry, "category_id": class_id}, where)
+            found.add(record, entry, class_id, where)
     if passed_over:
         objects = _counted(passed_over, "object")
         found.notes.append(f"{objects} of images not in the set passed over")
-    found.check()
-    return found
+    return found.check()
 
 
 def objects_of_records(source: str, records: Sequence[dict], classes: Sequence[str]) -> TrueObjects:
-    """The objects that a data set's records hold as ``annotations``, classes contiguous.
-
-    Raises:
-        InputError: too many of them cannot be used.
-    """
+    """The objects that a data set's records hold as ``annotations``, classes contiguous; too many
+    that cannot be used are refused."""
     found = TrueObjects(source, {record["image_id"]: [] for record in records})
     for record in records:
         for number, entry in enumerate(record.get("annotations", ())):
             where = f"object {number} of image {record.get('file_name', record['image_id'])}"
             class_id = entry["category_id"]
             if 0 <= class_id < len(classes):
-                found.add(record, entry, where)
+                found.add(record, entry, class_id, where)
             else:
                 found.bad.append(f"{where}: class {class_id}, expected 0 to {len(classes) - 1}")
-    found.check()
-    return found
+    return found.check()
 
 
 def _match_images(
-    images: Sequence[Mapping], records: Sequence[dict], root: str
-) -> tuple[dict[Hashable, dict], list[str]]:
-    """The record of each image of a file, by the image's ``id_key``; lines on images without a
-    record, and on records without an image.
+    images: Sequence[Mapping], records: Sequence[dict], root: str, notes: list[str]
+) -> dict[Hashable, dict]:
+    """The record of each image of a file, by the ``id_key`` of its id; notes what matches nothing.
 
     By path from the image folder ``root``; else by stem, where only one has it; else, among those
     of the stem, by id. By id alone only if not one name is known.
     """
-    notes: list[str] = []
-    matched = _match_by_name(images, records, root)
-    if not matched and images and records:
-        by_id = {id_key(record["image_id"]): record for record in records}
-        keys = [id_key(image["id"]) for image in images]
-        matched = {key: by_id[key] for key in keys if key in by_id}
-        notes.append("none of its images has the name of one of the set; matched by their ids")
-    seen = {id(record) for record in matched.values()}
-    missing = [record["file_name"] for record in records if id(record) not in seen]
-    if missing:
-        all_images = _counted(len(records), "image")
-        notes.append(
-            f"{len(missing)} of the set's {all_images} are not in it and count as without "
-            f"objects, first {missing[0]}"
-        )
-    if len(matched) < len(images):
-        all_images = _counted(len(images), "image")
-        others = len(images) - len(matched)
-        notes.append(f"{others} of its {all_images} are not in the set and passed over")
-    return matched, notes
-
-
-def _match_by_name(
-    images: Sequence[Mapping], records: Sequence[dict], root: str
-) -> dict[Hashable, dict]:
     known: dict[str, int] = {}  # the record of each path, -1 where two have it
     for index, record in enumerate(records):
         name = record["file_name"]
-        for path in (name, os.path.relpath(name, root)) if root else (name,):
+        for path in {name, os.path.relpath(name, root) if root else name}:
             key = without_suffix(path)
             known[key] = index if known.get(key, index) == index else -1
-    names = [without_suffix((image.get("file_name") or "").strip()) for image in images]
-    taken = {known[name] for name in names if name in known}
+    keys = [id_key(image["id"]) for image in images]
+    names = [without_suffix(image["file_name"].strip()) for image in images]
+    taken = {known.get(name) for name in names}
     by_id = {
         (stem_of(record["file_name"]), id_key(record["image_id"])): index
         for index, record in enumerate(records)
         if index not in taken
     }
-    found = match_names(names, known)
-    counts = Counter(found)
-    matched: dict[Hashable, dict] = {}
-    for image, name, number in zip(images, names, found, strict=True):
-        image_key = id_key(image["id"])
+    numbers = match_names(names, known)
+    counts = Counter(numbers)
+    matched = {}
+    for key, name, number in zip(keys, names, numbers, strict=True):
         if number in (None, -1) or (counts[number] > 1 and name not in known):
-            number = by_id.get((name.rpartition("/")[2], image_key))
+            number = by_id.get((name.rpartition("/")[2], key))
         if number is not None:
-            matched[image_key] = records[number]
+            matched[key] = records[number]
+    if records and not matched:
+        alone = {id_key(record["image_id"]): record for record in records}
+        matched = {key: alone[key] for key in keys if key in alone}
+        notes.append("none of its images has the name of one of the set; matched by their ids")
+    seen = {id(record) for record in matched.values()}
+    missing = [record["file_name"] for record in records if id(record) not in seen]
+    if missing:
+        notes.append(
+            f"{len(missing)} of the set's {_counted(len(records), 'image')} are not in it and "
+            f"count as without objects, first {missing[0]}"
+        )
+    if len(matched) < len(images):
+        others, all_images = len(images) - len(matched), _counted(len(images), "image")
+        notes.append(f"{others} of its {all_images} are not in the set and passed over")
     return matched
 
 
@@ -312,4 +275,4 @@ def _is_empty(mask: object) -> bool:
 
 
 def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    return f"{count} {what}{'s' * (count != 1)}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from bestie_d2.data.datasets.objects import ObjectMap
+from bestie_d2.data.datasets.object_masks import ObjectMap
 from bestie_d2.data.datasets.weak import EVALUATOR_TYPE
 from bestie_d2.data.images import Size
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
@@ -51,14 +52,7 @@ def register_voc(root: str) -> None:
     """
     folder = os.path.join(root, VOC_FOLDER)
     for name, (split, cues, with_truth) in VOC_SETS.items():
-
-        def load(name: str = name, split: str = split, with_truth: bool = with_truth) -> list[dict]:
-            truth = os.path.join(folder, INSTANCES.format(split))
-            if not with_truth and os.path.isfile(truth):
-                MetadataCatalog.get(name).json_file = truth
-            return load_voc(folder, split, with_truth=with_truth)
-
-        DatasetCatalog.register(name, load)
+        DatasetCatalog.register(name, partial(_load_named, name, folder, split, with_truth))
         MetadataCatalog.get(name).set(
             thing_classes=list(VOC_CLASSES),
             thing_dataset_id_to_contiguous_id={i + 1: i for i in range(len(VOC_CLASSES))},
@@ -67,6 +61,13 @@ def register_voc(root: str) -> None:
             cues=os.path.join(folder, cues),
             evaluator_type=EVALUATOR_TYPE,
         )
+
+
+def _load_named(name: str, folder: str, split: str, with_truth: bool) -> list[dict]:
+    truth = os.path.join(folder, INSTANCES.format(split))
+    if not with_truth and os.path.isfile(truth):
+        MetadataCatalog.get(name).json_file = truth
+    return load_voc(folder, split, with_truth=with_truth)
 
 
 def load_voc(folder: str, split: str, *, with_truth: bool) -> list[dict]:

@@ -23,7 +23,12 @@ from scipy.io.matlab import MatReadError
 from tabulate import tabulate
 from tqdm import tqdm
 
-from bestie_d2.data.datasets.objects import ObjectMap, coco_annotation, coco_categories
+from bestie_d2.data.datasets.object_masks import (
+    ObjectMap,
+    coco_annotation,
+    coco_categories,
+    inner_point,
+)
 from bestie_d2.data.datasets.voc import (
     CENTER_POINTS,
     CLASS_MAPS,
@@ -101,14 +106,30 @@ def prepare_voc(
         report.warnings += wrong
 
     check_counts({f"images in {split}": len(stems) for split, stems in sources.stems.items()})
-    sources.check_files()
-    image_list = Path(VocFolder("").list_file(TRAIN_AUG))
-    sources.check_given_list(target / image_list)
-    stems = sources.stems[TRAIN_AUG]
+    stems, image_list = sources.stems[TRAIN_AUG], Path(VocFolder("").list_file(TRAIN_AUG))
+    sources.check(target / image_list)
+    tags = CocoFile(f"VOC 2012 {TRAIN_AUG}: tags from the {tag_source}")
+    instances = {
+        split: CocoFile(f"VOC 2012 {split}: instances") for split in ("train", TRAIN_AUG, "val")
+    }
+    files = {TAGS.format(TRAIN_AUG): tags}
+    files |= {INSTANCES.format(split): file for split, file in instances.items()}
     with only_run_in(target, "--output"), staged(target) as scratch:
         new_folders = [name for name in IMAGE_FOLDERS if not (target / name).is_dir()]
-        files = _go_through_images(sources, scratch, new_folders, tag_source, report)
-        check_counts({TRAIN_OBJECTS: len(files[INSTANCES.format("train")].annotations)})
+        for name in new_folders:
+            (scratch / name).mkdir()
+        for image in sources.read(TRAIN_AUG):
+            shown = set(image.objects.classes.values())
+            tags.add(image, shown if tag_source == MASKS else image.tags)
+            report.tags.append((image.tags, shown))
+            instances[TRAIN_AUG].add(image)
+            if image.stem in sources.with_voc_masks:  # of train
+                instances["train"].add(image)
+            for name in new_folders:
+                IMAGE_FOLDERS[name](image, scratch / name)
+        for image in sources.read("val"):
+            instances["val"].add(image)
+        check_counts({TRAIN_OBJECTS: len(instances["train"].annotations)})
         for name, file in files.items():
             file.write(scratch / name)
         if not (target / image_list).exists():
@@ -156,6 +177,17 @@ class VocReport:
 # -- what is read
 
 
+@dataclass(frozen=True)
+class VocImage:
+    """An image with its labels; ``tags`` are contiguous classes."""
+
+    stem: str
+    size: Size
+    tags: set[int]  # that its XML names
+    objects: ObjectMap
+    class_map: str | None  # path of VOC's own; None where the objects are SBD's
+
+
 class VocSources:
     """VOC and SBD, and the images of train, val and train_aug: those of SBD's two lists and of
     VOC's train, without VOC's val."""
@@ -173,27 +205,27 @@ class VocSources:
     def sbd_file(self, stem: str) -> str:
         return os.path.join(self.sbd, "inst", f"{stem}.mat")
 
-    def check_files(self) -> None:
-        """Refuse sources in which a file of a listed image is missing."""
-        stems = {*self.stems[TRAIN_AUG], *self.stems["val"]}
-        for what, folder in (("image", "JPEGImages"), ("annotation", "Annotations")):
-            check_present(what, [self.voc.file(folder, stem) for stem in sorted(stems)])
-        for folder in ("SegmentationObject", "SegmentationClass"):
-            files = [self.voc.file(folder, stem) for stem in sorted(self.with_voc_masks)]
-            check_present("truth", files)
-        check_present("SBD truth", list(map(self.sbd_file, sorted(stems - self.with_voc_masks))))
-
-    def check_given_list(self, path: Path) -> None:
-        """Refuse a ``train_aug`` list that is there already and has other images."""
-        if not path.exists():
-            return
-        given, expected = set(read_list(str(path), PREPARE)), set(self.stems[TRAIN_AUG])
-        if given != expected:
-            raise InputError(
-                f"{path}: is there already with other images than SBD's and VOC's train without "
-                f"VOC's val (lacking: {len(expected - given)}, too many: {len(given - expected)}); "
-                "move it away, then run this again"
-            )
+    def check(self, given_list: Path) -> None:
+        """Refuse sources in which a file of a listed image is missing, and a ``train_aug`` list
+        that is there already and has other images."""
+        everything = sorted({*self.stems[TRAIN_AUG], *self.stems["val"]})
+        for what, folder, stems in (
+            ("image", "JPEGImages", everything),
+            ("annotation", "Annotations", everything),
+            ("truth", "SegmentationObject", sorted(self.with_voc_masks)),
+            ("truth", "SegmentationClass", sorted(self.with_voc_masks)),
+        ):
+            check_present(what, [self.voc.file(folder, stem) for stem in stems])
+        others = [stem for stem in everything if stem not in self.with_voc_masks]
+        check_present("SBD truth", list(map(self.sbd_file, others)))
+        if given_list.exists():
+            given, expected = set(read_list(str(given_list), PREPARE)), set(self.stems[TRAIN_AUG])
+            if given != expected:
+                raise InputError(
+                    f"{given_list}: is there already with other images than SBD's and VOC's train "
+                    f"without VOC's val (lacking: {len(expected - given)}, too many: "
+                    f"{len(given - expected)}); move it away, then run this again"
+                )
 
     def read(self, split: str) -> Iterator[VocImage]:
         """The images with their labels; what their XML says of the size is not relied on."""
@@ -206,22 +238,6 @@ class VocSources:
             else:
                 objects, class_map = read_sbd_objects(self.sbd_file(stem), size), None
             yield VocImage(stem, size, tags, objects, class_map)
-
-
-@dataclass(frozen=True)
-class VocImage:
-    """An image with its labels; ``tags`` are contiguous classes."""
-
-    stem: str
-    size: Size
-    tags: set[int]  # that its XML names
-    objects: ObjectMap
-    class_map: str | None  # path of VOC's own; None where the objects are SBD's
-
-    @property
-    def shown(self) -> set[int]:
-        """The tags that its masks show."""
-        return set(self.objects.classes.values())
 
 
 def read_sbd_objects(path: str, size: Size) -> ObjectMap:
@@ -265,25 +281,20 @@ class CocoFile:
     images: list[dict] = field(default_factory=list)
     annotations: list[dict] = field(default_factory=list)
 
-    def _add_image(self, image: VocImage) -> int:
+    def add(self, image: VocImage, tags: Iterable[int] | None = None) -> None:
+        """Add an image with the categories ``tags``, or else with its objects, and what belongs to
+        none of them as ``void`` (RLE) of its entry."""
         image_id, (height, width) = voc_image_id(image.stem), image.size
-        entry = {"id": image_id, "file_name": f"{image.stem}.jpg"}
-        self.images.append({**entry, "height": height, "width": width})
-        return image_id
-
-    def add_objects(self, image: VocImage) -> None:
-        """Add an image with its objects; ``void`` of its entry is what belongs to none (RLE)."""
-        image_id, void = self._add_image(image), image.objects.void()
-        if void:
-            self.images[-1]["void"] = void
+        entry = {"id": image_id, "file_name": f"{image.stem}.jpg", "height": height, "width": width}
+        self.images.append(entry)
+        if tags is not None:
+            self.annotations += [{"image_id": image_id, "category_id": c + 1} for c in sorted(tags)]
+            return
+        if void := image.objects.void():
+            entry["void"] = void
         for class_id, mask in image.objects.masks():
             number = len(self.annotations) + 1
             self.annotations.append(coco_annotation(number, image_id, class_id, mask))
-
-    def add_tags(self, image: VocImage, classes: Iterable[int]) -> None:
-        """Add an image with the categories of some classes and nothing else."""
-        image_id = self._add_image(image)
-        self.annotations += [{"image_id": image_id, "category_id": c + 1} for c in sorted(classes)]
 
     def write(self, path: Path) -> None:
         head = {"info": {"description": self.description}, "images": self.images}
@@ -293,12 +304,15 @@ class CocoFile:
 
 def _write_points(image: VocImage, folder: Path) -> None:
     """A point for each object in the authors' text form, ``x y class score`` a line."""
-    lines = [f"{x} {y} {label} {GIVEN_SCORE:g}\n" for x, y, label in image.objects.points()]
+    lines = []
+    for class_id, mask in image.objects.masks():
+        x, y = inner_point(mask)
+        lines.append(f"{x} {y} {class_id} {GIVEN_SCORE:g}\n")
     (folder / f"{image.stem}.txt").write_text("".join(lines), encoding="ascii")
 
 
 def _write_class_map(image: VocImage, folder: Path) -> None:
-    """Write the true class map: a copy of VOC's own, or one drawn from SBD's objects."""
+    """The true class map: a copy of VOC's own, or one drawn from SBD's objects."""
     path = folder / f"{image.stem}.png"
     if image.class_map is not None:
         shutil.copyfile(image.class_map, path)
@@ -309,28 +323,3 @@ def _write_class_map(image: VocImage, folder: Path) -> None:
 
 
 IMAGE_FOLDERS = {CENTER_POINTS: _write_points, CLASS_MAPS: _write_class_map}  # a file an image
-
-
-def _go_through_images(
-    sources: VocSources, scratch: Path, new_folders: list[str], tag_source: str, report: VocReport
-) -> dict[str, CocoFile]:
-    """Go through all images once: fill the JSON files, by name, and write the folders."""
-    instances = {
-        split: CocoFile(f"VOC 2012 {split}: instances") for split in ("train", TRAIN_AUG, "val")
-    }
-    tags = CocoFile(f"VOC 2012 {TRAIN_AUG}: tags from the {tag_source}")
-    for name in new_folders:
-        (scratch / name).mkdir()
-    train = set(sources.stems["train"])
-    for image in sources.read(TRAIN_AUG):
-        instances[TRAIN_AUG].add_objects(image)
-        if image.stem in train:
-            instances["train"].add_objects(image)
-        tags.add_tags(image, image.shown if tag_source == MASKS else image.tags)
-        report.tags.append((image.tags, image.shown))
-        for name in new_folders:
-            IMAGE_FOLDERS[name](image, scratch / name)
-    for image in sources.read("val"):
-        instances["val"].add_objects(image)
-    files = {INSTANCES.format(split): file for split, file in instances.items()}
-    return {TAGS.format(TRAIN_AUG): tags, **files}

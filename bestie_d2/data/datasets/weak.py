@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
-from pycocotools import mask as mask_api
 
+from bestie_d2.data.datasets.object_masks import to_rle
 from bestie_d2.data.datasets.true_objects import (
     RecordsWithTruth,
     known_annotations,
@@ -81,12 +81,8 @@ def register_weak_dataset(
     Raises:
         InputError: the name is taken by another data set, or the arguments don't go together.
     """
-    names = tuple(classes) if classes else None
-    _register(WeakDataset(name, images, points, tags, cues, weak_maps, annotations, names), prepare)
-
-
-def _register(dataset: WeakDataset, prepare: Callable[[], None] | None = None) -> None:
-    name = dataset.name
+    names = tuple(classes or ()) or None
+    dataset = WeakDataset(name, images, points, tags, cues, weak_maps, annotations, names)
     if _registered.get(name) == dataset:
         return
     if name in DatasetCatalog:
@@ -100,12 +96,8 @@ def _register(dataset: WeakDataset, prepare: Callable[[], None] | None = None) -
 
     DatasetCatalog.register(name, load)
     known = {
-        "image_root": dataset.images,
-        "json_file": dataset.annotations,
-        "weak_maps": dataset.weak_maps,
-        "cues": dataset.cues or dataset.points,
-        "tags": dataset.tags or dataset.points,
-        "thing_classes": list(dataset.classes or ()),
+        **{"image_root": images, "json_file": annotations, "weak_maps": weak_maps},
+        **{"cues": cues or points, "tags": tags or points, "thing_classes": list(names or ())},
     }
     MetadataCatalog.get(name).set(
         evaluator_type=EVALUATOR_TYPE, **{key: value for key, value in known.items() if value}
@@ -136,9 +128,9 @@ def register_custom_datasets(datasets: Sequence[Mapping]) -> None:
         for key in ("name", "images"):
             if not entry.get(key):
                 raise InputError(f"{where}: {key!r} is missing")
-        paths = {key: value for key, value in entry.items() if value and isinstance(value, str)}
-        paths |= {key: expand_path(paths[key]) for key in paths if key != "name"}
-        _register(WeakDataset(**paths, classes=tuple(entry.get("classes") or ()) or None))
+        given = {key: value for key, value in entry.items() if value}
+        given |= {key: expand_path(given[key]) for key in given.keys() - {"name", "classes"}}
+        register_weak_dataset(**given)
 
 
 def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
@@ -162,9 +154,18 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
         data = load_json(source, IMAGE_LISTS)
         known = {**data, "annotations": known_annotations(source, data)}
         tagged = tags_from_coco(source, known, dataset.classes)
-    _check_names(source, tagged.records)
-    name_records(tagged.records)
-    for record in tagged.records:
+    records, names = tagged.records, dict[str, str]()
+    for record in records:
+        name = record["file_name"]
+        key = without_suffix(name)
+        if key in names:
+            raise InputError(
+                f"{source}: images {names[key]} and {name} have the same name, by which weak "
+                "labels are found; rename one"
+            )
+        names[key] = name
+    name_records(records)
+    for record in records:
         name, folder = record["file_name"], dataset.images
         record["file_name"] = path = located(folder, name) or os.path.join(folder, name)
         if "height" not in record or "width" not in record:
@@ -172,15 +173,14 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
                 record["height"], record["width"] = image_size(path)
             except InputError as error:
                 record[UNREADABLE] = str(error)
-    records = tagged.records
     if data is not None:
-        found = objects_of_file(source, data, tagged.records, tagged.classes, dataset.images)
+        found = objects_of_file(source, data, records, tagged.classes, dataset.images)
         if found.bad:
             log_once(found.notices[-1], logging.WARNING)
-        for record in tagged.records:
+        for record in records:
             objects = found.objects[record["image_id"]]
             record["annotations"] = [_as_trained(entry) for entry in objects]
-        records = RecordsWithTruth(tagged.records, found)
+        records = RecordsWithTruth(records, found)
     contiguous = {category_id: index for index, category_id in enumerate(tagged.category_ids)}
     MetadataCatalog.get(dataset.name).set(
         thing_classes=tagged.classes, thing_dataset_id_to_contiguous_id=contiguous
@@ -189,25 +189,11 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
     return records
 
 
-def _check_names(path: str, records: Sequence[dict]) -> None:
-    """Refuse images that differ by suffix alone: weak labels go by what is left of the name."""
-    names: dict[str, str] = {}
-    for record in records:
-        name = record["file_name"]
-        key = without_suffix(name)
-        if key in names:
-            raise InputError(
-                f"{path}: images {names[key]} and {name} have the same name, by which weak labels "
-                "are found; rename one"
-            )
-        names[key] = name
-
-
 def _as_trained(entry: Mapping) -> dict:
     """An annotation of a COCO file, its class contiguous, in Detectron2's format."""
     keys = ("bbox", "category_id", "segmentation", "iscrowd")  # what trains on boxes checks them
     kept = {key: entry[key] for key in keys if key in entry}
     mask = kept["segmentation"]
-    if isinstance(mask, dict) and isinstance(mask["counts"], list):
-        kept["segmentation"] = mask_api.frPyObjects(mask, *mask["size"])
+    if isinstance(mask, dict):
+        kept["segmentation"] = to_rle(mask, *mask["size"])
     return {**kept, "bbox_mode": BoxMode.XYWH_ABS}
