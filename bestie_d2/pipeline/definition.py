@@ -10,8 +10,7 @@ from bestie_d2.engine.configuration import load_strict_yaml
 from bestie_d2.engine.trainer import FINAL_CHECKPOINT
 from bestie_d2.errors import InputError
 
-POINTS = "points"
-SUPERVISIONS = ("tags", POINTS)
+SUPERVISIONS = ("tags", "points")
 TEXTS = ("name", "supervision", "output", "train_set", "test_set")
 
 
@@ -20,7 +19,7 @@ class StageKind:
     """What is true of a stage in every pipeline."""
 
     product: str  # what later stages read, a file or folder in the stage's own; "" if nothing
-    keys: tuple[str, ...] = ()  # what a pipeline says of it; weights_from may be left out
+    keys: tuple[str, ...] = ()  # what a pipeline says of it, some OPTIONAL
     reads: tuple[str, ...] = ()  # kinds of stages whose products it reads if they come before it
     needs: str = ""  # the kind that must be there; whose model is taken without a config
     reads_all: bool = False  # all stages of these kinds, not the last of each alone
@@ -30,7 +29,7 @@ class StageKind:
         return "config" in self.keys
 
 
-TRAINING = ("config", "weights_from")
+TRAINING, OPTIONAL = ("config", "weights_from"), ("weights_from",)
 KINDS = {  # in the order in which they run
     "pam": StageKind(FINAL_CHECKPOINT, TRAINING),
     "cues": StageKind("cues.json", reads=("pam",), needs="pam"),
@@ -62,10 +61,10 @@ class StageEntry:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A chain of stages, by name in the order in which they run, over a training and a test set.
+    """Stages by name, in the order in which they run, each with a folder in ``output``.
 
-    ``output`` is a folder with one for each stage. What a missing stage would have made must be
-    registered with the data set, or named by the configurations of later stages.
+    What a missing stage would have made must be registered with the data set, or named by the
+    configurations of later stages.
     """
 
     name: str
@@ -86,9 +85,9 @@ class Pipeline:
 
     def inputs_of(self, stage: str) -> list[str]:
         """The stages whose products a stage reads."""
-        names, kind = list(self.stages), self.kind_of(stage)
-        earlier, reads = names[: names.index(stage)], []
+        names, kind, reads = list(self.stages), self.kind_of(stage), []
         for wanted in kind.reads:
+            earlier = names[: names.index(stage)]
             found = [name for name in earlier if self.stages[name].kind == wanted]
             reads += found if kind.reads_all else found[-1:]
         return [*reads, *filter(None, [self.stages[stage].weights_from])]
@@ -109,11 +108,8 @@ def read_pipeline(
         overrides: ``STAGE.KEY VALUE`` pairs; those of a stage hold for its rounds too.
         rounds: how often BESTIE is trained anew on its own exported labels (paper: Table 5).
         configs_exist: refuse a configuration file that is not there.
-
-    Raises:
-        InputError: no such file, or names the key or stage that is wrong.
     """
-    where = f"--config {path}"
+    where, known = f"--config {path}", ", ".join(KINDS)
     content = load_strict_yaml(path, where)
     _check_keys(content, (*TEXTS, "stages"), where)
     for key in TEXTS:
@@ -121,43 +117,56 @@ def read_pipeline(
             raise InputError(f"{where}: {key} is {content[key]!r}, expected text")
     supervision, entries = content["supervision"], content["stages"]
     if supervision not in SUPERVISIONS:
-        known = " or ".join(SUPERVISIONS)
-        raise InputError(f"{where}: supervision is {supervision!r}, expected {known}")
+        expected = " or ".join(SUPERVISIONS)
+        raise InputError(f"{where}: supervision is {supervision!r}, expected {expected}")
     if not isinstance(entries, dict) or not entries:
-        raise InputError(f"{where}: stages: expected stages of {', '.join(KINDS)}")
+        raise InputError(f"{where}: stages: expected stages of {known}")
     for name in entries:
         if name not in KINDS:
-            raise InputError(f"{where}: stages: {name!r} is none of {', '.join(KINDS)}")
+            raise InputError(f"{where}: stages: {name!r} is none of {known}")
+    if rounds < 0 or (rounds and "export" not in entries):
+        raise InputError(f"--rounds {rounds}: expected 0 or more, and a stage 'export' to repeat")
     stages: dict[str, StageEntry] = {}
-    for name in (name for name in KINDS if name in entries):
-        trained = [earlier for earlier in stages if KINDS[earlier].trains]
+    for name, kind in KINDS.items():
+        if name not in entries:
+            continue
+        trained = [earlier for earlier in stages if earlier in KINDS and KINDS[earlier].trains]
         entry = _read_entry(name, entries[name], path, configs_exist)
-        needs = KINDS[name].needs
-        if needs and needs not in entries:
-            raise InputError(f"{where}: the stage {name!r} needs {needs!r}, which is not there")
+        if kind.needs and kind.needs not in entries:
+            raise InputError(
+                f"{where}: the stage {name!r} needs {kind.needs!r}, which is not there"
+            )
         if entry.weights_from and entry.weights_from not in trained:
             raise InputError(
                 f"{where}: stages: {name}: weights_from is {entry.weights_from!r}, but the "
                 f"trainings before it are: {', '.join(trained) or 'none'}"
             )
-        if supervision == POINTS and name in FROM_TAGS:
+        if supervision == "points" and name in FROM_TAGS:
             raise InputError(f"{where}: points are given as cues; leave out the stage {name!r}")
         stages[name] = entry
-    stages = _with_rounds(stages, rounds)
+        for number in range(1, rounds + 1) if name == "export" else ():
+            for repeated in REPEATED:
+                stages[f"{repeated}{ROUND}{number}"] = replace(stages[repeated], overrides=[])
     pipeline = Pipeline(**{key: content[key] for key in TEXTS}, stages=stages)
-    _add_overrides(pipeline, overrides)
+    if len(overrides) % 2:
+        raise InputError(f"overrides come as STAGE.KEY VALUE pairs, got {' '.join(overrides)!r}")
+    for key, value in zip(overrides[::2], overrides[1::2], strict=True):
+        stage, _, config_key = key.partition(".")
+        pipeline.check_stage(f"override {key}", stage)
+        for name, entry in stages.items():
+            if name == stage or name.startswith(stage + ROUND):
+                entry.overrides.extend([config_key, value])
     return pipeline
 
 
-def _check_keys(
-    content: Mapping, known: Sequence[str], where: str, optional: Sequence[str] = ()
-) -> None:
+def _check_keys(content: Mapping, known: Sequence[str], where: str) -> None:
     for key in content:
         if key not in known:
-            listed = ", ".join(known) or "none"
-            raise InputError(f"{where}: unknown key {key!r}, known are {listed}")
+            raise InputError(
+                f"{where}: unknown key {key!r}, known are {', '.join(known) or 'none'}"
+            )
     for key in known:
-        if key not in content and key not in optional:
+        if key not in content and key not in OPTIONAL:
             raise InputError(f"{where}: {key!r} is missing")
 
 
@@ -165,7 +174,7 @@ def _read_entry(name: str, content: object, path: str, configs_exist: bool) -> S
     where = f"--config {path}: stages: {name}"
     if not isinstance(content, dict):
         raise InputError(f"{where} is {content!r}, expected keys and values ({{}} for none)")
-    _check_keys(content, KINDS[name].keys, where, optional=("weights_from",))
+    _check_keys(content, KINDS[name].keys, where)
     threshold = content.get("score_threshold", 0.0)
     if type(threshold) not in (int, float) or not 0 <= threshold <= 1:
         raise InputError(f"{where}: score_threshold is {threshold!r}, expected 0 to 1")
@@ -175,27 +184,3 @@ def _read_entry(name: str, content: object, path: str, configs_exist: bool) -> S
         raise InputError(f"{where}: config {file}: no such file")
     config = os.path.normpath(file) if config else ""
     return StageEntry(name, config, content.get("weights_from", ""), float(threshold))
-
-
-def _with_rounds(stages: dict[str, StageEntry], rounds: int) -> dict[str, StageEntry]:
-    """Put the stages of each round behind the first export."""
-    if rounds < 0 or (rounds and "export" not in stages):
-        raise InputError(f"--rounds {rounds}: expected 0 or more, and a stage 'export' to repeat")
-    found: dict[str, StageEntry] = {}
-    for name, entry in stages.items():
-        found[name] = entry
-        for number in range(1, rounds + 1) if name == "export" else ():
-            for repeated in REPEATED:
-                found[f"{repeated}{ROUND}{number}"] = replace(stages[repeated], overrides=[])
-    return found
-
-
-def _add_overrides(pipeline: Pipeline, overrides: Sequence[str]) -> None:
-    if len(overrides) % 2:
-        raise InputError(f"overrides come as STAGE.KEY VALUE pairs, got {' '.join(overrides)!r}")
-    for key, value in zip(overrides[::2], overrides[1::2], strict=True):
-        stage, _, config_key = key.partition(".")
-        pipeline.check_stage(f"override {key}", stage)
-        for name, entry in pipeline.stages.items():
-            if name == stage or name.startswith(stage + ROUND):
-                entry.overrides.extend([config_key, value])

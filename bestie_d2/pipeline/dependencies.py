@@ -1,18 +1,16 @@
 """What the product of a stage depends on: which keys of a configuration, which parts of the data.
 
-One table for each. A stage is out of date if something that counts for its kind has changed. The
-state of data is that of its content, of images by name and size; names of folders don't count: data
-that was only moved is the same.
+Data is compared by content, images by name and size; where it lies does not count.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from functools import cache
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -59,7 +57,15 @@ CUES, WEAK_MAPS, LABELS = "cues", "weak maps", "instance labels"
 MASKS, WEIGHTS = "true masks", "initial weights"
 TEST_LIST, TEST_IMAGES = "test set's list", "test set's image files"
 TEST_MASKS, TEST_MAPS = "test set's true masks", "test set's weak maps"
-TEST_PARTS = (TEST_LIST, TEST_IMAGES, TEST_MASKS, TEST_MAPS)
+MADE_BY = {"cues": CUES, "maps": WEAK_MAPS, "export": LABELS}  # kinds of stages that make parts
+NAMED_BY = {  # keys under DATASETS, or else of the data set's metadata, that name a part; "": none
+    CUES: ("CUES", "cues"),
+    WEAK_MAPS: ("WEAK_MAPS", "weak_maps"),
+    LABELS: ("INSTANCE_LABELS", ""),
+    MASKS: ("", "json_file"),
+    TEST_MASKS: ("", "json_file"),
+    TEST_MAPS: ("", "weak_maps"),
+}
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Dependencies:
     data: Sequence[str]  # parts; those that an earlier stage makes are compared as its product
 
     def count(self, key: str, node: str) -> bool:
-        """Whether a key of the configuration counts; of our other models none does, but of the one
+        """Whether a key of the configuration counts; of our models' keys, only those of the one
         with this ``node`` under ``MODEL``."""
         others = [f"MODEL.{other}" for other in NUM_CLASSES_NODE.values() if other != node]
         left_out = (*NEVER, *PATHS, *self.without, *others)
@@ -82,59 +88,49 @@ def _is_among(key: str, names: Sequence[str]) -> bool:
     return any(fnmatchcase(key, name) or fnmatchcase(key, f"{name}.*") for name in names)
 
 
-USE = ("MODEL", "INPUT")
+ALL, USE = ("*",), ("MODEL", "INPUT")
+NO_CUES = (*AT_USE, CUE_THRESHOLD)
+OF_TRAINING = (TAGS, IMAGES)
 DEPENDENCIES = {  # by kind of stage
-    "pam": Dependencies(["*"], [*AT_USE, CUE_THRESHOLD], [TAGS, IMAGES, WEIGHTS]),
-    "cues": Dependencies(USE, AT_TRAINING, [TAGS, IMAGES]),
-    "wsss": Dependencies(["*"], [*AT_USE, CUE_THRESHOLD], [TAGS, IMAGES, WEIGHTS]),
-    "maps": Dependencies(USE, AT_TRAINING, [TAGS, IMAGES]),
-    "bestie": Dependencies(
-        ["*"], AT_USE, [TAGS, IMAGES, CUES, WEAK_MAPS, LABELS, WEIGHTS]
-    ),
-    "export": Dependencies([*USE, "TEST.DETECTIONS_PER_IMAGE"], AT_TRAINING, [TAGS, IMAGES]),
-    "mrcnn": Dependencies(["*"], [*AT_USE, CUE_THRESHOLD], [IMAGES, WEIGHTS]),
-    "mrcnn_truth": Dependencies(["*"], [*AT_USE, CUE_THRESHOLD], [IMAGES, MASKS, WEIGHTS]),
+    "pam": Dependencies(ALL, NO_CUES, (*OF_TRAINING, WEIGHTS)),
+    "cues": Dependencies(USE, AT_TRAINING, OF_TRAINING),
+    "wsss": Dependencies(ALL, NO_CUES, (*OF_TRAINING, WEIGHTS)),
+    "maps": Dependencies(USE, AT_TRAINING, OF_TRAINING),
+    "bestie": Dependencies(ALL, AT_USE, (*OF_TRAINING, CUES, WEAK_MAPS, LABELS, WEIGHTS)),
+    "export": Dependencies((*USE, "TEST.DETECTIONS_PER_IMAGE"), AT_TRAINING, OF_TRAINING),
+    "mrcnn": Dependencies(ALL, NO_CUES, (IMAGES, WEIGHTS)),
+    "mrcnn_truth": Dependencies(ALL, NO_CUES, (IMAGES, MASKS, WEIGHTS)),
     "evaluate": Dependencies(
-        [*USE, "TEST"], AT_TRAINING, [TEST_LIST, TEST_IMAGES, TEST_MASKS, TEST_MAPS]
+        (*USE, "TEST"), AT_TRAINING, (TEST_LIST, TEST_IMAGES, TEST_MASKS, TEST_MAPS)
     ),
-}  # fmt: skip
-MADE_BY = {"cues": CUES, "maps": WEAK_MAPS, "export": LABELS}  # kinds that make parts of the data
+}
 
 
 # -- the state of data
 
 NOT_THERE = "not there"  # in place of a hash: the stage that reads it will say what is wrong
-NONE = "none"  # nothing is named
 DIGITS = 16  # of a hash, enough to tell files apart
 OF_RECORDS = ("image_id", "height", "width", "image_classes")
-NAMED_BY = {  # keys under DATASETS, or else of the data set's metadata, that name a part; "": none
-    CUES: ("CUES", "cues"),
-    WEAK_MAPS: ("WEAK_MAPS", "weak_maps"),
-    LABELS: ("INSTANCE_LABELS", ""),
-    MASKS: ("", "json_file"),
-    TEST_MASKS: ("", "json_file"),
-    TEST_MAPS: ("", "weak_maps"),
-}
 
 
-@dataclass
 class Hashes:
     """The states of a pipeline's data and products, each looked at once until a stage was run."""
 
-    train_set: str
-    test_set: str
-    _known: dict[tuple[Callable, str], Any] = field(default_factory=dict)
+    def __init__(self, train_set: str, test_set: str) -> None:
+        self._train_set, self._test_set = train_set, test_set
+        self._products: dict[str, str] = {}
+        self._images_of, self._state_of = cache(_images_of), cache(_state_of)
 
     def of_product(self, path: str) -> str:
-        return self._once(hash_of_folder, path)
+        if path not in self._products:
+            self._products[path] = hash_of_folder(path)
+        return self._products[path]
 
     def forget(self, product: str) -> None:
         """What a stage makes is there anew; and the data may have changed meanwhile."""
-        self._known = {
-            (look, path): state
-            for (look, path), state in self._known.items()
-            if look is hash_of_folder and path != product
-        }
+        self._products.pop(product, None)
+        self._images_of.cache_clear()
+        self._state_of.cache_clear()
 
     def of_data(self, parts: Iterable[str], cfg: CfgNode) -> dict[str, str]:
         """The state of each part by its name."""
@@ -145,24 +141,17 @@ class Hashes:
         return found
 
     def _of_part(self, part: str, cfg: CfgNode) -> str:
-        name = self.test_set if part in TEST_PARTS else self.train_set
         if part == WEIGHTS:
-            return self._once(_state_of, cfg.MODEL.WEIGHTS)
-        if part in NAMED_BY:
-            key, in_metadata = NAMED_BY[part]
-            path = getattr(cfg.DATASETS, key) if key else ""
-            if not path and in_metadata:
-                self._once(_images_of, name)  # completes the metadata of some sets
-                path = MetadataCatalog.get(name).get(in_metadata)
-            return self._once(_state_of, path or "")
-        of_list, of_files = self._once(_images_of, name)
-        return of_files if part in (IMAGES, TEST_IMAGES) else of_list
-
-    def _once(self, look: Callable[[str], Any], argument: str) -> Any:
-        key = (look, argument)
-        if key not in self._known:
-            self._known[key] = look(argument)
-        return self._known[key]
+            return self._state_of(cfg.MODEL.WEIGHTS)
+        name = self._test_set if part.startswith("test set") else self._train_set
+        if part not in NAMED_BY:
+            return self._images_of(name)[part in (IMAGES, TEST_IMAGES)]
+        key, in_metadata = NAMED_BY[part]
+        path = getattr(cfg.DATASETS, key) if key else ""
+        if not path and in_metadata:
+            self._images_of(name)  # completes the metadata of some sets
+            path = MetadataCatalog.get(name).get(in_metadata)
+        return self._state_of(path or "")
 
 
 def _images_of(name: str) -> tuple[str, str]:
@@ -177,14 +166,13 @@ def _images_of(name: str) -> tuple[str, str]:
         rows.append((below, *map(record.get, OF_RECORDS)))
         sizes.append((below, os.path.getsize(path) if os.path.isfile(path) else -1))
     listed = hash_of_content([metadata.get("thing_classes"), rows])[:DIGITS]
-    files = hash_of_content(sizes)[:DIGITS]
-    return f"{len(rows)} images, {listed}", f"{len(rows)} files, {files}"
+    return f"{len(rows)} images, {listed}", f"{len(rows)} files, {hash_of_content(sizes)[:DIGITS]}"
 
 
 def _state_of(path: str) -> str:
     """Hash of a file, or of the names and contents in a folder; an address as it is."""
     if not path:
-        return NONE
+        return "none"
     if "://" in path:
         return path
     path = expand_path(path)
@@ -192,8 +180,11 @@ def _state_of(path: str) -> str:
         return hash_of_file(path)[:DIGITS]
     if not os.path.isdir(path):
         return NOT_THERE
-    names = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
-    files = [name for name in names if os.path.basename(name) not in OF_VIEWERS]
-    files = [name for name in files if not os.path.basename(name).startswith(".")]
+    files = [
+        os.path.join(folder, name)
+        for folder, _, names in os.walk(path)
+        for name in names
+        if name not in OF_VIEWERS and not name.startswith(".")
+    ]
     rows = sorted((os.path.relpath(file, path), hash_of_file(file)) for file in files)
     return f"{len(rows)} files, {hash_of_content(rows)[:DIGITS]}"

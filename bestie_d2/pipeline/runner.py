@@ -29,11 +29,20 @@ CHECK = "check"  # depends on what an earlier stage will have made
 CHANGED = "changed"  # out of date: --redo makes it anew
 UNTOUCHED = (SKIP, KEEP)
 
-INTERRUPTED = "interrupted (Ctrl-C)"
 LOGGERS = ("bestie_d2", "detectron2", "fvcore")
 PROGRESS = "detectron2.utils.events"  # a line every 20 steps, with the losses
 TALKATIVE = "fvcore.common.checkpoint"  # lists all keys that a start from other weights leaves
 FORMAT = logging.Formatter("[%(asctime)s %(name)s] %(levelname)s: %(message)s", "%m/%d %H:%M:%S")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What happens to a stage, why, and what its result will depend on."""
+
+    state: str
+    reason: str
+    sources: Sources | None = None  # where it is not left as it is
+    details: Sequence[str] = ()  # a line for each thing that changed
 
 
 def run_pipeline(
@@ -71,8 +80,8 @@ def run_pipeline(
     for name in redo:
         if name not in names[start:end]:
             raise InputError(f"--redo {name}: --from and --until leave that stage out")
-    jobs = [StageJob.load(pipeline, name) for name in names[:end]]
-    plan = Plan(jobs, first, redo, Hashes(pipeline.train_set, pipeline.test_set))
+    jobs = [StageJob(pipeline, name) for name in names[:end]]
+    hashes = Hashes(pipeline.train_set, pipeline.test_set)
 
     def failed() -> None:
         if redo:
@@ -80,100 +89,83 @@ def run_pipeline(
         after_failure()
 
     with contextlib.nullcontext() if dry_run else only_run_in(pipeline.output, "output"):
-        decisions = plan.decisions()
-        changed = {name: d for name, d in decisions.items() if d.state == CHANGED}
+        plan: dict[str, Decision] = {}
+        for job in jobs:
+            if job.name in names[:start]:
+                plan[job.name] = _keep(job, first)
+                continue
+            pending = [name for name, d in plan.items() if d.state not in UNTOUCHED]
+            plan[job.name] = _decide(job, hashes, redo, pending)
+        changed = {name: d for name, d in plan.items() if d.state == CHANGED}
         if dry_run or changed:
-            for name, decision in decisions.items():
+            for name, decision in plan.items():
                 _tell(name, decision)
         if dry_run:
             return ""
         if changed:
             raise _refusal(changed, pipeline)
-        rows = [_row_of(plan, job, decisions[job.name], failed) for job in jobs]
+        rows = []
+        for job in jobs:
+            decision = plan[job.name]
+            if decision.state not in UNTOUCHED:  # its inputs are made now
+                decision = _decide(job, hashes, redo)
+            _tell(job.name, decision)
+            if decision.state == CHANGED:
+                raise _refusal({job.name: decision}, pipeline)
+            if decision.sources is not None:
+                _run(job, decision.sources, decision.state == RESUME, failed)
+                hashes.forget(job.product)
+            made = job.record.manifest or {}
+            rows.append([job.name, decision.state, f"{made['seconds']:.0f} s", made["text"]])
     return tabulate(rows, ["stage", "", "time", "figures"], colalign=("left", "left", "right"))
 
 
-# -- what is done with a stage, and why
+def _keep(job: StageJob, first: str) -> Decision:
+    if job.record.manifest is None or not os.path.exists(job.product):
+        raise InputError(f"--from {first}: the stage {job.name!r} before it is not finished")
+    return Decision(KEEP, f"comes before {first}")
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What happens to a stage, why, and what its result will depend on."""
-
-    state: str
-    reason: str
-    sources: Sources | None = None  # where it is not left as it is
-    details: Sequence[str] = ()  # a line for each thing that changed
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The stages of a run, in order."""
-
-    jobs: Sequence[StageJob]
-    first: str  # those before it are taken as they are; "" for none
-    redo: Collection[str]
-    hashes: Hashes
-
-    def decisions(self) -> dict[str, Decision]:
-        """What is known of all stages before any is run, by name."""
-        found: dict[str, Decision] = {}
-        kept = bool(self.first)
-        for job in self.jobs:
-            kept = kept and job.name != self.first
-            pending = [name for name, decision in found.items() if decision.state not in UNTOUCHED]
-            found[job.name] = self._keep(job) if kept else self.decide(job, pending)
-        return found
-
-    def _keep(self, job: StageJob) -> Decision:
-        if StageRecord(job.folder).manifest is None or not os.path.exists(job.product):
-            raise InputError(
-                f"--from {self.first}: the stage {job.name!r} before it is not finished"
-            )
-        return Decision(KEEP, f"comes before {self.first}")
-
-    def decide(self, job: StageJob, pending: Collection[str] = ()) -> Decision:
-        """What to do with a stage when ``pending`` others will have been made."""
-        record = StageRecord(job.folder)
-        found = record.found
-        missing = [name for name in job.pipeline.inputs_of(job.name) if name in pending]
-        sources = job.sources(self.hashes, missing)
-        after = f"after {' and '.join(missing)}"
-        if found is None:
-            return Decision(RUN, after if missing else "not there yet", sources)
-        changes = sources.changes(found, pending=missing)
-        details = described(changes)
-        if job.name in self.redo:
-            if found.instead_of and not found.finished and not changes:
-                return Decision(RESUME, "its --redo was interrupted", sources)
-            return Decision(REDO, "as --redo asks for", sources)
-        if changes:
-            state, why = CHANGED, "finished, but is out of date"
-            if not found.finished and not record.has_results:
-                state, why = RUN, "was begun with other settings, and has made nothing"
-            elif all(_was_redone(job, change.stage) for change in changes):
-                names = " and ".join(change.stage for change in changes)
-                state, why = REDO, f"as --redo made {names} anew"
-            elif not found.finished:
-                why = "was interrupted, but is out of date"
-            return Decision(state, why, sources, details)
-        if found.finished and not os.path.exists(job.product):
-            return Decision(CHANGED, f"finished, but {job.product} is gone", sources)
-        if missing:
-            return Decision(CHECK, after, sources)
-        remark = f" ({found.not_compared})" if found.not_compared else ""
-        if found.finished:
-            return Decision(SKIP, f"finished, and nothing changed{remark}")
-        return Decision(RESUME, f"was interrupted{remark}", sources)
+def _decide(
+    job: StageJob, hashes: Hashes, redo: Collection[str], pending: Collection[str] = ()
+) -> Decision:
+    """What to do with a stage when ``pending`` others will have been made."""
+    found = job.record.found
+    missing = [name for name in job.inputs if name in pending]
+    sources = job.sources(hashes, missing)
+    after = f"after {' and '.join(missing)}"
+    if found is None:
+        return Decision(RUN, after if missing else "not there yet", sources)
+    changes = sources.changes(found, pending=missing)
+    if job.name in redo:
+        if found.instead_of and not found.finished and not changes:
+            return Decision(RESUME, "its --redo was interrupted", sources)
+        return Decision(REDO, "as --redo asks for", sources)
+    if changes:
+        state, why = CHANGED, "finished, but is out of date"
+        if not found.finished and not job.record.has_results:
+            state, why = RUN, "was begun with other settings, and has made nothing"
+        elif all(_was_redone(job, change.stage) for change in changes):
+            names = " and ".join(change.stage for change in changes)
+            state, why = REDO, f"as --redo made {names} anew"
+        elif not found.finished:
+            why = "was interrupted, but is out of date"
+        return Decision(state, why, sources, described(changes))
+    if found.finished and not os.path.exists(job.product):
+        return Decision(CHANGED, f"finished, but {job.product} is gone", sources)
+    if missing:
+        return Decision(CHECK, after, sources)
+    remark = f" ({found.not_compared})" if found.not_compared else ""
+    if found.finished:
+        return Decision(SKIP, f"finished, and nothing changed{remark}")
+    return Decision(RESUME, f"was interrupted{remark}", sources)
 
 
 def _was_redone(job: StageJob, stage: str) -> bool:
     """Whether a stage that is read took the place of one that was moved aside; so what follows a
     stage that is made anew is made anew too, also when the command was stopped in between."""
-    if stage not in job.pipeline.inputs_of(job.name):
-        return False
-    found = StageRecord(job.pipeline.folder_of(stage)).found
-    return found is not None and bool(found.instead_of)
+    found = stage in job.inputs and StageRecord(job.pipeline.folder_of(stage)).found
+    return bool(found and found.instead_of)
 
 
 def _refusal(changed: Mapping[str, Decision], pipeline: Pipeline) -> InputError:
@@ -198,26 +190,9 @@ def _tell(name: str, decision: Decision) -> None:
         print(f"{'':17s} {line}", flush=True)
 
 
-# -- doing it
-
-
-def _row_of(
-    plan: Plan, job: StageJob, planned: Decision, after_failure: Callable[[], None]
-) -> list[str]:
-    """Do what is to be done with a stage whose inputs are made; its row of the table."""
-    decision = planned if planned.state in UNTOUCHED else plan.decide(job)
-    _tell(job.name, decision)
-    if decision.state == CHANGED:
-        raise _refusal({job.name: decision}, job.pipeline)
-    if decision.sources is not None:
-        _run(job, decision.sources, decision.state == RESUME, after_failure)
-        plan.hashes.forget(job.product)
-    manifest = StageRecord(job.folder).manifest or {}
-    return [job.name, decision.state, f"{manifest['seconds']:.0f} s", manifest["text"]]
-
-
-def _run(job: StageJob, sources: Sources, resumed: bool, after_failure: Callable[[], None]) -> None:
-    record = StageRecord(job.folder)
+def _run(job: StageJob, sources: Sources, resumed: bool, failed: Callable[[], None]) -> None:
+    """Make a stage, or go on with it, and write down how it ended."""
+    record = job.record
     if not resumed:
         with only_run_in(job.folder, "output"):  # what another run works on is not moved
             record.set_aside()
@@ -226,22 +201,17 @@ def _run(job: StageJob, sources: Sources, resumed: bool, after_failure: Callable
         start = time.monotonic()
         try:
             with _logging_to(job.folder):
-                figures = run_stage(job)
+                figures, text = run_stage(job)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
-            record.fail(INTERRUPTED if interrupted else reason_of(error))
-            after_failure()
+            record.fail("interrupted (Ctrl-C)" if interrupted else reason_of(error))
+            failed()
             raise
         seconds = round(time.monotonic() - start, 1)
-        print(f"{'':9s} {seconds:.0f} s: {figures.text}", flush=True)
-        record.finish(
-            sources,
-            seconds=seconds,
-            resumed=resumed,
-            seeds={name: cfg.SEED for name, cfg in job.configs.items()},
-            figures=figures.values,
-            text=figures.text,
-        )
+        print(f"{'':9s} {seconds:.0f} s: {text}", flush=True)
+        seeds = {name: cfg.SEED for name, cfg in job.configs.items()}
+        result = {"seconds": seconds, "resumed": resumed, "seeds": seeds, "figures": figures}
+        record.finish(sources, **result, text=text)
 
 
 @contextlib.contextmanager

@@ -24,15 +24,10 @@ from bestie_d2.storage.processes import LOCK_FILE
 
 STARTED, MANIFEST, FAILED = "started.json", "manifest.json", "failed.json"
 CONFIG_FILE, LOG_FILE = "config.yaml", "log.txt"  # a training's own, and a stage's
-MOVE = "move its folder away to make the stage anew"
-SOURCES = ("config", "inputs")
-WRITTEN = (*SOURCES, "versions", "seconds", "figures", "text")  # in every manifest
-DATA = "data"  # among the inputs of a record of an older version: the hash of all data
-# Of what is written, where it is there; a configuration is text in an older version.
-TYPES: dict[str, tuple[tuple[type, ...], str]] = {
-    **dict.fromkeys(("inputs", DATA, "figures"), ((dict,), "JSON object")),
-    "config": ((dict, str), "JSON object"),
-    "seconds": ((int, float), "number"),
+WRITTEN = ("config", "inputs", "versions", "seconds", "figures", "text")  # in every manifest
+TYPES: dict[str, type | tuple[type, ...]] = {  # of what is written, where it is there
+    **dict.fromkeys(("inputs", "data", "figures"), dict),
+    **{"config": (dict, str), "seconds": (int, float)},  # a hash as text in an older version
 }
 # In the folder of a stage that has made nothing yet, and of one without a checkpoint or label.
 TRACES = {STARTED, FAILED, LOG_FILE, CONFIG_FILE, "classes.json"}
@@ -92,14 +87,13 @@ class Sources:
     config: Mapping[str, object]  # all that the pipeline and its configurations say of it, by key
     data: Mapping[str, str]  # state of each part of the data that no stage makes
     inputs: Mapping[str, str]  # hash of each product that it reads, by the name of its stage
-    counted: Collection[str] = ()  # the keys that its product depends on
-    defaults: Mapping[str, object] = field(default_factory=dict)  # for records that had fewer keys
+    counted: Mapping[str, object] = field(default_factory=dict)  # keys that count, their defaults
     models: Collection[str] = ()  # stages whose names are before the keys, where there are several
 
     @property
     def content(self) -> dict[str, object]:
         """What is written down: all keys, as what counts may change."""
-        return {"config": self.config, DATA: self.data, "inputs": self.inputs}
+        return {"config": self.config, "data": self.data, "inputs": self.inputs}
 
     def changes(self, found: Found, *, pending: Collection[str] = ()) -> list[Change]:
         """What counts and is not as a run found it.
@@ -110,25 +104,22 @@ class Sources:
         Args:
             pending: stages whose products are not made yet: theirs are left out, if they were read.
         """
-        changes = []
-        before = found.config or {}
+        config = self.config if found.config is None else found.config
         # a model that was not there is told as a product that was not read
-        new = set(self.models) - {key.partition(".")[0] for key in before}
-        for key in self.counted if found.config is not None else ():
-            was, now = before.get(key, self.defaults.get(key)), self.config[key]
-            if was != now and key.partition(".")[0] not in new:
-                changes.append(Change(key, was, now))
-        for part, state in self.data.items():
-            # what a stage makes in place of a part is among the inputs
-            was = (found.data or {}).get(part, state)
-            if was != state:
-                changes.append(Change(part, was, state))
+        new = set(self.models) - {key.partition(".")[0] for key in config}
+        compared = [
+            Change(key, config.get(key, default), self.config[key])
+            for key, default in self.counted.items()
+            if key.partition(".")[0] not in new
+        ]
+        # what a stage makes in place of a part is among the inputs
+        data = found.data or {}
+        compared += [Change(part, data.get(part, now), now) for part, now in self.data.items()]
         made = {**self.inputs, **{name: found.inputs.get(name, NOT_MADE) for name in pending}}
         for name in {**found.inputs, **made}:
             was, now = (inputs.get(name, NOT_READ) for inputs in (found.inputs, made))
-            if was != now:
-                changes.append(Change(f"product of {name}", was, now, name))
-        return changes
+            compared.append(Change(f"product of {name}", was, now, name))
+        return [change for change in compared if change.before != change.now]
 
 
 class StageRecord:
@@ -143,33 +134,58 @@ class StageRecord:
     @property
     def manifest(self) -> dict | None:
         """What the finished stage wrote down."""
-        return _read(self._folder / MANIFEST, WRITTEN)
+        return self._read(MANIFEST, *WRITTEN)
 
     @property
     def started(self) -> dict | None:
         """What the stage was last begun from."""
-        return _read(self._folder / STARTED, ())
+        return self._read(STARTED)
 
     @property
     def failure(self) -> str:
         """What stopped the stage when it was run last, in a line; "" for nothing."""
-        return (_read(self._folder / FAILED, ("line",)) or {"line": ""})["line"]
+        return (self._read(FAILED, "line") or {"line": ""})["line"]
 
     @property
     def found(self) -> Found | None:
         """What the stage was made or begun from; None if it never was begun."""
         manifest = self.manifest
         content = (self.started if manifest is None else manifest) or {}
-        if not content.keys() >= set(SOURCES):  # killed as it was begun
+        if not content.keys() >= {"config", "inputs"}:  # killed as it was begun
             return None
-        config, data = content["config"], content.get(DATA)
-        inputs = {name: value for name, value in content["inputs"].items() if name != DATA}
+        inputs = dict(content["inputs"])
+        inputs.pop("data", None)  # an older version's hash of all data
+        config = content["config"]
         if isinstance(config, str):  # an older version's hash: a training has its configuration
-            config, data = None, None
-            with suppress(OSError, yaml.YAMLError):
-                values = yaml.safe_load((self._folder / CONFIG_FILE).read_text(encoding="utf-8"))
-                config = flattened(values) if isinstance(values, dict) else None
-        return Found(config, data, inputs, manifest is not None, content.get("instead_of", ""))
+            config = None
+            with suppress(OSError, yaml.YAMLError, AttributeError):  # not keys and values
+                text = (self._folder / CONFIG_FILE).read_text(encoding="utf-8")
+                config = flattened(yaml.safe_load(text))
+        instead_of = content.get("instead_of", "")
+        return Found(config, content.get("data"), inputs, manifest is not None, instead_of)
+
+    def _read(self, name: str, *keys: str) -> dict | None:
+        """A JSON object with these keys that was written down."""
+        path = self._folder / name
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        except ValueError:
+            content = None
+        if isinstance(content, dict):
+            wrong = [f"has no {key!r}" for key in keys if key not in content]
+            for key, types in TYPES.items():
+                if key in content and not isinstance(content[key], types):
+                    what = "number" if key == "seconds" else "JSON object"
+                    wrong.append(f"{key!r} is no {what}")
+        else:
+            wrong = ["no JSON object"]
+        if wrong:
+            raise InputError(f"{path}: {wrong[0]}; move its folder away to make the stage anew")
+        return content
 
     @property
     def has_results(self) -> bool:
@@ -178,18 +194,16 @@ class StageRecord:
 
     def _left(self) -> list[str]:
         """What a run has left, apart from what every run begins with."""
-        if not self._folder.is_dir():
-            return []
-        names = [path.name for path in self._folder.iterdir()]
+        names = [path.name for path in self._folder.iterdir()] if self._folder.is_dir() else []
         return [name for name in names if name not in TRACES and not name.endswith(LOCK_FILE)]
 
     @property
     def kept(self) -> list[str]:
         """Names of the folders that were moved aside, by number."""
-        beside = self._folder.parent.glob(f"{glob.escape(self._folder.name)}.*")
-        parts = [path.name.removeprefix(f"{self._folder.name}.") for path in beside]
-        numbers = sorted(int(part) for part in parts if part.isdecimal())
-        return [f"{self._folder.name}.{number}" for number in numbers]
+        prefix = f"{self._folder.name}."
+        beside = self._folder.parent.glob(f"{glob.escape(prefix)}*")
+        numbers = [path.name.removeprefix(prefix) for path in beside]
+        return [prefix + number for number in sorted(filter(str.isdecimal, numbers), key=int)]
 
     def next_kept(self) -> Path:
         """Where the folder would be moved."""
@@ -213,14 +227,11 @@ class StageRecord:
             raise InputError(f"{self._folder}: cannot be moved ({error.strerror})") from None
 
     def begin(self, sources: Sources, *, resume: bool) -> None:
-        """Make the folder ready; what it holds is gone on with, or was set aside.
-
-        Args:
-            resume: the sources that it was begun with stay written down.
-        """
+        """Make the folder ready; what it holds is gone on with (``resume``: the sources that it was
+        begun with stay written down), or was set aside."""
         make_folder(self._folder, "output")
         if not resume:
-            instead_of = self.kept[-1] if self.kept else ""
+            instead_of = ["", *self.kept][-1]
             write_json(self._folder / STARTED, {**sources.content, "instead_of": instead_of})
         (self._folder / FAILED).unlink(missing_ok=True)
 
@@ -230,12 +241,8 @@ class StageRecord:
 
     def finish(self, sources: Sources, **result: object) -> None:
         """Write the manifest."""
-        versions = {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "detectron2": detectron2.__version__,
-            "bestie_d2": version("bestie_d2"),
-        }
+        versions = {"python": platform.python_version(), "bestie_d2": version("bestie_d2")}
+        versions |= {module.__name__: module.__version__ for module in (torch, detectron2)}
         instead_of = (self.started or {}).get("instead_of", "")
         content = {**sources.content, "instead_of": instead_of, "versions": versions, **result}
         write_json(self._folder / MANIFEST, content)
@@ -250,24 +257,3 @@ def flattened(node: Mapping, prefix: str = "") -> dict[str, object]:
         else:
             values[f"{prefix}{key}"] = json.loads(json.dumps(value, default=str))
     return values
-
-
-def _read(path: Path, keys: tuple[str, ...]) -> dict | None:
-    """A JSON object that was written down; None if it was not."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: no JSON object; {MOVE}")
-    for key in keys:
-        if key not in content:
-            raise InputError(f"{path}: has no {key!r}; {MOVE}")
-    for key, (types, what) in TYPES.items():
-        if key in content and not isinstance(content[key], types):
-            raise InputError(f"{path}: {key!r} is no {what}; {MOVE}")
-    return content

@@ -112,7 +112,7 @@ class Run:
         for name, entry in pipeline.stages.items():
             if pipeline.kind_of(name).trains:
                 try:  # this registers the data sets, too
-                    self._trainings[entry.kind] = StageJob.load(pipeline, name).configs[name]
+                    self._trainings[entry.kind] = StageJob(pipeline, name).configs[name]
                 except Exception as error:
                     self.problems[name] = reason_of(error)
 

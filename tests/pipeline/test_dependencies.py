@@ -66,7 +66,7 @@ def test_which_stages_a_key_counts_for(key):
 
 CONFIG = {"SOLVER.BASE_LR": 0.02, "MODEL.DEVICE": "cpu", "SEED": 1}
 DATA = {"cues": "abc", "weak maps": "none"}
-NOW = Sources(CONFIG, DATA, {"pam": "12"}, counted=("SOLVER.BASE_LR", "SEED"), defaults={"SEED": 1})
+NOW = Sources(CONFIG, DATA, {"pam": "12"}, counted={"SOLVER.BASE_LR": None, "SEED": 1})
 
 
 def told(**before: object) -> list[str]:
@@ -111,14 +111,14 @@ def test_a_record_of_an_older_version_is_compared_as_far_as_it_goes():
 
 def test_only_the_first_changes_are_printed():
     keys = {f"K{number}": number for number in range(11)}
-    now = Sources(dict.fromkeys(keys, -1), {}, {}, counted=tuple(keys))
+    now = Sources(dict.fromkeys(keys, -1), {}, {}, counted=dict.fromkeys(keys))
     lines = described(now.changes(Found(keys, {}, {}, finished=True)))
     assert lines[0] == "K0 was 0, is -1"
     assert lines[8:] == ["and 3 more"]
 
 
 def test_a_model_that_was_not_there_is_no_change_of_keys():
-    now = Sources({"a.K": 1, "b.K": 1}, {}, {}, counted=("a.K", "b.K"), models=("a", "b"))
+    now = Sources({"a.K": 1, "b.K": 1}, {}, {}, counted={"a.K": 1, "b.K": 1}, models=("a", "b"))
     assert described(now.changes(Found({"a.K": 2}, {}, {}, finished=True))) == ["a.K was 2, is 1"]
 
 

@@ -19,7 +19,7 @@ SHAPES = CONFIGS / "pipelines" / "shapes.yaml"
 def test_the_pipelines_that_come_with_the_project(path):
     pipeline = read_pipeline(str(path))
     for stage in pipeline.stages:
-        for cfg in StageJob.load(pipeline, stage).configs.values():
+        for cfg in StageJob(pipeline, stage).configs.values():
             assert (pipeline.test_set,) == cfg.DATASETS.TEST
 
 
@@ -35,8 +35,8 @@ def test_what_a_stage_reads():
 def test_overrides_reach_their_stage_and_those_that_use_its_model():
     pairs = ["pam.MODEL.PAM.ALPHA", "0.5", "cues.MODEL.PAM.CUES.KERNEL", "5"]
     pipeline = read_pipeline(str(SHAPES), pairs)
-    classifier = StageJob.load(pipeline, "pam").configs["pam"].MODEL.PAM
-    extraction = StageJob.load(pipeline, "cues").configs["pam"].MODEL.PAM
+    classifier = StageJob(pipeline, "pam").configs["pam"].MODEL.PAM
+    extraction = StageJob(pipeline, "cues").configs["pam"].MODEL.PAM
     assert (classifier.ALPHA, extraction.ALPHA) == (0.5, 0.5)
     assert (classifier.CUES.KERNEL, extraction.CUES.KERNEL) == (9, 5)
 
@@ -91,7 +91,7 @@ def test_wrong_overrides_are_refused(pairs, line):
 def _load_all(pairs: list[str]) -> None:
     pipeline = read_pipeline(str(SHAPES), pairs)
     for stage in pipeline.stages:
-        StageJob.load(pipeline, stage)
+        StageJob(pipeline, stage)
 
 
 def test_an_unknown_data_set_is_refused(tmp_path):
@@ -99,4 +99,4 @@ def test_an_unknown_data_set_is_refused(tmp_path):
     text = SHAPES.read_text().replace("shapes_train", "no_such_set")
     path.write_text(text.replace("../", f"{CONFIGS}/"))
     with pytest.raises(InputError, match="stage pam: data set 'no_such_set' is not registered"):
-        StageJob.load(read_pipeline(str(path)), "pam")
+        StageJob(read_pipeline(str(path)), "pam")

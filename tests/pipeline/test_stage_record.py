@@ -42,7 +42,7 @@ def test_a_torn_manifest(first, content, reason, tmp_path):
 
 
 def sources(**config: object) -> Sources:
-    return Sources(config, {"cues": "abc"}, {"pam": "12"}, counted=tuple(config))
+    return Sources(config, {"cues": "abc"}, {"pam": "12"}, counted=dict.fromkeys(config))
 
 
 def finish(record: StageRecord, now: Sources) -> None:
@@ -143,6 +143,6 @@ def test_a_manifest_that_was_written_before_the_pipeline_was_put_into_five_files
     assert record.manifest == content
     assert record.found == Found(config, data, inputs, finished=True, instead_of="cues.1")
     assert record.found.not_compared == ""
-    counted = ("score_threshold", "MODEL.PAM.NUM_CLASSES")
+    counted = {"score_threshold": 0.0, "MODEL.PAM.NUM_CLASSES": 20}
     now = Sources({**config, "MODEL.DEVICE": "cuda"}, data, inputs, counted)
     assert now.changes(record.found) == []

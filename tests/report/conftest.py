@@ -119,7 +119,7 @@ def finished(pipeline, finish, project) -> Pipeline:
     )
     products = {"CUES": pipeline.product_of("cues"), "WEAK_MAPS": pipeline.product_of("maps")}
     for stage in ("pam", "wsss", "bestie", "mrcnn"):
-        cfg = StageJob.load(pipeline, stage).configs[stage]
+        cfg = StageJob(pipeline, stage).configs[stage]
         write_training(cfg, folders[stage], **(products if stage == "bestie" else {}))
         if stage in ("bestie", "mrcnn"):
             write_weights(cfg, folders[stage])

@@ -141,7 +141,7 @@ def test_a_run_that_has_not_begun(elsewhere):
 def test_a_training_in_its_first_steps(elsewhere):
     folder = Path(elsewhere.folder_of("pam"))
     StageRecord(str(folder)).begin(Sources({}, {}, {}), resume=False)
-    cfg = StageJob.load(elsewhere, "pam").configs["pam"]
+    cfg = StageJob(elsewhere, "pam").configs["pam"]
     (folder / "config.yaml").write_text(cfg.dump())
     (folder / "metrics.json").write_text('{"iteration": 19, "total_loss": 1.0}\n{"iteration": 39,')
     html = write_report(elsewhere).read_text(encoding="utf-8")
@@ -158,7 +158,7 @@ def test_given_points_take_the_place_of_cues(project, finished, finish, tmp_path
     )
     pipeline = read_pipeline(str(project / "points.yaml"))
     folder = finish(pipeline, "bestie")
-    (folder / "config.yaml").write_text(StageJob.load(pipeline, "bestie").configs["bestie"].dump())
+    (folder / "config.yaml").write_text(StageJob(pipeline, "bestie").configs["bestie"].dump())
     (folder / "model_final.pth").symlink_to(finished.product_of("bestie"))
     html = write_report(pipeline).read_text(encoding="utf-8")
     alternatives = [image["alt"] for image in Page(html).of("img")]
