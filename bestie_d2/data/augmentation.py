@@ -46,32 +46,17 @@ class RandomPhotometric(T.Augmentation):
     """Each of brightness, contrast and hue with chance 1/2; contrast before or after the hue."""
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        def chance() -> bool:
-            return random.random() < 0.5
+        def draw(low: float, high: float, unchanged: float) -> float:
+            return random.uniform(low, high) if random.random() < 0.5 else unchanged
 
         distortion = partial(
             distort_colors,
-            brightness=random.uniform(-BRIGHTNESS, BRIGHTNESS) if chance() else 0.0,
-            contrast=random.uniform(*CONTRAST) if chance() else 1.0,
-            hue=random.uniform(-HUE, HUE) if chance() else 0.0,
-            contrast_first=chance(),
+            brightness=draw(-BRIGHTNESS, BRIGHTNESS, 0.0),
+            contrast=draw(*CONTRAST, 1.0),
+            hue=draw(-HUE, HUE, 0.0),
+            contrast_first=random.random() < 0.5,
         )
         return T.ColorTransform(distortion)
-
-
-class RandomColorJitter(T.Augmentation):
-    """torchvision's color jitter of an RGB image."""
-
-    def __init__(self, strengths: Sequence[float]) -> None:
-        """
-        Args:
-            strengths: of brightness, contrast, saturation (factors 1 +- these) and hue (turns).
-        """
-        super().__init__()
-        self.jitter = ColorJitter(*strengths)
-
-    def get_transform(self, image: np.ndarray) -> Transform:
-        return T.PILColorTransform(self.jitter)
 
 
 class ResizeLongSide(T.Augmentation):
@@ -116,13 +101,9 @@ class PadCropTransform(Transform):
         window = np.empty((self.size, self.size, *source.shape[2:]), dtype=source.dtype)
         window[:1] = filling
         window[1:] = window[:1]  # row by row is several times faster than pixel by pixel
-        height, width = source.shape[:2]
-        rows = slice(max(self.top, 0), min(self.top + self.size, height))
-        columns = slice(max(self.left, 0), min(self.left + self.size, width))
-        window[
-            rows.start - self.top : rows.stop - self.top,
-            columns.start - self.left : columns.stop - self.left,
-        ] = source[rows, columns]
+        y, x = max(-self.top, 0), max(-self.left, 0)
+        inside = source[max(self.top, 0) :, max(self.left, 0) :][: self.size - y, : self.size - x]
+        window[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
         return window
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
@@ -154,33 +135,30 @@ class RandomPadCrop(T.Augmentation):
 def build_training_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     """The augmentations that ``INPUT.BESTIE`` describes, in order."""
     node = cfg.INPUT.BESTIE
-    augmentations = [RandomPhotometric()] if node.PHOTOMETRIC else []
-    augmentations += [
+    photometric = [RandomPhotometric()] if node.PHOTOMETRIC else []
+    return [
+        *photometric,
         ResizeLongSide(node.LONG_SIDE, node.SCALE_RANGE, node.SCALE_STEP),
-        RandomPadCrop(
-            node.CROP_SIZE,
-            image_color=_mean_color(cfg),
-            map_value=IGNORE_INDEX if node.IGNORE_PADDING else BACKGROUND_INDEX,
-        ),
+        *_crop_and_flips(cfg, node, IGNORE_INDEX if node.IGNORE_PADDING else BACKGROUND_INDEX),
     ]
-    return augmentations + _build_flips(node)
 
 
-def build_tag_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
+def build_tag_augmentations(cfg: CfgNode) -> list[T.Augmentation | Transform]:
     """The augmentations that ``INPUT.TAGS`` describes, in order."""
     node = cfg.INPUT.TAGS
-    augmentations = [T.Resize((node.RESIZE, node.RESIZE))] if node.RESIZE else []
-    augmentations += [
-        RandomColorJitter(node.COLOR_JITTER),
-        RandomPadCrop(node.CROP_SIZE, _mean_color(cfg), map_value=IGNORE_INDEX),
+    resize = [T.Resize((node.RESIZE, node.RESIZE))] if node.RESIZE else []
+    return [
+        *resize,
+        # Brightness, contrast, saturation (factors 1 +- these) and hue (turns), drawn at each call.
+        T.PILColorTransform(ColorJitter(*node.COLOR_JITTER)),
+        *_crop_and_flips(cfg, node, IGNORE_INDEX),
     ]
-    return augmentations + _build_flips(node)
 
 
-def _mean_color(cfg: CfgNode) -> list[int]:
-    return [round(mean) for mean in cfg.MODEL.PIXEL_MEAN]
-
-
-def _build_flips(node: CfgNode) -> list[T.Augmentation]:
+def _crop_and_flips(cfg: CfgNode, node: CfgNode, map_value: int) -> list[T.Augmentation]:
+    mean_color = [round(mean) for mean in cfg.MODEL.PIXEL_MEAN]
     flips = [(True, node.HORIZONTAL_FLIP), (False, node.VERTICAL_FLIP)]
-    return [T.RandomFlip(horizontal=h, vertical=not h) for h, wanted in flips if wanted]
+    return [
+        RandomPadCrop(node.CROP_SIZE, mean_color, map_value),
+        *[T.RandomFlip(horizontal=h, vertical=not h) for h, wanted in flips if wanted],
+    ]

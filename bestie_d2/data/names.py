@@ -1,7 +1,8 @@
 """Names of images: which weak labels are an image's, and files that another system named.
 
 Weak labels belong to an image by its *label name*: its stem, the file name without folder and
-suffix, where all stems of the set differ, else the path below the image folder without suffix.
+suffix, where all stems of the set differ, else its *path name*, the path below the image folder
+without suffix.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ IMAGE_SUFFIXES = (
     *(".pbm", ".pgm", ".ppm", ".pnm", ".tga"),
 )
 LABEL_NAME = "label_name"  # of a record: where it is not the stem
-MIRRORED_NAME = "mirrored_name"  # of a record in a sub-folder: its path below the image folder
-LISTED_FOLDERS = 256  # whose content is kept
+MIRRORED_NAME = (
+    "mirrored_name"  # of a record in a sub-folder whose label name is the stem: its path
+)
 
 Known = TypeVar("Known")
 
@@ -40,20 +42,16 @@ def without_suffix(name: str) -> str:
 
     What leads out of the folder is left out, lest an image is taken for its weak map.
     """
-    folder, _, last = portable(name).rstrip("/").rpartition("/")
+    folder = portable(name).rstrip("/").rpartition("/")[0]
     folders = [part for part in folder.split("/") if part not in ("", ".", "..")]
-    return "/".join([*folders, stem_of(last)])
+    return "/".join([*folders, stem_of(name)])
 
 
 def stem_of(name: str) -> str:
     """The last part of a name, without suffix, whichever system wrote it."""
-    last = _last_part(portable(name).rstrip("/"))
+    last = portable(name).rstrip("/").rpartition("/")[2]
     dot = last.rfind(".")  # pathlib's rule, which itself is slow for 100,000 names
     return last[:dot] if 0 < dot < len(last) - 1 else last
-
-
-def _last_part(path: str) -> str:
-    return path.rpartition("/")[2]
 
 
 def label_names(names: Sequence[str]) -> list[str]:
@@ -72,11 +70,9 @@ def name_records(records: Sequence[dict]) -> None:
     """
     names = [record["file_name"] for record in records]
     for record, name, found in zip(records, names, label_names(names), strict=True):
-        stem, mirrored = stem_of(name), without_suffix(name)
-        if found != stem:
-            record[LABEL_NAME] = found
-        elif mirrored != stem:
-            record[MIRRORED_NAME] = mirrored
+        path = without_suffix(name)
+        if path != stem_of(name):
+            record[LABEL_NAME if found == path else MIRRORED_NAME] = path
 
 
 def label_name(record: Mapping) -> str:
@@ -99,12 +95,9 @@ def label_path(folder: str, record: Mapping, suffix: str) -> str:
 
     A path that is not there is the one where the label is expected.
     """
-    expected = label_name(record)
-    for name in (record.get(MIRRORED_NAME), expected):
-        found = name and located(folder, name + suffix)
-        if found:
-            return found
-    return os.path.join(folder, expected + suffix)
+    expected = label_name(record) + suffix
+    found = located(folder, path_name(record) + suffix) or located(folder, expected)
+    return found or os.path.join(folder, expected)
 
 
 # -- images that another file speaks of
@@ -130,15 +123,15 @@ def match_names(names: Sequence[str], known: Mapping[str, Known]) -> list[Known 
     """
     by_stem: dict[str, Known | None] = {}
     for path, image in known.items():
-        stem = _last_part(path)
+        stem = path.rpartition("/")[2]
         if by_stem.setdefault(stem, image) != image:
             by_stem[stem] = None
     taken = {known[name] for name in names if name in known}
-    found: list[Known | None] = []
-    for name in names:
-        alone = by_stem.get(_last_part(name))
-        found.append(known.get(name, None if alone in taken else alone))
-    return found
+    alone = [by_stem.get(name.rpartition("/")[2]) for name in names]
+    return [
+        known.get(name, None if image in taken else image)
+        for name, image in zip(names, alone, strict=True)
+    ]
 
 
 def match_label_names(
@@ -168,31 +161,22 @@ def located(folder: str, name: str) -> str | None:
     path = os.path.join(folder, name)
     if os.path.exists(path):
         return path
-    if name.isascii() and "\\" not in name:
-        return None  # it is written in one way only
-    return _walk(folder, portable(name), portable)
+    written_in_one_way = name.isascii() and "\\" not in name
+    return None if written_in_one_way else _walk(folder, portable(name), portable)
 
 
 def missing(what: str, path: str) -> str:
     """The line that a file is not there, with a hint at one of nearly the same name."""
     line = f"{what} {path}: no such file"
-    folder = str(path).replace("\\", "/")
-    parts: list[str] = []
-    while folder and not os.path.isdir(folder):
-        head, _, tail = folder.rpartition("/")
-        parts.insert(0, tail)
-        folder = head or ("/" if folder.startswith("/") else "")
     for key, how in (
         (_caseless, "differs in upper and lower case alone"),
         (_bare, "differs in blanks or in %20 and the like alone"),
         (_caseless_stem, "has another suffix"),
     ):
-        found = _walk(folder or ".", "/".join(parts), key)
+        found = _walk("", str(path).replace("\\", "/"), key)
         if found:
             return f"{line}; there is {found}, whose name {how}"
-    if "\\" in path:
-        return f"{line}; its name holds backslashes: write / between folders"
-    return line
+    return f"{line}; its name holds backslashes: write / between folders" if "\\" in path else line
 
 
 def _caseless(name: str) -> str:
@@ -214,7 +198,11 @@ def _walk(folder: str, name: str, key: Callable[[str], str]) -> str | None:
         if not os.path.exists(os.path.join(path, part)):
             last = number == len(parts)
             part_key = _caseless if key is _caseless_stem and not last else key  # no suffix
-            found = _names_in(path, part_key).get(part_key(part), ())
+            try:
+                listed = _listed(path or ".", os.stat(path or ".").st_mtime_ns, part_key)
+            except OSError:
+                return None
+            found = listed.get(part_key(part), ())
             if len(found) != 1:
                 return None
             part = found[0]
@@ -222,17 +210,10 @@ def _walk(folder: str, name: str, key: Callable[[str], str]) -> str | None:
     return path if parts else None
 
 
-def _names_in(folder: str, key: Callable[[str], str]) -> Mapping[str, Sequence[str]]:
-    """The names in a folder by key; none where there is no such folder."""
-    try:
-        return _listed(folder, os.stat(folder).st_mtime_ns, key)
-    except OSError:
-        return {}
-
-
-@lru_cache(maxsize=LISTED_FOLDERS)
+@lru_cache(maxsize=256)
 def _listed(folder: str, changed: int, key: Callable[[str], str]) -> Mapping[str, Sequence[str]]:
-    """Listed once for many files that are missing; ``changed`` keeps an older listing out."""
+    """The names in a folder by key, listed once for many files that are missing; ``changed`` keeps
+    an older listing out."""
     by_key: dict[str, list[str]] = {}
     for name in os.listdir(folder):
         by_key.setdefault(key(name), []).append(name)

@@ -23,13 +23,10 @@ def expand_path(path: str) -> str:
     Raises:
         InputError: a variable is not set (``DETECTRON2_DATASETS`` has a default).
     """
-
-    def value(match: re.Match) -> str:
-        variable = match.group(1) or match.group(2)
-        if variable == ROOT_VARIABLE:
-            return datasets_root()
-        if variable not in os.environ:
-            raise InputError(f"path {path!r}: the environment variable {variable} is not set")
-        return os.environ[variable]
-
-    return os.path.expanduser(_VARIABLE.sub(value, path))
+    variables = {**os.environ, ROOT_VARIABLE: datasets_root()}
+    try:
+        filled = _VARIABLE.sub(lambda match: variables[match[1] or match[2]], path)
+    except KeyError as error:
+        name = error.args[0]
+        raise InputError(f"path {path!r}: the environment variable {name} is not set") from None
+    return os.path.expanduser(filled)

@@ -16,8 +16,6 @@ from detectron2.data import DatasetFromList
 from detectron2.utils import comm
 from torch.utils.data import IterableDataset, get_worker_info
 
-NUMPY_SEEDS = 2**32  # NumPy takes a seed below it
-
 
 def seed_for(seed: int, position: int, rank: int = 0) -> None:
     """Seed all generators of this process for what comes at a position of a stream.
@@ -28,7 +26,7 @@ def seed_for(seed: int, position: int, rank: int = 0) -> None:
     numbers = (seed, position, rank) if rank else (seed, position)
     mixed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
     random.seed(mixed)
-    np.random.seed(mixed % NUMPY_SEEDS)  # noqa: NPY002 - Detectron2's augmentations draw from it
+    np.random.seed(mixed % 2**32)  # noqa: NPY002 - Detectron2's augmentations draw from it
     torch.manual_seed(mixed)
 
 
@@ -43,24 +41,20 @@ class TrainingStream(IterableDataset):
             seed: the same in all of them.
             start: the first batch, 0 at the beginning of a training.
         """
-        self._records = DatasetFromList(list(records), copy=False)
-        self._batch_size = batch_size
-        self._seed = seed
-        self._start = start
-        self._rank, self._ranks = comm.get_rank(), comm.get_world_size()
+        self.records = DatasetFromList(list(records), copy=False)
+        self.batch_size, self.seed, self.start = batch_size, seed, start
+        self.rank, self.ranks = comm.get_rank(), comm.get_world_size()
 
     def __iter__(self) -> Iterator[dict]:
-        worker = get_worker_info()
+        worker, size = get_worker_info(), len(self.records)
         first, step = (worker.id, worker.num_workers) if worker else (0, 1)
         epoch, order = -1, np.empty(0, dtype=np.int64)
-        for batch in itertools.count(self._start + first, step):
-            for number in range(batch * self._batch_size, (batch + 1) * self._batch_size):
-                position = number * self._ranks + self._rank
-                if position // len(self._records) != epoch:
-                    epoch = position // len(self._records)
-                    order = np.random.default_rng((self._seed, epoch)).permutation(
-                        len(self._records)
-                    )
-                record = self._records[order[position % len(self._records)]]
-                seed_for(self._seed, position)
+        for batch in itertools.count(self.start + first, step):
+            for number in range(batch * self.batch_size, (batch + 1) * self.batch_size):
+                position = number * self.ranks + self.rank
+                if position // size != epoch:
+                    epoch = position // size
+                    order = np.random.default_rng((self.seed, epoch)).permutation(size)
+                record = self.records[order[position % size]]
+                seed_for(self.seed, position)
                 yield record
