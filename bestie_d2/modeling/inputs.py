@@ -13,16 +13,12 @@ from bestie_d2.modeling.layers import upsample
 
 
 class NormalizedInput(nn.Module):
-    """A model that knows its device and normalizes images there."""
+    """A model that normalizes images on its device; mean and deviation are of values in 0..255."""
 
     pixel_mean: Tensor
     pixel_std: Tensor
 
     def __init__(self, pixel_mean: list[float], pixel_std: list[float]) -> None:
-        """
-        Args:
-            pixel_mean, pixel_std: of each channel of the image, in 0..255.
-        """
         super().__init__()
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
@@ -42,11 +38,7 @@ def step_of(backbone: Backbone) -> int:
 
 
 def check_side(key: str, side: int, backbone: Backbone) -> None:
-    """Refuse a side, from this configuration key, that is no multiple of what the backbone takes.
-
-    Raises:
-        InputError: names the key and what fits.
-    """
+    """Refuse a side, from this key, that is no multiple of what the backbone takes."""
     step = step_of(backbone)
     if side % step:
         below, above = side // step * step, -(-side // step) * step

@@ -40,11 +40,7 @@ def freeze_batch_norms(module: nn.Module) -> nn.Module:
     state dict. Norms without running statistics, such as group norm, are the same in both modes
     and are left alone.
 
-    Returns:
-        The module, changed in place, or what takes its place.
-
-    Raises:
-        InputError: a batch norm has no running statistics that it could keep to.
+    Returns the module, changed in place, or what takes its place.
     """
     if isinstance(module, _BatchNorm) and module.running_mean is None:
         raise InputError(
@@ -68,13 +64,9 @@ def freeze_batch_norms(module: nn.Module) -> nn.Module:
 
 
 def synchronize_batch_norms(module: nn.Module) -> nn.Module:
-    """Make batch norms share the statistics of a batch between processes, except frozen ones.
+    """Make batch norms, except frozen ones, share a batch's statistics between processes.
 
-    Returns:
-        The module, changed in place, or what takes its place.
-
-    Raises:
-        InputError: a batch norm may do more than normalize, and it is not known what.
+    Returns the module, changed in place, or what takes its place.
     """
     if isinstance(module, (StaysInEval, *SYNCHRONIZED)):
         return module

@@ -85,10 +85,6 @@ class DenseCRF:
     FAR = {"sxy": 67.0, "srgb": 3.0, "compat": 4.0}  # of the kernel that sees colors in 0..255 too
 
     def __init__(self) -> None:
-        """
-        Raises:
-            InputError: the package is not installed.
-        """
         try:
             from pydensecrf.densecrf import DenseCRF2D
             from pydensecrf.utils import unary_from_softmax

@@ -39,11 +39,9 @@ class TimmBackbone(Backbone):
     ) -> None:
         """
         Args:
-            name: timm's.
             out_features: names out of ``STRIDES``.
             batch_norm_momentum: PyTorch's momentum of every batch norm (released recipe: 0.1).
             output_stride: 8 or 16 dilate the last stages in place of their stride.
-            in_channels: of the image.
         """
         super().__init__()
         self.name = name

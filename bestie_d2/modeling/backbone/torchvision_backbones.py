@@ -33,7 +33,6 @@ class TorchvisionResNet(Backbone):
     def __init__(self, *, depth: int, batch_norm_momentum: float, res5_dilation: int = 1) -> None:
         """
         Args:
-            depth: 50 or 101.
             batch_norm_momentum: PyTorch's momentum of every batch norm (released recipe: 0.01).
             res5_dilation: 2 keeps ``res5`` at stride 16, 4 keeps ``res4`` and ``res5`` at 8.
         """
@@ -114,12 +113,6 @@ class DilatedVGG(Backbone):
     def __init__(
         self, *, architecture: str, out_features: Sequence[str], in_channels: int = 3
     ) -> None:
-        """
-        Args:
-            architecture: one of ``VGGS``.
-            out_features: names out of ``VGG_FEATURES``.
-            in_channels: of the image; torchvision's VGG has 3.
-        """
         super().__init__()
         check_choice("MODEL.VGG.ARCHITECTURE", architecture, VGGS)
         check_choices("MODEL.VGG.OUT_FEATURES", out_features, VGG_FEATURES)

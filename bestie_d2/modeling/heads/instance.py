@@ -86,8 +86,6 @@ class ConvInstanceHead(_Head):
     def __init__(self, *, in_channels: int, num_classes: int, hidden_channels: int) -> None:
         """
         Args:
-            in_channels: of ``res2``.
-            num_classes: C.
             hidden_channels: between the two convolutions (released recipe: 256).
         """
         super().__init__()
@@ -176,7 +174,6 @@ class DualDecoderInstanceHead(_Head):
         """
         Args:
             in_channels: of ``res2`` to ``res5``.
-            num_classes: C.
             batch_norm_momentum: PyTorch's momentum of every batch norm (released recipe: 0.01).
         """
         super().__init__()

@@ -66,9 +66,7 @@ class PAMHead(nn.Module):
     ) -> None:
         """
         Args:
-            in_channels: of the backbone's last map.
             hidden_channels: of the 3x3 convolutions (released recipe: 512).
-            num_classes: C.
             alpha: of PAM; 0 leaves plain ReLU, and so plain CAMs.
             norm: before each PAM, as Detectron2 names it; none if empty (released recipe).
         """

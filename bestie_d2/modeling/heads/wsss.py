@@ -40,11 +40,8 @@ class GlobalCueInjection(nn.Module):
 
 
 class StochasticGate(nn.Module):
-    """Mixes a deep and a shallow feature of one shape: at random in training, else their mean.
-
-    In training each value is the shallow one with chance psi, else the deep one; afterwards the
-    mean of the two with these shares.
-    """
+    """Mixes a deep and a shallow feature of one shape: in training each value is the shallow one
+    with chance psi, else the deep one; afterwards the mean of the two with these shares."""
 
     def __init__(self, psi: float) -> None:
         super().__init__()
@@ -79,11 +76,9 @@ class WSSSHead(nn.Module):
         """
         Args:
             deep, shallow: names and channels of the two features that are used.
-            channels: K.
             rates, image_pooling: of ASPP.
             psi: share of the shallow feature in the gate; 0 leaves cue injection and gate out.
-            dropout: chance of a feature to be left out before the last convolution.
-            num_classes: C.
+            dropout: before the last convolution.
         """
         super().__init__()
         self.deep_feature, deep_channels = deep

@@ -16,11 +16,7 @@ from bestie_d2.modeling.inputs import NormalizedInput, check_crops, step_of, wit
 
 
 def layer_activations(backbone: Any, layer: int) -> list[nn.Module]:
-    """The modules of a backbone whose outputs are the activations of layer 4 or 5.
-
-    Raises:
-        InputError: the backbone does not tell.
-    """
+    """The modules of a backbone whose outputs are the activations of layer 4 or 5."""
     if hasattr(backbone, "activations"):
         return backbone.activations(layer)
     stage = getattr(backbone, f"res{layer}", None)  # Detectron2's ResNet
@@ -51,12 +47,9 @@ class PAMClassifier(NormalizedInput):
     ) -> None:
         """
         Args:
-            backbone: images -> features by name.
-            head: one feature map -> class activation maps.
             in_feature: the feature that the head is given.
             alpha: of PAM in the backbone.
             backbone_layers: layers of the backbone that carry PAM.
-            pixel_mean, pixel_std: of each channel of the image, in 0..255.
             flip: average a test image's maps with those of its mirror image.
         """
         super().__init__(pixel_mean, pixel_std)

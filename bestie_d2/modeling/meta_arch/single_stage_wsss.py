@@ -61,13 +61,8 @@ class SingleStageWSSS(NormalizedInput):
     ) -> None:
         """
         Args:
-            backbone: images -> features by name.
-            head: features -> (B, C, h, w) logits.
-            num_classes: C.
-            pixel_mean, pixel_std: of each channel of the image, in 0..255.
             background_logit: constant that a class's logit has to exceed.
             mask_loss_start: the first iteration with the self-supervised mask loss.
-            mask_loss_weight: of that loss.
             focal, refinement, pseudo, views: keyword arguments of ``class_scores``,
                 ``refine_masks``, ``pseudo_masks`` and ``mean_over_views``.
             pseudo_background_power: that the background's probability is raised to before masks are
@@ -75,7 +70,6 @@ class SingleStageWSSS(NormalizedInput):
             background_power: that it is raised to in the end.
             use_tags: remove the classes that are not among a test image's ``image_classes``.
             refine_output: PAMR on a test image's probabilities.
-            crf: dense conditional random field on these, or None.
         """
         super().__init__(pixel_mean, pixel_std)
         self.backbone = backbone
