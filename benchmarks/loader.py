@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode
+from detectron2.data import build_detection_train_loader
 from detectron2.data import transforms as T
 from measuring import MILLISECONDS
 from PIL import Image
@@ -22,7 +23,7 @@ from scenes import make_scene
 
 from bestie_d2.data import WeakInstanceMapper
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
-from bestie_d2.engine.trainer import loader_of
+from bestie_d2.data.training_stream import TrainingStream
 from bestie_d2.ops.components import find_components
 from bestie_d2.structures import PseudoLabels
 
@@ -96,7 +97,14 @@ def pseudo_labels(mapper: WeakInstanceMapper, index_map: np.ndarray, record: dic
 def images_per_second(cfg: CfgNode, records: list[dict], workers: int) -> float:
     """Through the loader that training has, with processes that load and send."""
     mapper = WeakInstanceMapper(cfg)
-    batches = iter(loader_of(records, mapper, BATCH, workers, seed=0, start=0))
+    loader = build_detection_train_loader(
+        TrainingStream(records, batch_size=BATCH, seed=0, start=0),
+        mapper=mapper,
+        total_batch_size=BATCH,
+        aspect_ratio_grouping=False,
+        num_workers=workers,
+    )
+    batches = iter(loader)
     for _ in range(WARM_UP):
         next(batches)
     start = time.perf_counter()

@@ -1,7 +1,6 @@
 """What Detectron2's newest sources have and its release 0.6, or the pure-Python build, lacks.
 
-Everything else that bestie_d2 uses has the same form in all of them, as long as it keeps to this:
-`ShapeSpec` is read by attribute (a named tuple in 0.6, a data class in main), and
+All else that is used has one form in all of them, as long as `ShapeSpec` is read by attribute and
 `ImageList.from_tensors` gets `tensors`, `size_divisibility` and `pad_value` only.
 """
 

@@ -118,7 +118,7 @@ def training_mapper(cfg: CfgNode) -> type[Any]:
 
 
 def needs_of(mapper: type[Any]) -> frozenset[str]:
-    """What of a record a mapper takes beside the image; one that does not say checks its own."""
+    """What of a record a mapper takes beside the image; one that does not say checks its sets."""
     return getattr(mapper, "needs", frozenset())
 
 

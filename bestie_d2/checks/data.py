@@ -46,18 +46,12 @@ LEFT_OUT = "true objects"
 
 @dataclass
 class DataReport:
-    """What there is, and what is wrong.
+    """What there is, and what is wrong: with a problem a training fails, with a notice not."""
 
-    Attributes:
-        lines: on each set.
-        problems, notices: with which a training fails, and with which it does not; lines by kind.
-        good: by training set, the records of which nothing is wrong.
-    """
-
-    lines: list[str] = field(default_factory=list)
-    problems: dict[str, list[str]] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)  # on each set
+    problems: dict[str, list[str]] = field(default_factory=dict)  # lines by kind
     notices: dict[str, list[str]] = field(default_factory=dict)
-    good: dict[str, list[dict]] = field(default_factory=dict)
+    good: dict[str, list[dict]] = field(default_factory=dict)  # records without, by training set
 
     def add(self, kind: str, problem: object) -> None:
         """Take down a problem: a line, or the error that says it."""
@@ -83,10 +77,8 @@ class DataReport:
     def describe(self) -> list[str]:
         """The lines, and a paragraph each for problems and notices, if there are any."""
         lines = list(self.lines)
-        for title, kinds in (
-            ("problems, with which a training fails", self.problems),
-            ("worth a look", self.notices),
-        ):
+        fails = "problems, with which a training fails"
+        for title, kinds in {fails: self.problems, "worth a look": self.notices}.items():
             lines += ["", f"{title}:"] if kinds else []
             for kind, found in kinds.items():
                 lines += [f"  {kind}: {len(found)}", *(f"    {line}" for line in found[:LISTED])]
@@ -112,13 +104,21 @@ def check_data(cfg: CfgNode, *, jobs: int = 1) -> DataReport:
             configuration.check_sides_of_images(cfg)
         except InputError as error:
             report.lines.append(f"before you train: {error}")
-    _check_weights(cfg.MODEL.WEIGHTS, report)
+    weights = cfg.MODEL.WEIGHTS
+    if "://" in weights:
+        later = "not looked at: fetched when training starts"
+        report.lines.append(f"MODEL.WEIGHTS: {weights}, {later}")
+    elif weights:
+        report.lines.append(f"MODEL.WEIGHTS: {os.path.abspath(weights)}")
+        with report.catching("weights"):
+            if not os.path.isfile(weights):
+                raise InputError(f"MODEL.WEIGHTS {weights}: no such file")
+            BestieCheckpointer(nn.Module())._load_file(weights)  # as its load() does first
     if not cfg.DATASETS.TRAIN:
         report.add(CONFIGURATION, "DATASETS.TRAIN is empty: name a data set to train on")
-    for name in cfg.DATASETS.TRAIN:
-        _check_set(cfg, name, report, jobs, training=True)
-    for name in cfg.DATASETS.TEST:
-        _check_set(cfg, name, report, jobs, training=False)
+    for key in ("TRAIN", "TEST"):
+        for name in cfg.DATASETS[key]:
+            _check_set(cfg, name, report, jobs, training=key == "TRAIN")
     if not report.problems:
         with report.catching(LISTS):
             configuration.check_class_names(cfg)
@@ -126,17 +126,6 @@ def check_data(cfg: CfgNode, *, jobs: int = 1) -> DataReport:
             if cfg.TEST.LABEL_PROGRESS.DATASET:
                 configuration.read_label_progress(cfg)
     return report
-
-
-def _check_weights(path: str, report: DataReport) -> None:
-    if "://" in path:
-        report.lines.append(f"MODEL.WEIGHTS: {path}, not looked at: fetched when training starts")
-    elif path:
-        report.lines.append(f"MODEL.WEIGHTS: {os.path.abspath(path)}")
-        with report.catching("weights"):
-            if not os.path.isfile(path):
-                raise InputError(f"MODEL.WEIGHTS {path}: no such file")
-            BestieCheckpointer(nn.Module())._load_file(path)  # as its load() does first
 
 
 def _check_set(cfg: CfgNode, name: str, report: DataReport, jobs: int, *, training: bool) -> None:

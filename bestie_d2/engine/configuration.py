@@ -1,6 +1,6 @@
 """From a command line to a configuration: files on their bases, keys and values; an output folder.
 
-Every mistake is told by an ``InputError`` that names the file or key, and what fits.
+Every mistake is an ``InputError`` that names the file or key, and what fits.
 """
 
 from __future__ import annotations
@@ -135,18 +135,16 @@ def load_strict_yaml(path: str, where: str) -> dict:
         raise InputError(f"{where}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{where}: no yaml ({' '.join(str(error).split())})") from None
-    content = {} if content is None else content
-    if not isinstance(content, dict):
+    if not isinstance(content, dict | None):
         raise InputError(f"{where}: expected keys and values")
-    return content
+    return content or {}
 
 
 def _keys_of_file(content: Mapping, cfg: CfgNode, above: str = "") -> Iterator[tuple[str, object]]:
     """What a yaml file says, as full keys and values."""
     for name, value in content.items():
-        default = cfg.get(name)
-        if isinstance(value, dict) and isinstance(default, CfgNode):
-            yield from _keys_of_file(value, default, f"{above}{name}.")
+        if isinstance(value, dict) and isinstance(cfg.get(name), CfgNode):
+            yield from _keys_of_file(value, cfg[name], f"{above}{name}.")
         else:
             yield f"{above}{name}", value
 
@@ -185,10 +183,10 @@ def _wrong_kind(key: str, value: object, default: object) -> InputError:
 def _hint(cfg: CfgNode, key: str) -> str:
     """The existing keys that may be meant by one that does not exist, as a question."""
     wanted, known = key.upper(), list(_all_keys(cfg))
+    *_, last = wanted.split(".")
     by_last_part: dict[str, list[str]] = {}
     for other in known:
         by_last_part.setdefault(other.rpartition(".")[2], []).append(other)
-    last = wanted.rpartition(".")[2]
     close = partial(difflib.get_close_matches, wanted)
     count, similarity = (1, NEAR) if "." in key else (MOST_HINTS, 0)
     meant = (
@@ -196,9 +194,8 @@ def _hint(cfg: CfgNode, key: str) -> str:
         or close([other for other in known if other.count(".") == key.count(".")], 1, CLOSE)
         or close(known, 1, CLOSE)
     )
-    if not meant:  # misspelled, and below another key than it was looked for
-        alike = difflib.get_close_matches(last, by_last_part, 1, CLOSE)
-        meant = close([other for name in alike for other in by_last_part[name]], 1, 0)
+    for alike in () if meant else difflib.get_close_matches(last, by_last_part, 1, CLOSE):
+        meant = close(by_last_part[alike], 1, 0)  # misspelled, and below another key
     return f"; did you mean {' or '.join(meant)}?" if meant else ""
 
 
@@ -210,14 +207,11 @@ def _all_keys(cfg: CfgNode, above: str = "") -> Iterator[str]:
 
 
 def with_trained_weights(cfg: CfgNode, overrides: Sequence[str] = ()) -> CfgNode:
-    """The configuration with ``MODEL.WEIGHTS`` a trained model's: for evaluation and labeling.
-
-    A file's ``MODEL.WEIGHTS`` is what training starts from, so the last checkpoint of
-    ``OUTPUT_DIR``, if there is one, takes its place; unless ``overrides``, the ``KEY VALUE`` pairs
-    that the configuration was loaded with, name weights.
-    """
+    """The configuration with ``MODEL.WEIGHTS`` a trained model's: the last checkpoint of
+    ``OUTPUT_DIR``, if there is one, since a file names what training starts from; unless
+    ``overrides``, the ``KEY VALUE`` pairs that it was loaded with, name weights."""
     last = Checkpointer(nn.Module(), cfg.OUTPUT_DIR).get_checkpoint_file()
-    path = cfg.MODEL.WEIGHTS if WEIGHTS in overrides[::2] or not last else last
+    path = last if last and WEIGHTS not in overrides[::2] else cfg.MODEL.WEIGHTS
     if not path:
         raise InputError(
             f"no weights: set MODEL.WEIGHTS, or OUTPUT_DIR to a folder that was trained into "

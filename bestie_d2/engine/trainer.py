@@ -10,9 +10,8 @@ import signal
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
-from types import FrameType
 
 import torch
 from detectron2.config import CfgNode
@@ -29,13 +28,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from torch import nn
 
-from bestie_d2.checks.configuration import (
-    check_test_sets,
-    check_trained_classes,
-    classes_of,
-    training_mapper,
-    write_class_names,
-)
+from bestie_d2.checks import configuration as checks
 from bestie_d2.data import EvaluationMapper, ImageReader
 from bestie_d2.data.images import describe_traits
 from bestie_d2.data.training_stream import TrainingStream
@@ -89,7 +82,7 @@ class Trainer(DefaultTrainer):
             last=cfg.SOLVER.MAX_ITER - 1,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        classes = classes_of(cfg.DATASETS.TRAIN[0])
+        classes = checks.classes_of(cfg.DATASETS.TRAIN[0])
         self.checkpointer = BestieCheckpointer(
             model, cfg.OUTPUT_DIR, classes=classes, trainer=weakref.proxy(self)
         )
@@ -124,7 +117,7 @@ class Trainer(DefaultTrainer):
         its models are grouped by aspect ratio or sampled unevenly.
         """
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
-        loading, mapper = cfg.DATALOADER, training_mapper(cfg)(cfg)
+        loading, mapper = cfg.DATALOADER, checks.training_mapper(cfg)(cfg)
         if cfg.INPUT.MAPPER:
             parts = [mapper.load_records(cfg, name) for name in cfg.DATASETS.TRAIN]
             records = [record for part in parts for record in part]
@@ -141,14 +134,21 @@ class Trainer(DefaultTrainer):
             traits = Counter(trait for record in chosen for trait in reader.open_of(record).traits)
             for line in describe_traits(traits, len(chosen)):
                 logger.info("a look at %d of %d pictures: %s", len(chosen), len(records), line)
-        batch_size, workers = cfg.SOLVER.IMS_PER_BATCH, loading.NUM_WORKERS
-        return loader_of(records, mapper, batch_size, workers, seed=seed, start=start)
+        batch_size = cfg.SOLVER.IMS_PER_BATCH  # of all processes together
+        share = batch_size // comm.get_world_size()
+        return build_detection_train_loader(
+            TrainingStream(records, batch_size=share, seed=seed, start=start),
+            mapper=mapper,
+            total_batch_size=batch_size,
+            aspect_ratio_grouping=False,
+            num_workers=loading.NUM_WORKERS,
+        )
 
     def resume_or_load(self, resume: bool = True) -> None:
         check_output(self.cfg.OUTPUT_DIR, resume=resume)
         super().resume_or_load(resume)  # looks at the classes of earlier weights
         if comm.is_main_process():
-            write_class_names(self.cfg)
+            checks.write_class_names(self.cfg)
         if self.start_iter > 0:
             build = partial(self.build_train_loader, self.cfg, self.start_iter)
             self._trainer.reset_data_loader(build)
@@ -173,27 +173,6 @@ class Trainer(DefaultTrainer):
         return DatasetEvaluators(task_of(cfg).build_evaluators(cfg, dataset_name, folder))
 
 
-def loader_of(
-    records: Sequence[dict],
-    mapper: Callable[[dict], dict],
-    batch_size: int,
-    workers: int,
-    *,
-    seed: int,
-    start: int,
-) -> Iterable[list[dict]]:
-    """Detectron2's loader over a :class:`TrainingStream`; ``batch_size`` is that of all processes
-    together, each of which has so many ``workers``."""
-    share = batch_size // comm.get_world_size()
-    return build_detection_train_loader(
-        TrainingStream(records, batch_size=share, seed=seed, start=start),
-        mapper=mapper,
-        total_batch_size=batch_size,
-        aspect_ratio_grouping=False,
-        num_workers=workers,
-    )
-
-
 class SaveOnInterrupt(HookBase):
     """Saves a checkpoint after the step in which Ctrl-C came, so that ``--resume`` loses nothing.
 
@@ -210,7 +189,7 @@ class SaveOnInterrupt(HookBase):
         if comm.get_world_size() == 1 and main_thread:
             self.previous = signal.signal(signal.SIGINT, self._ask)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
+    def _ask(self, *_: object) -> None:
         self.asked = True
         self.after_train()
         # Not logged: the signal may have come in the middle of a line of the log.
@@ -242,8 +221,8 @@ def evaluate(cfg: CfgNode) -> dict:
     """Evaluate a trained model on ``DATASETS.TEST`` and add the figures to ``metrics.json``."""
     if not cfg.DATASETS.TEST:
         raise InputError("DATASETS.TEST is empty: name a data set to evaluate on")
-    check_test_sets(cfg)
-    check_trained_classes(cfg, *cfg.DATASETS.TEST)
+    checks.check_test_sets(cfg)
+    checks.check_trained_classes(cfg, *cfg.DATASETS.TEST)
     model, state = load_trained_model(cfg)
     results = Trainer.test(cfg, model)
     if comm.is_main_process():
