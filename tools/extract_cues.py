@@ -19,13 +19,14 @@ from bestie_d2.engine.configuration import load_config, with_trained_weights
 from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.weak_components import compare_summaries
+from bestie_d2.model_keys import with_keys
 from bestie_d2.pictures.dataset import KnownLabels, draw_found_cues
 from bestie_d2.runs.cue_extraction import (
+    ALPHA,
     CueRecipe,
     count_for_alphas,
     cues_of,
     extract_cue_file,
-    with_alpha,
 )
 from bestie_d2.runs.labeling_run import LabelingRun
 
@@ -56,16 +57,16 @@ def parse_arguments() -> argparse.Namespace:
 def split_alphas(arguments: argparse.Namespace) -> None:
     """Turn ``--alpha`` to numbers and give the KEY VALUE pairs behind it back to ``opts``."""
     words, numbers = arguments.alpha, []
-    while len(numbers) < len(words):
+    for word in words:
         try:
-            numbers.append(float(words[len(numbers)]))
+            numbers.append(float(word))
         except ValueError:
-            if not numbers or not words[len(numbers)][0].isalpha():  # no KEY either
-                word = words[len(numbers)]
+            if not numbers or not word[0].isalpha():  # no KEY either
                 raise InputError(f"--alpha {word}: expected a number from 0 to 1") from None
             break
-    arguments.alpha = numbers
-    arguments.opts = words[len(numbers) :] + arguments.opts
+        if not 0 <= numbers[-1] <= 1:
+            raise InputError(f"--alpha {numbers[-1]:g}: expected 0 to 1")
+    arguments.alpha, arguments.opts = numbers, words[len(numbers) :] + arguments.opts
 
 
 def main() -> None:
@@ -74,7 +75,7 @@ def main() -> None:
     check_config(cfg)
     cfg = with_trained_weights(cfg, arguments.opts)
     if len(arguments.alpha) == 1:
-        cfg = with_alpha(cfg, arguments.alpha[0])
+        cfg = with_keys(cfg, {ALPHA: arguments.alpha[0]})
     dataset = arguments.dataset or (cfg.DATASETS.TRAIN or ("",))[0]
     recipe = CueRecipe.from_config(cfg, dataset)
     run = LabelingRun.open(cfg, dataset, jobs=arguments.jobs, skip_bad=arguments.skip_bad)

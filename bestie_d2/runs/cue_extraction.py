@@ -27,7 +27,7 @@ from bestie_d2.storage.files import write_json_lists
 from bestie_d2.storage.results import Results
 from bestie_d2.structures import PointCues
 
-CLASSIFIER = "PAMClassifier"
+CLASSIFIER, ALPHA = "PAMClassifier", "MODEL.PAM.ALPHA"
 SCORE_DECIMALS = 6  # of the scores in the file
 
 
@@ -67,7 +67,6 @@ def extract_cue_file(
     """Find the cues of all images and write them to one file; goes on where a run was stopped.
 
     The file is replaced when all else has succeeded; images that were left out are not in it.
-    ``overwrite`` and what is raised are those of :meth:`LabelingRun.labeled`.
     """
     settings = {
         **run.settings(),
@@ -98,11 +97,10 @@ def write_cue_file(run: LabelingRun, output: str, results: Results) -> CueSummar
 def cues_and_counts(record: dict, output: dict, *, recipe: CueRecipe) -> dict[str, Any]:
     """What is kept of an image, by the ``cams`` that the classifier gives."""
     cues, _ = cues_of(output["cams"], record, recipe)
-    path = weak_map_path(recipe.weak_maps, record) if recipe.weak_maps else ""
-    weak_map = None
-    if os.path.isfile(path):
+    weak_map, size = None, (record["height"], record["width"])
+    if recipe.weak_maps:
         with suppress(InputError):  # cues do not depend on it; the summary says how many there were
-            size = (record["height"], record["width"])
+            path = weak_map_path(recipe.weak_maps, record)
             weak_map = read_weak_sem_seg(path, len(output["cams"]), size)
     counts = count_cues(
         cues,
@@ -120,35 +118,26 @@ def cues_and_counts(record: dict, output: dict, *, recipe: CueRecipe) -> dict[st
 
 
 def cues_of(cams: Tensor, record: Mapping, recipe: CueRecipe) -> tuple[PointCues, Tensor]:
-    """The cues of one image, in its own pixels, for the classes that it is tagged with.
+    """The cues of one image, in its pixels, for the classes that it is tagged with, and the
+    (K, H, W) maps in [0, 1) that they were found on, both on the host.
 
     Args:
         cams: (C, h, w) float, maps before any ReLU, on any device.
         record: ``height``, ``width`` and ``image_classes`` of the image.
-
-    Returns:
-        The cues, and the (K, H, W) maps in [0, 1) that they were found on, both on the host.
     """
     tags = list(record["image_classes"])
     maps = activation_maps(cams[tags].float().cpu(), (record["height"], record["width"]))
     return extract_cues(maps, tags, **recipe.extraction), maps
 
 
-def with_alpha(cfg: CfgNode, alpha: float) -> CfgNode:
-    """The configuration with another alpha, in 0 to 1; weights fit any."""
-    if not 0 <= alpha <= 1:
-        raise InputError(f"--alpha {alpha:g}: expected 0 to 1")
-    return with_keys(cfg, {"MODEL.PAM.ALPHA": alpha})
-
-
 def count_for_alphas(
     run: LabelingRun, recipe: CueRecipe, alphas: Sequence[float]
 ) -> dict[float, CueSummary]:
-    """The summary of the cues that each alpha gives; nothing is kept."""
-    runs = {alpha: replace(run, cfg=with_alpha(run.cfg, alpha)) for alpha in alphas}
+    """The summary of the cues that each alpha, in 0 to 1, gives; nothing is kept."""
     summaries = {}
-    for alpha, changed in runs.items():
+    for alpha in alphas:
         print(f"alpha {alpha:g}")
+        changed = replace(run, cfg=with_keys(run.cfg, {ALPHA: alpha}))  # weights fit any
         with tempfile.TemporaryDirectory() as folder:
             summaries[alpha] = extract_cue_file(changed, os.path.join(folder, "cues.json"), recipe)
     return summaries

@@ -35,8 +35,8 @@ from bestie_d2.storage.results import Results
 
 NO_MATTER = {"INPUT.BESTIE", "INPUT.TAGS", "INPUT.MAPPER", "MODEL.DEVICE", "MODEL.WEIGHTS"}
 
-# Makes of a record and the model's output what is kept of it, a JSON value, or keeps it by itself;
-# a function of a module's top level, or a ``partial`` of one, since it travels to other processes.
+# Makes of a record and the model's output what is kept of it, a JSON value, or keeps it itself and
+# gives None; a function of a module or a ``partial`` of one, since it travels to other processes.
 Work = Callable[[dict, dict], Any]
 
 
@@ -51,9 +51,9 @@ class LabelingRun:
     jobs: int = 1  # processes that share the images
     skip_bad: bool = False  # leave unreadable images out; else the first one stops the run
 
-    @classmethod
+    @staticmethod
     def open(
-        cls, cfg: CfgNode, dataset_name: str, *, jobs: int = 1, skip_bad: bool = False
+        cfg: CfgNode, dataset_name: str, *, jobs: int = 1, skip_bad: bool = False
     ) -> LabelingRun:
         """Read the data set's lists; ``InputError`` if it is unknown, has no images or other
         classes than the model's, or if an image is missing and bad ones are not skipped."""
@@ -71,7 +71,7 @@ class LabelingRun:
         ids = {index: known for known, index in metadata.thing_dataset_id_to_contiguous_id.items()}
         categories = [{"id": ids[i], "name": name} for i, name in enumerate(metadata.thing_classes)]
         bare = [{k: v for k, v in record.items() if k != "annotations"} for record in records]
-        return cls(cfg, dataset_name, bare, categories, jobs, skip_bad)
+        return LabelingRun(cfg, dataset_name, bare, categories, jobs, skip_bad)
 
     @property
     def class_names(self) -> list[str]:
@@ -96,15 +96,12 @@ class LabelingRun:
         self, output: str, settings: Mapping[str, Any], work: Work, title: str, *, overwrite: bool
     ) -> Iterator[Results]:
         """The results of all images while the block writes them to a file, ``output``; they are
-        removed then. Goes on where a run of the same settings was stopped.
+        removed then. Goes on where a run of the same settings was stopped; an output that is there
+        and what runs of other settings left are refused unless ``overwrite`` throws them away.
 
         Args:
             settings: everything that the results depend on, by name; JSON values.
             title: of the progress bar.
-            overwrite: replace what is there, and throw away what runs of other settings left.
-
-        Raises:
-            InputError: another run's output, or an unreadable image; or not one could be read.
         """
         results = Results(output)
         with only_run_for(output):
@@ -121,41 +118,42 @@ class LabelingRun:
             yield results
             results.remove()
 
-    def lists(
-        self, results: Results, name_of: Callable[[dict], str]
-    ) -> dict[str, Iterator[dict] | list[dict]]:
+    def lists(self, results: Results, name_of: Callable[[dict], str]) -> dict[str, list[dict]]:
         """The images that there is a result of, and the categories, as COCO's files have them."""
-        done = results.done()
-        images = (
-            {
-                "id": r["image_id"],
-                "file_name": name_of(r),
-                "height": r["height"],
-                "width": r["width"],
-            }
-            for r in self.records
-            if r["image_id"] in done
-        )
+        images, done = [], results.done()
+        for record in self.records:
+            if record["image_id"] in done:
+                size = {key: record[key] for key in ("height", "width")}
+                images.append({"id": record["image_id"], "file_name": name_of(record), **size})
         return {"images": images, "categories": self.categories}
 
-    def execute(
-        self, left: Sequence[dict], work: Work, title: str, results: Results | None = None
-    ) -> None:
-        """Run the model on the records that are left; what the work makes goes to the results.
-
-        An unreadable image, unless they are skipped, is an ``InputError``. Whatever ends the run,
-        what has been kept stays.
-        """
+    def execute(self, left: Sequence[dict], work: Work, title: str, results: Results) -> None:
+        """Run the model on the records that are left; what the work makes goes to the results, and
+        stays there whatever ends the run, such as an unreadable image, unless they are skipped."""
         if len(left) < len(self.records):
             print(f"{len(self.records) - len(left)} images are done already, {len(left)} to go")
         try:
             if self.jobs == 1:
                 _work_on_share(0, self, left, work, title, results)
             elif left:
-                _spawn(self, left, work, title, results)
+                self._spawn(left, work, title, results)
         except KeyboardInterrupt:
             print("\nstopped; run the same command again to go on from here", file=sys.stderr)
             raise
+
+    def _spawn(self, *work: Any) -> None:
+        """Let processes take their share each; they end with this one."""
+        context = mp.spawn(_work_on_share, args=(self, *work), nprocs=self.jobs, join=False)
+        try:
+            while not context.join():
+                pass
+        finally:
+            for process in context.processes:
+                if process.is_alive():
+                    os.kill(process.pid, signal.SIGINT)  # as Ctrl-C: its workers end quietly
+            for process in context.processes:
+                process.join(10)  # seconds to end by itself
+                process.kill()
 
 
 def _flattened(node: CfgNode, name: str, unused: set[str]) -> Iterator[tuple[str, str]]:
@@ -167,33 +165,10 @@ def _flattened(node: CfgNode, name: str, unused: set[str]) -> Iterator[tuple[str
             yield key, str(value)
 
 
-# -- what each process does
-
-
-def _spawn(run: LabelingRun, *work: Any) -> None:
-    """Let ``run.jobs`` processes take their share each; they end with this one."""
-    context = mp.spawn(_work_on_share, args=(run, *work), nprocs=run.jobs, join=False)
-    try:
-        while not context.join():
-            pass
-    finally:
-        for process in context.processes:
-            if process.is_alive():
-                os.kill(process.pid, signal.SIGINT)  # as Ctrl-C: its loader's workers end quietly
-        for process in context.processes:
-            process.join(10)  # seconds to end by itself
-            process.kill()
-
-
 def _work_on_share(
-    number: int,
-    run: LabelingRun,
-    left: Sequence[dict],
-    work: Work,
-    title: str,
-    results: Results | None,
+    number: int, run: LabelingRun, left: Sequence[dict], work: Work, title: str, results: Results
 ) -> None:
-    """Take every ``jobs``-th record, from number ``number`` on."""
+    """What a process does: it takes every ``jobs``-th record, from number ``number`` on."""
     share = left[number :: run.jobs]
     if not share:
         return
@@ -217,14 +192,13 @@ def _work_on_share(
         for item in tqdm(loader, desc=title, unit="image", position=number, smoothing=0):
             if isinstance(item, dict):
                 result = work(item, model([item])[0])
-                if results is not None:
+                if result is not None:
                     results.put(item["image_id"], result, number)
             elif run.skip_bad:
                 bad.append(item)
             else:
-                raise InputError(
-                    f"{item}; --skip-bad leaves such images out, and what is done is kept"
-                )
+                advice = "--skip-bad leaves such images out, and what is done is kept"
+                raise InputError(f"{item}; {advice}")
     for error in bad:
         print(f"left out: {error}", flush=True)
 

@@ -69,7 +69,7 @@ def export_pseudo_labels(
     """Label all images and write the labels to one file; goes on where a run was stopped.
 
     The file is replaced when all else has succeeded; images without a label are in it, those that
-    were left out are not. ``overwrite`` and what is raised are those of ``LabelingRun.labeled``.
+    were left out are not.
     """
     if task_of(run.cfg) is not INSTANCES:
         raise InputError(

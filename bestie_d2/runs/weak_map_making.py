@@ -56,21 +56,18 @@ ARCHITECTURES = {SINGLE_STAGE: "SingleStageWSSS", CAM: "PAMClassifier"}  # by me
 
 
 class StagedMaps:
-    """A folder of weak maps that is filled over one or several runs of the same settings.
-
-    New maps lie with the unfinished results until :meth:`finish` moves them to their place. They go
-    by the label names of their images.
-    """
+    """A folder of weak maps, by the label names of their images, that is filled over one or several
+    runs of the same settings: new maps lie with the unfinished results until :meth:`finish` moves
+    them to their place."""
 
     def __init__(
         self, output: str | os.PathLike, settings: Mapping[str, Any], *, overwrite: bool = False
     ) -> None:
-        """Make both folders, or go on in those that a run of the same settings left; where there
-        are maps of other settings, finished or not, they are refused.
+        """Make both folders, or go on in those that a run of the same settings left; maps of other
+        settings, finished or not, are refused unless ``overwrite`` has all made anew.
 
         Args:
             settings: everything that the maps depend on, and the names of classes if known.
-            overwrite: make all maps anew, and throw away unfinished ones of other settings.
         """
         self.output, self.results = Path(output), Results(output)
         self.settings = json.loads(json.dumps(settings))
@@ -175,7 +172,7 @@ def make_network_maps(
     with only_run_for(output):
         maps = StagedMaps(output, settings, overwrite=overwrite)
         left = [record for record in run.records if not maps.has(label_name(record))]
-        run.execute(left, partial(_save_map, maps, recipe), "maps")
+        run.execute(left, partial(_save_map, maps, recipe), "maps", maps.results)
         return maps.finish(map(label_name, run.records))
 
 
@@ -206,8 +203,8 @@ class ThresholdMaps:
 
     @cached_property
     def images(self) -> list[Path]:
-        """By name; hidden folders, the output and other folders of maps that were made here are
-        passed over. Two that differ by suffix are refused."""
+        """By name; hidden folders and folders of maps are passed over, two images that differ by
+        suffix are refused."""
         if not self.folder.is_dir():
             raise InputError(f"--images {self.folder}: no such folder")
         if self.output.resolve() == self.folder.resolve():
@@ -217,23 +214,20 @@ class ThresholdMaps:
             raise InputError(f"--images {self.folder}: no image in it ({' '.join(IMAGE_SUFFIXES)})")
         by_name: dict[str, Path] = {}
         for path in images:
-            other = by_name.setdefault(without_suffix(str(path)), path)
-            if other != path:
-                raise InputError(
-                    f"{path}: has the same name as {other.name}, by which maps are found; "
-                    "rename one"
-                )
+            other = by_name.setdefault(without_suffix(str(path)), path).name
+            if other != path.name:
+                why = f"has the same name as {other}, by which maps are found; rename one"
+                raise InputError(f"{path}: {why}")
         return images
 
     def _images_below(self, folder: Path) -> Iterator[Path]:
         for path in folder.iterdir():
             if path.name.startswith("."):
                 continue
-            if path.is_dir():
-                made_here = path.name.endswith(FOLDER_SUFFIX) or (path / MADE_WITH).exists()
-                if path.resolve() != self.output.resolve() and not made_here:
-                    yield from self._images_below(path)
-            elif path.suffix.lower() in IMAGE_SUFFIXES:
+            of_maps = path.name.endswith(FOLDER_SUFFIX) or (path / MADE_WITH).exists()
+            if path.is_dir() and not of_maps and path.resolve() != self.output.resolve():
+                yield from self._images_below(path)
+            elif path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir():
                 yield path
 
     @cached_property
@@ -259,11 +253,8 @@ class ThresholdMaps:
         """Make the maps that are missing (or all) and say how many; none gets to its place before
         all are made, so a run that was stopped goes on. ``InputError`` for other maps in the
         folder, and for an unreadable image unless they are skipped."""
-        settings = {
-            "images": str(self.folder.resolve()),
-            "class index": self.class_index,
-            **asdict(self.recipe),
-        }
+        folder = str(self.folder.resolve())
+        settings = {"images": folder, "class index": self.class_index, **asdict(self.recipe)}
         *_, classes = self.references
         if classes:
             settings[CLASSES] = classes
@@ -277,11 +268,11 @@ class ThresholdMaps:
                 print(f"{there} maps are there already (--overwrite makes them anew)")
             make = partial(_make_map, maps, self.reader, self.recipe, self.class_index)
             with mapping(jobs) as run:
-                for error in tqdm(run(make, left), total=len(left), desc="maps", unit="image"):
-                    if error and not skip_bad:
+                errors = tqdm(run(make, left), total=len(left), desc="maps", unit="image")
+                for error in filter(None, errors):
+                    if not skip_bad:
                         raise InputError(f"{error}; --skip-bad leaves such images out")
-                    if error:
-                        tqdm.write(f"left out: {error}")
+                    tqdm.write(f"left out: {error}")
             return maps.finish(self.names.values())
 
     def read(self, name: str, size: tuple[int, int] | None = None) -> np.ndarray | None:

@@ -34,12 +34,8 @@ logger = logging.getLogger(__name__)
 def only_run_in(
     folder: str | os.PathLike, key: str, advice: str = ANOTHER_OUTPUT
 ) -> AbstractContextManager[None]:
-    """Be the only run that writes into a folder, which is made if it is not there.
-
-    Args:
-        key: the option or configuration key that names it.
-        advice: what to do if another run is working there.
-    """
+    """Be the only run that writes into a folder, that an option or key names; it is made if it is
+    not there. ``advice`` says what to do if another run is working there."""
     return _holding(Path(folder, LOCK_FILE), folder, key, advice)
 
 

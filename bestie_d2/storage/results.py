@@ -43,12 +43,11 @@ class Results:
         return Path(f"{self.output}{FOLDER_SUFFIX}")
 
     def begin(self, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
-        """Make the folder, or go on with what a run of the same settings left in it; results of
-        others are refused, as is a folder that is no run's.
+        """Make the folder, or go on with what a run of the same settings left in it; what others
+        left is refused unless ``overwrite`` throws it away, and always what is no run's.
 
         Args:
             settings: everything that the results depend on, by name; JSON values.
-            overwrite: throw away what runs with other settings left.
         """
         wanted = json.loads(json.dumps(settings))
         names = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
