@@ -12,9 +12,7 @@ are not: to evaluate a model there is tools/train_net.py --eval-only.
 
 import argparse
 
-from bestie_d2.checks.configuration import check_config
-from bestie_d2.engine.command_line import run_tool
-from bestie_d2.engine.configuration import load_config, with_trained_weights
+from bestie_d2.engine.command_line import labeling_config, labeling_parser, parse_options, run_tool
 from bestie_d2.errors import InputError
 from bestie_d2.runs.labeling_run import LabelingRun
 from bestie_d2.runs.pseudo_label_export import LabelRecipe, export_pseudo_labels
@@ -34,22 +32,14 @@ AREA_HELP = (
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = labeling_parser(__doc__)
     add = parser.add_argument
-    add("--config-file", required=True, metavar="FILE")
     add("--output", required=True, metavar="JSON", help="the COCO file")
-    add("--dataset", help="default: the first of DATASETS.TRAIN")
-    add("--jobs", default=1, type=int, metavar="N", help="processes, one a GPU (default: 1)")
-    add("--skip-bad", action="store_true", help="go on after unreadable images")
-    add("--overwrite", action="store_true", help="replace the output")
     add("--score-threshold", default=SCORE_THRESHOLD, type=float, metavar="S", help=SCORE_HELP)
     add("--min-area", default=1, type=int, metavar="A", help=AREA_HELP)
     add("--top-k", type=int, metavar="K", help="most labels of an image (default: no limit)")
     add("--ignore-tags", action="store_true", help="keep instances of untagged classes too")
-    add("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
-    arguments = parser.parse_args()
-    if arguments.jobs < 1:
-        raise InputError(f"--jobs {arguments.jobs}: expected 1 or more")
+    arguments = parse_options(parser)
     if not 0 <= arguments.score_threshold <= 1:
         raise InputError(f"--score-threshold {arguments.score_threshold:g}: expected 0 to 1")
     if arguments.min_area < 1:
@@ -61,21 +51,13 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
-    cfg = load_config(arguments.config_file, arguments.opts)
-    cfg = with_trained_weights(cfg, arguments.opts)
-    check_config(cfg)
-    dataset = arguments.dataset or (cfg.DATASETS.TRAIN or ("",))[0]
+    cfg, dataset = labeling_config(arguments)
     run = LabelingRun.open(cfg, dataset, jobs=arguments.jobs, skip_bad=arguments.skip_bad)
-    recipe = LabelRecipe(
-        use_tags=not arguments.ignore_tags,
-        score_threshold=arguments.score_threshold,
-        min_area=arguments.min_area,
-        top_k=arguments.top_k,
-    )
+    rules = (arguments.score_threshold, arguments.min_area, arguments.top_k)
+    recipe = LabelRecipe(not arguments.ignore_tags, *rules)
     report = export_pseudo_labels(run, arguments.output, recipe, overwrite=arguments.overwrite)
     print(report.table(run.class_names))
-    for line in [*report.histogram(), *report.describe()]:
-        print(line)
+    print(*report.histogram(), *report.describe(), sep="\n")
     print(f"pseudo labels written to {arguments.output}")
 
 

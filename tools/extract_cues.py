@@ -13,9 +13,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from bestie_d2.checks.configuration import check_config
-from bestie_d2.engine.command_line import run_tool
-from bestie_d2.engine.configuration import load_config, with_trained_weights
+from bestie_d2.engine.command_line import labeling_config, labeling_parser, parse_options, run_tool
 from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.weak_components import compare_summaries
@@ -32,21 +30,13 @@ from bestie_d2.runs.labeling_run import LabelingRun
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = labeling_parser(__doc__)
     add = parser.add_argument
-    add("--config-file", required=True, metavar="FILE")
-    add("--dataset", help="default: the first of DATASETS.TRAIN")
     add("--output", metavar="JSON", help="the cue file; not needed with several alphas")
     add("--alpha", nargs="+", default=[], metavar="A", help="in place of MODEL.PAM.ALPHA")
-    add("--jobs", default=1, type=int, metavar="N", help="processes, one a GPU (default: 1)")
-    add("--skip-bad", action="store_true", help="go on after unreadable images")
-    add("--overwrite", action="store_true", help="replace the output")
     add("--draw", default=0, type=int, metavar="N", help="draw N images to <output>-pictures_*.png")
-    add("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
-    arguments = parser.parse_args()
+    arguments = parse_options(parser)
     split_alphas(arguments)
-    if arguments.jobs < 1:
-        raise InputError(f"--jobs {arguments.jobs}: expected 1 or more")
     if len(arguments.alpha) > 1 and (arguments.output or arguments.draw):
         raise InputError("--output and --draw go with one alpha; several are only compared")
     if len(arguments.alpha) <= 1 and not arguments.output:
@@ -71,12 +61,9 @@ def split_alphas(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     arguments = parse_arguments()
-    cfg = load_config(arguments.config_file, arguments.opts)
-    check_config(cfg)
-    cfg = with_trained_weights(cfg, arguments.opts)
+    cfg, dataset = labeling_config(arguments)
     if len(arguments.alpha) == 1:
         cfg = with_keys(cfg, {ALPHA: arguments.alpha[0]})
-    dataset = arguments.dataset or (cfg.DATASETS.TRAIN or ("",))[0]
     recipe = CueRecipe.from_config(cfg, dataset)
     run = LabelingRun.open(cfg, dataset, jobs=arguments.jobs, skip_bad=arguments.skip_bad)
     if len(arguments.alpha) > 1:
@@ -85,8 +72,7 @@ def main() -> None:
         return
     summary = extract_cue_file(run, arguments.output, recipe, overwrite=arguments.overwrite)
     print(summary.table(run.class_names))
-    for line in [*summary.describe(recipe.threshold), f"cues written to {arguments.output}"]:
-        print(line)
+    print(*summary.describe(recipe.threshold), f"cues written to {arguments.output}", sep="\n")
     if arguments.draw > 0:
         stem = Path(arguments.output).with_suffix("")
         model, _ = load_trained_model(cfg)

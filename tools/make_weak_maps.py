@@ -18,12 +18,10 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from bestie_d2.checks.configuration import check_config
 from bestie_d2.checks.weak_maps import check_weak_maps
 from bestie_d2.data import ImageReader
 from bestie_d2.data.deep_images import IMAGE_RANGE, Intensity
-from bestie_d2.engine.command_line import run_tool
-from bestie_d2.engine.configuration import load_config, with_trained_weights
+from bestie_d2.engine.command_line import labeling_config, labeling_parser, parse_options, run_tool
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.weak_components import describe_counts
 from bestie_d2.labeling.thresholds import METHODS, POLARITIES, ForegroundRecipe
@@ -66,13 +64,10 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     """What the methods with a network take."""
     defaults = MapRecipe(CAM)
     add = parser.add_argument_group("methods with a network").add_argument
-    add("--config-file", metavar="FILE", help="of the network")
-    add("--dataset", help="default: the first of DATASETS.TRAIN")
     add("--cam-threshold", type=float, default=defaults.cam_threshold, metavar="T",
         help="cam's foreground, a share of the peak (default: %(default)s)")  # fmt: skip
     add("--min-margin", type=float, default=defaults.min_margin, metavar="P",
         help="single-stage: closer probabilities become 255 (default: %(default)s)")  # fmt: skip
-    add("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
 
 
 def add_threshold_options(parser: argparse.ArgumentParser) -> None:
@@ -91,21 +86,15 @@ def add_threshold_options(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("--output", required=True, type=Path, metavar="DIR", help="map folder")
+    parser = labeling_parser(__doc__, config_required=False)
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="map folder")
     add_recipe_options(parser)
-    add("--jobs", default=1, type=int, metavar="N", help="processes (default: 1)")
-    add("--overwrite", action="store_true", help="make all maps anew")
-    add("--skip-bad", action="store_true", help="go on after unreadable images")
     add_network_options(parser)
     add_threshold_options(parser)
-    arguments = parser.parse_args()
+    arguments = parse_options(parser)
     check_options(parser, arguments)
     if not 0 < arguments.class_index < IGNORE_INDEX:
         raise InputError(f"--class-index {arguments.class_index}: expected 1..{IGNORE_INDEX - 1}")
-    if arguments.jobs < 1:
-        raise InputError(f"--jobs {arguments.jobs}: expected 1 or more")
     return arguments
 
 
@@ -124,10 +113,7 @@ def check_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace
 
 def from_network(arguments: argparse.Namespace) -> None:
     """Maps of a registered data set by a trained network."""
-    cfg = load_config(arguments.config_file, arguments.opts)
-    check_config(cfg)
-    cfg = with_trained_weights(cfg, arguments.opts)
-    dataset = arguments.dataset or (cfg.DATASETS.TRAIN or ("",))[0]
+    cfg, dataset = labeling_config(arguments)
     recipe = MapRecipe(arguments.method, arguments.cam_threshold, arguments.min_margin)
     made = make_network_maps(
         cfg,

@@ -1,22 +1,30 @@
-"""How every tool ends: one clear line for bad input, a hint for Ctrl-C, the rest as it comes."""
+"""How every tool ends: one clear line for bad input, a hint for Ctrl-C, the rest as it comes; and
+what those take that label a data set."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import sys
 from collections.abc import Callable
 
+from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, launch
 from detectron2.utils.comm import is_main_process
 from torch.multiprocessing import ProcessRaisedException
 
+from bestie_d2.checks.configuration import check_config
+from bestie_d2.engine.configuration import load_config, with_trained_weights
 from bestie_d2.errors import InputError
 
 __all__ = [  # with what a tool needs of Detectron2: tools import nothing else than this package
     "default_argument_parser",
     "input_error_line",
     "is_main_process",
+    "labeling_config",
+    "labeling_parser",
     "launch",
+    "parse_options",
     "reason_of",
     "run_tool",
 ]
@@ -63,3 +71,32 @@ def run_tool(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted; what was written so far is kept", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+
+
+def labeling_parser(doc: str, *, config_required: bool = True) -> argparse.ArgumentParser:
+    """The options of all tools that label a data set by a trained model; ``doc`` is the tool's."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    add = parser.add_argument
+    add("--config-file", required=config_required, metavar="FILE", help="of the trained model")
+    add("--dataset", help="default: the first of DATASETS.TRAIN")
+    add("--jobs", default=1, type=int, metavar="N", help="processes, one a GPU (default: 1)")
+    add("--skip-bad", action="store_true", help="go on after unreadable images")
+    add("--overwrite", action="store_true", help="replace the output")
+    add("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
+    return parser
+
+
+def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What the command line says, with at least one job."""
+    arguments = parser.parse_args()
+    if arguments.jobs < 1:
+        raise InputError(f"--jobs {arguments.jobs}: expected 1 or more")
+    return arguments
+
+
+def labeling_config(arguments: argparse.Namespace) -> tuple[CfgNode, str]:
+    """The configuration, checked and with trained weights, and the data set that is labelled."""
+    cfg = load_config(arguments.config_file, arguments.opts)
+    check_config(cfg)
+    cfg = with_trained_weights(cfg, arguments.opts)
+    return cfg, arguments.dataset or (cfg.DATASETS.TRAIN or ("",))[0]
