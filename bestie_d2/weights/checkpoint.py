@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectron2.checkpoint import DetectionCheckpointer
@@ -35,17 +35,14 @@ def _listed(keys: Sequence[str]) -> str:
     return ", ".join(keys[:LISTED]) + more
 
 
-def _load_released(
-    model: nn.Module, path: str, rename: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
-) -> None:
-    given, wanted = rename(_state_dict_of(read_weights(path), path)), model.state_dict()
+def _load_released(model: nn.Module, path: str, rules: key_names.Rules) -> None:
+    given = key_names.rename(_state_dict_of(read_weights(path), path), rules)
+    wanted = model.state_dict()
     shapes = {k: (tuple(given[k].shape), tuple(v.shape)) for k, v in wanted.items() if k in given}
     wrong = {
         "missing": [key for key in wanted if key not in given],
         "left over": [key for key in given if key not in wanted],
-        "of another shape": [
-            f"{k} {has} for {needs}" for k, (has, needs) in shapes.items() if has != needs
-        ],
+        "of another shape": [f"{k} {has} for {to}" for k, (has, to) in shapes.items() if has != to],
     }
     problems = [f"{what} {_listed(keys)}" for what, keys in wrong.items() if keys]
     if problems:
@@ -63,12 +60,12 @@ def load_released_bestie(model: nn.Module, path: str) -> None:
     Raises:
         InputError: names what is missing, left over or of another shape.
     """
-    _load_released(model, path, key_names.rename_released_bestie)
+    _load_released(model, path, key_names.RELEASED_BESTIE)
 
 
 def load_released_pam(model: nn.Module, path: str) -> None:
     """The same for the authors' PAM classifier: a ``PAMClassifier`` on VGG-16, a ``.pth`` file."""
-    _load_released(model, path, key_names.rename_released_pam)
+    _load_released(model, path, key_names.RELEASED_PAM)
 
 
 def classes_of_weights(path: str) -> list[str] | None:
@@ -111,9 +108,7 @@ class BestieCheckpointer(DetectionCheckpointer):
             others: as Detectron2's checkpointer takes them.
         """
         super().__init__(model, save_dir, **others)
-        self.whole = whole
-        self.classes = list(classes)
-        self._resuming = False
+        self.whole, self.classes, self._resuming = whole, list(classes), False
 
     def save(self, name: str, **others: object) -> None:
         known = {CLASSES: self.classes} if self.classes else {}
@@ -153,11 +148,7 @@ class BestieCheckpointer(DetectionCheckpointer):
         return super().load(path, *args, **kwargs)
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        """What is in a file, with its weights under ``model``.
-
-        Raises:
-            InputError: it is no file of weights.
-        """
+        """What is in a file of weights, with them under ``model``."""
         content = read_weights(filename)
         from_zoo = of_model_zoo(content)
         if from_zoo:
@@ -182,14 +173,10 @@ class BestieCheckpointer(DetectionCheckpointer):
                 compare_classes(what, trained, "the training set", self.classes)
         return super()._load_model(checkpoint)
 
-    def _check_reach(
-        self, given: Mapping[str, Tensor], ours: Mapping[str, Tensor], unfit: Sequence[str]
-    ) -> None:
+    def _check_reach(self, given: Mapping, ours: Mapping, unfit: Sequence[str]) -> None:
         if given.keys().isdisjoint(ours):
-            raise InputError(
-                "MODEL.WEIGHTS holds nothing of this model (its tensors are "
-                f"{_listed(list(given))})"
-            )
+            names = _listed(list(given))
+            raise InputError(f"MODEL.WEIGHTS holds nothing of this model (its tensors are {names})")
         prefix, part = ("", "model") if self.whole else (key_names.BACKBONE, "backbone")
         empty = [k for k in unfit if k.startswith(prefix) and ours[k].dtype.is_floating_point]
         if empty:

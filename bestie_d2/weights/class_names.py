@@ -16,18 +16,14 @@ CLASSES = "classes"  # of a checkpoint, and of the settings in a folder of maps
 CLASSES_FILE = "classes.json"  # in OUTPUT_DIR, beside the checkpoints
 
 
-def _is_list_of_names(names: object) -> bool:
+def _are_names(names: object) -> bool:
     return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
 def classes_in(content: Mapping, path: str) -> list[str] | None:
-    """The names in what a checkpoint or a file of settings holds; None if there are none.
-
-    Raises:
-        InputError: the entry is not a list of names.
-    """
+    """The names in what a checkpoint or a file of settings holds; None if there are none."""
     names = content.get(CLASSES)
-    if names is not None and not (names and _is_list_of_names(names)):
+    if names is not None and not (names and _are_names(names)):
         raise InputError(
             f"{path}: its {CLASSES!r} are no list of names; they say what it was made with, so "
             "the file is damaged"
@@ -36,11 +32,7 @@ def classes_in(content: Mapping, path: str) -> list[str] | None:
 
 
 def classes_beside(path: str) -> list[str] | None:
-    """The names in the ``classes.json`` beside weights, for those that do not hold them.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
+    """The names in the ``classes.json`` beside weights, for those that do not hold them."""
     path = os.path.join(os.path.dirname(path), CLASSES_FILE)
     if not os.path.isfile(path):
         return None
@@ -49,7 +41,7 @@ def classes_beside(path: str) -> list[str] | None:
             names = json.load(file)[CLASSES]
     except (OSError, ValueError, LookupError, TypeError):
         names = None
-    if not _is_list_of_names(names):
+    if not _are_names(names):
         raise InputError(
             f"{path}: does not hold the classes that the weights beside it were trained with; "
             "remove it to use them all the same"

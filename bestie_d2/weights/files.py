@@ -16,7 +16,8 @@ import tarfile
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,33 +59,22 @@ def read_weights(path: str, *, without_tensors: bool = False) -> object:
 
 
 def _read(path: str, mapped: bool) -> object:
-    def load_torch(mmap: bool = False) -> object:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-
+    load_torch = partial(torch.load, path, map_location="cpu", weights_only=True)
     if path.endswith(".safetensors"):
         return load_torch()
     with open(path, "rb") as file:
-        head = file.read(len(ZIP))
-        file.seek(0)
-        if head == ZIP:
+        if file.read(len(ZIP)) == ZIP:
             with zipfile.ZipFile(file) as archive:
                 if any(name.endswith(f"/{PROGRAM}") for name in archive.namelist()):
                     raise Refused("a TorchScript program")
-            return load_torch(mapped)
-        if _is_tar(path):  # PyTorch before 2.6 reads it without any protection
+            return load_torch(mmap=mapped)
+        if tarfile.is_tarfile(path):  # PyTorch before 2.6 reads it without any protection
             raise Refused("a tar archive")
-        content = WeightsUnpickler(file).load()
+        file.seek(0)
+        content = WeightsUnpickler(file, encoding="latin1").load()
     if isinstance(content, int) and content == torch.serialization.MAGIC_NUMBER:
         return load_torch()  # the form before the zip archive: several pickles in a row
     return content
-
-
-def _is_tar(path: str) -> bool:
-    try:
-        tarfile.open(path, "r:").close()
-    except tarfile.TarError:
-        return False
-    return True
 
 
 def _unreadable(path: str, error: Exception) -> InputError:
@@ -105,21 +95,16 @@ def _unreadable(path: str, error: Exception) -> InputError:
 
 def as_tensors(state: object) -> dict[str, Tensor] | None:
     """A state dict of tensors or arrays, with tensors alone; ``None`` for anything else."""
-    if not isinstance(state, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, Tensor | np.ndarray)
-        for key, value in state.items()
-    ):
+    if not isinstance(state, Mapping):
         return None
-    try:
-        return {key: _as_tensor(value) for key, value in state.items()}
-    except TypeError:  # an array of text
-        return None
-
-
-def _as_tensor(value: Tensor | np.ndarray) -> Tensor:
-    if isinstance(value, Tensor):
-        return value
-    return torch.from_numpy(np.array(value, value.dtype.newbyteorder("="), order="C"))
+    tensors = {}
+    for key, value in state.items():
+        if isinstance(value, np.ndarray) and np.can_cast(value.dtype, np.complex128):
+            value = torch.from_numpy(np.array(value, value.dtype.newbyteorder("="), order="C"))
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            return None
+        tensors[key] = value
+    return tensors
 
 
 def of_model_zoo(content: object) -> dict[str, Any] | None:
@@ -134,19 +119,17 @@ def of_model_zoo(content: object) -> dict[str, Any] | None:
     if "__author__" in content:
         state = as_tensors(content.get("model"))
         return {**content, "model": state} if state else None
+    author, left_out = "Caffe2", MOMENTUM
+    given = content.get("blobs", content)
     if "model_state" in content:
-        state, author = as_tensors(content["model_state"]), "pycls"
-        state = state and {k: v for k, v in state.items() if not k.endswith(COUNTER)}
-    else:
-        blobs = content.get("blobs", content)
-        if not isinstance(blobs, Mapping):
-            return None
-        blobs = {k: v for k, v in blobs.items() if not str(k).endswith(MOMENTUM)}
-        arrays = all(isinstance(value, np.ndarray) for value in blobs.values())
-        state, author = as_tensors(blobs) if arrays else None, "Caffe2"
-    if not state:
+        author, left_out, given = "pycls", COUNTER, content["model_state"]
+    if not isinstance(given, Mapping):
         return None
-    return {"model": state, "__author__": author, "matching_heuristics": True}
+    given = {k: v for k, v in given.items() if not str(k).endswith(left_out)}
+    if author == "Caffe2" and not all(isinstance(value, np.ndarray) for value in given.values()):
+        return None
+    state = as_tensors(given)
+    return {"model": state, "__author__": author, "matching_heuristics": True} if state else None
 
 
 class _Function:
@@ -177,6 +160,11 @@ class _Type:
 class _Array(np.ndarray):
     """An array that checks the type that it is to get: NumPy trusts it."""
 
+    @classmethod
+    def empty(cls, *ignored: object) -> _Array:
+        """``_reconstruct``: what it makes is filled by ``__setstate__``."""
+        return cls(0, np.int8)
+
     def __setstate__(self, state: tuple) -> None:
         _, shape, kind, fortran, data = state
         super().__setstate__((1, shape, _dtype_of(kind), fortran, _bytes_of(data)))
@@ -195,11 +183,6 @@ def _bytes_of(data: object) -> bytes:
     if not isinstance(data, bytes | bytearray):
         raise Refused(f"a NumPy array made of {type(data).__name__}")
     return bytes(data)
-
-
-def _new_array(*ignored: object) -> _Array:
-    """``_reconstruct``: what it makes is filled by ``__setstate__``."""
-    return _Array(0, np.int8)
 
 
 def _array_from_buffer(data: object, kind: object, shape: tuple, order: Any) -> np.ndarray:
@@ -237,44 +220,35 @@ def _tensor(storage: object, offset: int, size: tuple, stride: tuple, *ignored: 
     return whole.as_strided(size, stride, offset)  # PyTorch refuses what lies outside
 
 
-def _parameter(data: Tensor, *ignored: object) -> Tensor:
+def _first_argument(data: object, *ignored: object) -> object:
     return data
 
 
 ALLOWED: dict[tuple[str, str], object] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("_codecs", "encode"): _Function(_encode),
-    ("numpy", "ndarray"): _Function(_new_array),
+    ("numpy", "ndarray"): _Function(_Array.empty),
     ("numpy", "dtype"): _Function(_Type),
     ("torch.storage", "_load_from_bytes"): _Function(_storage),
     ("torch._utils", "_rebuild_tensor_v2"): _Function(_tensor),
-    ("torch._utils", "_rebuild_parameter"): _Function(_parameter),
+    ("torch._utils", "_rebuild_parameter"): _Function(_first_argument),
 }
 for _python in ("builtins", "__builtin__"):  # Python 3 and 2
     ALLOWED |= {(_python, kind.__name__): kind for kind in (set, frozenset, complex)}
     ALLOWED[_python, "bytes"] = _Function(_no_bytes)
 for _numpy in ("numpy.core", "numpy._core"):  # NumPy 1 and 2
-    ALLOWED[f"{_numpy}.multiarray", "_reconstruct"] = _Function(_new_array)
+    ALLOWED[f"{_numpy}.multiarray", "_reconstruct"] = _Function(_Array.empty)
     ALLOWED[f"{_numpy}.multiarray", "scalar"] = _Function(_scalar)
     ALLOWED[f"{_numpy}.numeric", "_frombuffer"] = _Function(_array_from_buffer)
 
 
 # The one written in Python: the other takes memory for as many memos as a file says that it has.
 class WeightsUnpickler(pickle._Unpickler):
-    """Arrays, tensors, numbers, text and plain containers, from Python 2 or 3.
-
-    A bare NumPy dtype comes as a stand-in.
-
-    Raises:
-        Refused: at any other name, before anything of it is imported or called.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file, encoding="latin1")
+    """Arrays, tensors, numbers, text and plain containers, from Python 2 or 3; anything else is
+    ``Refused`` before it is imported or called. A bare NumPy dtype comes as a stand-in."""
 
     def find_class(self, module: str, name: str) -> object:
-        try:
+        if (module, name) in ALLOWED:
             return ALLOWED[module, name]
-        except KeyError:
-            full = "".join(c if c.isprintable() else "?" for c in f"{module}.{name}")
-            raise Refused(full[:LONGEST_NAME]) from None
+        full = "".join(c if c.isprintable() else "?" for c in f"{module}.{name}")
+        raise Refused(full[:LONGEST_NAME])

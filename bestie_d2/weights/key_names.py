@@ -9,8 +9,10 @@ from torch import Tensor
 
 BACKBONE = "backbone.body."
 HEAD = "head."
-# Released BESTIE: the first that fits, of the patterns and what takes their place.
-RELEASED_BESTIE = (
+# Rules, of which the first that fits a name holds: a pattern, and what takes its place (None: the
+# tensor is left out).
+Rules = tuple[tuple[str, str | None], ...]
+RELEASED_BESTIE: Rules = (
     (r"^decoder\.(semantic|instance)_decoder\.fuse\.(\d)\.0\.", HEAD + r"\1_decoder.fuse.\2."),
     (r"^decoder\.(semantic|instance)_decoder\.", HEAD + r"\1_decoder."),
     (r"^decoder\.\w+_head\.classifier\.(\w+)\.0\.0\.", HEAD + r"\1.0."),
@@ -19,11 +21,15 @@ RELEASED_BESTIE = (
     (r"^decoder\.", "decoder."),  # of no known layer
     (r"^(backbone\.)?", BACKBONE),
 )
-PAM_ALIAS = re.compile(
-    r"^layer\d_conv\d\."
-)  # second names of the released PAM classifier's tensors
-# What WSSSHead's pyramid was called in this project's older checkpoints.
-RENAMED = {"head.aspp.branches.": "head.aspp.convs.", "head.aspp.merge.": "head.aspp.project."}
+RELEASED_PAM: Rules = (
+    (r"^layer\d_conv\d\.", None),  # a tensor's second name
+    (r"^features\.", BACKBONE),
+    (r"^", HEAD),
+)
+OLDER: Rules = (  # this project's older checkpoints: the pyramid of WSSSHead
+    (r"^head\.aspp\.branches\.", "head.aspp.convs."),
+    (r"^head\.aspp\.merge\.", "head.aspp.project."),
+)
 WRAPPERS = re.compile(r"^(model|features)\.")  # in front of the same layers in some networks
 
 # EfficientNet as lukemelas names it, in timm's names: what is around the blocks, and the layers of
@@ -42,23 +48,14 @@ IN_BLOCK = {
 IN_NARROW_BLOCK = IN_BLOCK | {"_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 
 
-def rename_released_bestie(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A released BESTIE state dict (HRNet or ResNet) under this project's names."""
-
-    def new_name(key: str) -> str:
-        pattern, name = next(rule for rule in RELEASED_BESTIE if re.match(rule[0], key))
-        return re.sub(pattern, name, key, count=1)
-
-    return {new_name(key): value for key, value in state.items()}
-
-
-def rename_released_pam(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A released PAM classifier's state dict (VGG-16) under this project's names."""
-    return {
-        re.sub(r"^features\.", BACKBONE, key) if key.startswith("features.") else HEAD + key: value
-        for key, value in state.items()
-        if not PAM_ALIAS.match(key)
-    }
+def rename(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
+    """A state dict under the names that rules give; what fits none keeps its name."""
+    renamed = {}
+    for key, value in state.items():
+        pattern, name = next((rule for rule in rules if re.match(rule[0], key)), ("^", ""))
+        if name is not None:
+            renamed[re.sub(pattern, name, key, count=1)] = value
+    return renamed
 
 
 def rename_efficientnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -71,23 +68,16 @@ def rename_efficientnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         width = len(state[last])
         blocks.append(f"blocks.{stage}.{number}")
 
-    def new_name(key: str) -> str:
+    renamed = {}
+    for key, value in state.items():
         layer, *rest = key.split(".")
-        if layer != "_blocks":
-            return ".".join([AROUND_BLOCKS.get(layer, layer), *rest])
-        index, layer, *rest = rest
-        widens = f"_blocks.{index}._expand_conv.weight" in state
-        layers = IN_BLOCK if widens else IN_NARROW_BLOCK
-        return ".".join([blocks[int(index)], layers.get(layer, layer), *rest])
-
-    return {new_name(key): value for key, value in state.items()}
-
-
-def _renamed_since(key: str) -> str:
-    for old, new in RENAMED.items():
-        if key.startswith(old):
-            return new + key.removeprefix(old)
-    return key
+        names, prefix = AROUND_BLOCKS, []
+        if layer == "_blocks":
+            index, layer, *rest = rest
+            widens = f"_blocks.{index}._expand_conv.weight" in state
+            names, prefix = IN_BLOCK if widens else IN_NARROW_BLOCK, [blocks[int(index)]]
+        renamed[".".join([*prefix, names.get(layer, layer), *rest])] = value
+    return renamed
 
 
 def recognize(state: Mapping[str, Tensor], model_keys: Iterable[str]) -> dict[str, Tensor]:
@@ -97,11 +87,11 @@ def recognize(state: Mapping[str, Tensor], model_keys: Iterable[str]) -> dict[st
     where a network gives features, and by ``.`` where it classifies. What is not known stays.
     """
     if any(key.startswith(("decoder.", "seg.0.")) for key in state):
-        return rename_released_bestie(state)
+        return rename(state, RELEASED_BESTIE)
     if any(key.startswith("backbone.") for key in state):
-        return {_renamed_since(key): value for key, value in state.items()}
+        return rename(state, OLDER)
     if "extra_conv1.weight" in state:
-        return rename_released_pam(state)
+        return rename(state, RELEASED_PAM)
     if "_conv_stem.weight" in state:
         state = rename_efficientnet(state)
 

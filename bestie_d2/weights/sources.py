@@ -32,9 +32,9 @@ class WeightsHandler(PathHandler):
         Raises:
             InputError: weights that cannot be fetched, or are of no installed package.
         """
-        if path.startswith(PACKAGE):
-            return _file_of_package(path)
         source, name = path.split("://")
+        if path.startswith(PACKAGE):
+            return _file_of_package(path, *name.partition("/")[::2])
         local = os.path.join(get_cache_dir(source), f"{name}.pth")
         if os.path.exists(local) and not force:
             return local
@@ -56,8 +56,7 @@ class WeightsHandler(PathHandler):
         return local
 
 
-def _file_of_package(address: str) -> str:
-    package, _, inside = address.removeprefix(PACKAGE).partition("/")
+def _file_of_package(address: str, package: str, inside: str) -> str:
     found = importlib.util.find_spec(package) if package.isidentifier() else None
     if found is None:
         raise InputError(
