@@ -132,7 +132,7 @@ class Tally:
 
     def __init__(self, class_names: Sequence[str], images: int) -> None:
         self._maps = WeakMapReport(class_names, images)
-        self._cues = CueSummary.empty(len(class_names))
+        self._cues = CueSummary(len(class_names))
         self._images, self._objects = np.zeros((2, len(class_names)), np.int64)
         self._without_class = 0
         self.traits: Counter[str] = Counter()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ from bestie_d2.data import WeakInstanceMapper
 from bestie_d2.data.augmentation import ResizeLongSide
 from bestie_d2.evaluation import encode_masks
 from bestie_d2.evaluation.base import PERCENT
-from bestie_d2.evaluation.label_quality import LabelQuality, PseudoLabelReport, instances_of_targets
+from bestie_d2.evaluation.label_quality import PseudoLabelReport, instances_of_targets
 from bestie_d2.modeling.heads import InstanceMaps
 from bestie_d2.modeling.meta_arch import BESTIE
 from bestie_d2.pictures.dataset import spread_over
@@ -64,7 +64,7 @@ class LabelProgress(HookBase):
             report = PseudoLabelReport(self._num_classes, with_truth=True)
             for image_id, labels in itertools.chain.from_iterable(gathered):
                 report.add(labels[kind], {}, self._truth[image_id])
-            of = cast(LabelQuality, report.quality).figures()  # it has the truth
+            of = report.figures()
             found = {name: getattr(of, name) for name in ("true_positives", "labels", "objects")}
             found |= {"precision": PERCENT * of.precision, "recall": PERCENT * of.recall}
             figures |= {f"{kind}/{name}": value for name, value in found.items()}

@@ -22,8 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def table(columns: Mapping[str, Column]) -> str:
-    """Columns under their names, as they are written: the first to the left, the others to the
-    right."""
+    """Columns under their names: the first to the left, the others to the right."""
     rows = list(zip(*columns.values(), strict=True))
     sides = ["left"] + ["right"] * (len(columns) - 1)
     return tabulate(rows, list(columns), colalign=sides if rows else None, disable_numparse=True)
@@ -46,11 +45,7 @@ class GatheringEvaluator(DatasetEvaluator):
     title: str
 
     def __init__(self, dataset_name: str, *, distributed: bool = True) -> None:
-        """
-        Args:
-            dataset_name: a registered data set.
-            distributed: gather what all processes saw; else what this one saw is all.
-        """
+        """``distributed``: gather what all processes saw; else what this one saw is all."""
         self._dataset_name = dataset_name
         self._distributed = distributed
         self._class_names = list(MetadataCatalog.get(dataset_name).get("thing_classes", ()))
@@ -86,8 +81,6 @@ class GatheringEvaluator(DatasetEvaluator):
         kept = dict(itertools.chain.from_iterable(part.items() for part in parts))
         result = self.figures(kept)
         means = {name: value for name, value in result.items() if "-" not in name}
-        logger.info(
-            "%s of %s (%s):\n%s",
-            self.title, self._dataset_name, self.seen(kept), create_small_table(means),
-        )  # fmt: skip
+        what = f"{self.title} of {self._dataset_name} ({self.seen(kept)})"
+        logger.info("%s:\n%s", what, create_small_table(means))
         return OrderedDict({self.task: result})

@@ -25,16 +25,10 @@ NOTHING: dict[str, list] = {"images": [], "categories": [], "annotations": []}
 
 
 class TrueCOCO(COCO):
-    """A COCO API of true objects, with images, categories and annotations numbered from 1.
-
-    Predictions keep the ids of the data set until they are compared.
-    """
+    """A COCO API of what :func:`load_truth` reads, with crowds; images, categories and annotations
+    are numbered from 1. Predictions keep the ids of the data set until they are compared."""
 
     def __init__(self, dataset_name: str, truth: ObjectsByImage) -> None:
-        """
-        Args:
-            truth: what :func:`load_truth` reads, with crowds.
-        """
         super().__init__()
         metadata = MetadataCatalog.get(dataset_name)
         names = metadata.thing_classes
@@ -63,7 +57,6 @@ class TrueCOCO(COCO):
             self.createIndex()
 
     def loadRes(self, results: Sequence[dict]) -> COCO:
-        """An API of predictions that have the data set's ids."""
         numbered = [
             {**result, **{key: numbers[result[key]] for key, numbers in self._numbers.items()}}
             for result in results
@@ -77,14 +70,8 @@ class COCOInstanceEvaluator(COCOEvaluator):
     def __init__(
         self, dataset_name: str, *, truth: ObjectsByImage | None = None, **others: Any
     ) -> None:
-        """
-        Args:
-            truth: what :func:`load_truth` reads, with crowds, if that was done already.
-            others: as Detectron2's evaluator takes them; "segm" alone unless ``tasks`` are given.
-
-        Raises:
-            InputError: the data set is not registered, or comes without any truth.
-        """
+        """``truth`` is what :func:`load_truth` reads, with crowds, if that was done already;
+        ``others`` as Detectron2's evaluator takes them, "segm" alone unless ``tasks`` are given."""
         if truth is None:
             truth = load_truth(dataset_name, crowds=True)
         defaults = {"tasks": ("segm",), "use_fast_impl": has_compiled_operators()}

@@ -15,12 +15,7 @@ TAG_LOGIT = 0.0  # a class whose logit is above it counts as found: probability 
 def image_tag_scores(
     logits: np.ndarray, tags: np.ndarray, class_names: Sequence[str]
 ) -> dict[str, float]:
-    """How well logits rank and tell the classes of images.
-
-    Args:
-        logits: (N, C) float, one row an image.
-        tags: (N, C) bool, the truth.
-        class_names: of the C classes.
+    """How well logits (N, C) rank and tell the classes of images whose tags are (N, C) bool.
 
     Returns:
         In percent: ``mAP``, the mean over the classes that occur of the exact area under the
@@ -30,9 +25,8 @@ def image_tag_scores(
     """
     precision = {}
     for index, name in enumerate(class_names):
-        order = np.argsort(-logits[:, index], kind="stable")
-        count = int(tags[:, index].sum())
-        hits = tags[order, index]
+        hits = tags[np.argsort(-logits[:, index], kind="stable"), index]
+        count = int(hits.sum())
         precision[name] = PERCENT * average_precision(hits, count) if count else float("nan")
     found = logits > TAG_LOGIT
     right = int((found & tags).sum())
@@ -47,19 +41,15 @@ def image_tag_scores(
 
 
 class ImageTagEvaluator(GatheringEvaluator):
-    """Detectron2 evaluator: ``{"image_tags": {"mAP": ..., "F1": ..., "AP-<class>": ...}}``.
-
-    The records' ``image_classes`` are the truth of ``tag_logits`` (C,).
-    """
+    """Detectron2 evaluator: ``{"image_tags": {"mAP": ..., "F1": ..., "AP-<class>": ...}}``; the
+    records' ``image_classes`` are the truth of ``tag_logits`` (C,)."""
 
     task, title = "image_tags", "image tags"
 
     def keep(self, item: dict, output: dict) -> tuple[list[float], list[int]]:
-        """The logits and the tags of an image."""
         return output["tag_logits"].tolist(), list(item["image_classes"])
 
     def figures(self, kept: dict[Hashable, tuple[list[float], list[int]]]) -> dict[str, float]:
-        """How well the logits of all images fit their tags."""
         shape = (len(kept), len(self._class_names))
         logits = np.array([row for row, _ in kept.values()], dtype=np.float64).reshape(shape)
         tags = np.zeros(shape, dtype=bool)

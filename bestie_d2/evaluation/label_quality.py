@@ -61,49 +61,20 @@ class QualityFigures(NamedTuple):
     mean_iou: float
 
 
-class LabelQuality:
-    """Labels, true objects and matches of any number of images, by class; they add up."""
-
-    def __init__(self, num_classes: int) -> None:
-        self._counts = np.zeros((3, num_classes), dtype=np.int64)  # labels, objects, matches
-        self._iou = np.zeros(num_classes)  # summed over the matches
-
-    def add(
-        self, iou: np.ndarray, classes: np.ndarray, true_classes: np.ndarray, match: np.ndarray
-    ) -> None:
-        """Add one image; the arguments are those and the result of :func:`match_labels`."""
-        (hits,) = np.nonzero(match != UNMATCHED)
-        for counts, counted in zip(
-            self._counts, (classes, true_classes, classes[hits]), strict=True
-        ):
-            np.add.at(counts, counted, 1)
-        np.add.at(self._iou, classes[hits], iou[hits, match[hits]])
-
-    def figures(self, class_id: int | None = None) -> QualityFigures:
-        """The figures of one class, or of all of them taken together."""
-        chosen = slice(None) if class_id is None else slice(class_id, class_id + 1)
-        labels, objects, hits = self._counts[:, chosen].sum(axis=1).tolist()
-        parts = ((hits, labels), (hits, objects), (float(self._iou[chosen].sum()), hits))
-        shares = (part / whole if whole else math.nan for part, whole in parts)
-        return QualityFigures(labels, objects, hits, *shares)
-
-
 class PseudoLabelReport:
     """Counts over the labels of any number of images; they add up.
 
     Attributes:
         images, images_without: all, and those without a label.
-        labels: (C,) int64 by class.
         removed: how many instances each rule of the recipe kept from being labels.
-        quality: labels against true objects; None where no truth is known.
     """
 
     def __init__(self, num_classes: int, *, with_truth: bool) -> None:
-        self.images = 0
-        self.images_without = 0
-        self.labels = np.zeros(num_classes, dtype=np.int64)
+        self.images = self.images_without = 0
         self.removed: Counter[str] = Counter()
-        self.quality = LabelQuality(num_classes) if with_truth else None
+        self._with_truth = with_truth
+        self._counts = np.zeros((3, num_classes), dtype=np.int64)  # labels, objects, matches
+        self._iou = np.zeros(num_classes)  # summed over the matches
         self._images_with = np.zeros(num_classes, dtype=np.int64)
         self._by_score = np.zeros((BINS, 2), dtype=np.int64)  # labels, and true positives of them
 
@@ -122,32 +93,42 @@ class PseudoLabelReport:
         self.images += 1
         self.images_without += not labels
         self.removed.update(removed)
-        np.add.at(self.labels, classes, 1)
+        np.add.at(self._counts[0], classes, 1)
         self._images_with[np.unique(classes)] += 1
         bins = np.clip((scores * BINS).astype(int), 0, BINS - 1)
         np.add.at(self._by_score[:, 0], bins, 1)
-        if self.quality is None or truth is None:
+        if not truth or not self._with_truth:
             return
         true_classes = np.array([item["category_id"] for item in truth], dtype=np.int64)
-        iou = np.zeros((len(labels), len(truth)))
-        if iou.size:
-            masks = [[item["segmentation"] for item in group] for group in (labels, truth)]
-            iou = mask_api.iou(*masks, [0] * len(truth))
+        np.add.at(self._counts[1], true_classes, 1)
+        if not labels:
+            return
+        masks = [[item["segmentation"] for item in group] for group in (labels, truth)]
+        iou = mask_api.iou(*masks, [0] * len(truth))
         match = match_labels(iou, scores, classes, true_classes)
-        self.quality.add(iou, classes, true_classes, match)
-        np.add.at(self._by_score[:, 1], bins[match != UNMATCHED], 1)
+        hits = match != UNMATCHED
+        np.add.at(self._counts[2], classes[hits], 1)
+        np.add.at(self._iou, classes[hits], iou[hits, match[hits]])
+        np.add.at(self._by_score[:, 1], bins[hits], 1)
+
+    def figures(self, class_id: int | None = None) -> QualityFigures:
+        """Labels against true objects: of one class, or of all of them taken together."""
+        chosen = slice(None) if class_id is None else slice(class_id, class_id + 1)
+        labels, objects, hits = self._counts[:, chosen].sum(axis=1).tolist()
+        parts = ((hits, labels), (hits, objects), (float(self._iou[chosen].sum()), hits))
+        shares = (part / whole if whole else math.nan for part, whole in parts)
+        return QualityFigures(labels, objects, hits, *shares)
 
     def describe(self) -> list[str]:
         """A line for each thing that was counted."""
-        count, images = int(self.labels.sum()), max(self.images, 1)
+        of, images = self.figures(), max(self.images, 1)
         removed = ", ".join(f"{number} by {rule}" for rule, number in self.removed.items())
         lines = [
-            f"labels: {count} in {self.images} images, {count / images:.2f} an image; "
+            f"labels: {of.labels} in {self.images} images, {of.labels / images:.2f} an image; "
             f"{PERCENT * self.images_without / images:.1f} % of the images have none",
             f"instances removed: {removed or 'none'}",
         ]
-        if self.quality is not None:
-            of = self.quality.figures()
+        if self._with_truth:
             lines += [
                 f"against the truth: {of.true_positives} true positives at IoU "
                 f"{TRUE_POSITIVE_IOU}, precision {_percent(of.precision)}, recall "
@@ -160,30 +141,29 @@ class PseudoLabelReport:
     def histogram(self) -> list[str]:
         """Labels by score as bars, and with a truth the share of true positives in each."""
         most = max(int(self._by_score[:, 0].max()), 1)
-        lines = [f"score      labels{'' if self.quality is None else '  true in %'}"]
+        lines = [f"score      labels{'  true in %' * self._with_truth}"]
         for index, (count, hits) in enumerate(self._by_score.tolist()):
-            share = ""
-            if self.quality is not None:
-                share = f"{PERCENT * hits / count:11.1f}" if count else f"{'-':>11}"
+            share = f"{PERCENT * hits / count:.1f}" if count else "-"
             bar = "#" * -(-BAR * count // most)
-            start, end = index / BINS, (index + 1) / BINS
-            lines.append(f"{start:.1f} - {end:.1f}{count:8d}{share}  {bar}".rstrip())
+            limits = f"{index / BINS:.1f} - {(index + 1) / BINS:.1f}"
+            lines.append(f"{limits}{count:8d}{f'{share:>11}' * self._with_truth}  {bar}".rstrip())
         return lines
 
     def table(self, class_names: Sequence[str]) -> str:
         """The figures of each class that has labels or true objects, as a table."""
-        ids = range(len(class_names))
-        of = [self.quality.figures(i) for i in ids] if self.quality else []
-        seen = [i for i in ids if self.labels[i] or (of and of[i].objects)]
+        seen = np.flatnonzero(self._counts[:2].any(axis=0)).tolist()
         columns: dict[str, Column] = {
             "class": [class_names[i] for i in seen],
             "images": self._images_with[seen],
-            "labels": self.labels[seen],
+            "labels": self._counts[0, seen],
         }
-        names = ("objects", "true pos.", "precision", "recall", "IoU")
-        for column, name in enumerate(names if self.quality else (), start=1):
-            values = [of[i][column] for i in seen]
-            columns[name] = values if column <= 2 else [_percent(value) for value in values]
+        if self._with_truth:
+            of = [self.figures(i) for i in seen]
+            columns |= {"objects": [f.objects for f in of]}
+            columns |= {"true pos.": [f.true_positives for f in of]}
+            columns |= {"precision": [_percent(f.precision) for f in of]}
+            columns |= {"recall": [_percent(f.recall) for f in of]}
+            columns |= {"IoU": [_percent(f.mean_iou) for f in of]}
         return table(columns)
 
 
@@ -195,10 +175,10 @@ def _percent(share: float) -> str:
 def instances_of_targets(
     targets: InstanceTargets, sem_seg: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The instances that one image's targets teach: pixels whose offsets meet in one pixel.
+    """The instances that one image's targets teach: pixels whose offsets meet in one pixel; those
+    of weight 0 belong to none.
 
     Args:
-        targets: (C, H, W) or no center, (2, H, W), (H, W); pixels of weight 0 belong to none.
         sem_seg: (H, W) WSSS indices; most pixels of an instance decide its class, and where they
             say none, the instance is left out.
 

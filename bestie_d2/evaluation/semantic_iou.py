@@ -22,36 +22,25 @@ TRUTH_FILE = "semantic_truth_file_name"  # a record's index PNG, which goes befo
 
 
 def semantic_truth(record: dict, annotations: Sequence[dict]) -> np.ndarray:
-    """The true class of each pixel, from instance masks.
-
-    Args:
-        record: with ``height`` and ``width``.
-        annotations: the image's objects: ``category_id`` in ``0..C-1``, ``segmentation`` (RLE or
-            polygons) and, optionally, ``iscrowd``. Where objects overlap, the later one counts.
-
-    Returns:
-        (H, W) uint8 WSSS indices; 255 on crowd regions that no object covers.
-    """
+    """The true class of each pixel of an image, from the masks of its objects in Detectron2's
+    format: (H, W) uint8 WSSS indices; 255 on crowd regions that no object covers. Where objects
+    overlap, the later one counts."""
     height, width = record["height"], record["width"]
     truth = np.full((height, width), BACKGROUND_INDEX, np.uint8)
     crowds_first = sorted(annotations, key=lambda entry: not entry.get("iscrowd", 0))
     for entry in crowds_first:
         mask = mask_api.decode(to_rle(entry["segmentation"], height, width)).astype(bool)
-        index = wsss_index(entry["category_id"])
-        truth[mask] = IGNORE_INDEX if entry.get("iscrowd", 0) else index
+        crowd = entry.get("iscrowd", 0)
+        truth[mask] = IGNORE_INDEX if crowd else wsss_index(entry["category_id"])
     return truth
 
 
 def confusion(prediction: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarray:
-    """Pixels by true and predicted index; those of several images add up.
+    """Pixels by true and predicted index, (C+1, C+2) int64; those of several images add up.
 
     Args:
         prediction, truth: (H, W) uint8 WSSS indices. Pixels that are 255 in the truth are left
-            out; those that are 255 in the prediction alone are predicted as nothing.
-        num_classes: C.
-
-    Returns:
-        (C+1, C+2) int64; the last column counts what was predicted as nothing.
+            out; those that are 255 in the prediction alone are in the last column, as nothing.
     """
     nothing = num_classes + 1
     known = truth != IGNORE_INDEX
@@ -76,21 +65,16 @@ def mean_iou(counts: np.ndarray) -> float:
 
 
 def semantic_iou(counts: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
-    """The figures of a (C+1, C+2) confusion, in percent.
-
-    Returns:
-        ``mIoU``; ``precision`` and ``recall`` of the foreground's pixels, whose low values speak of
-        maps that are too large and too small; ``IoU-<name>`` of the background and each class.
-    """
+    """The figures of a (C+1, C+2) confusion, in percent: ``mIoU``; ``precision`` and ``recall`` of
+    the foreground's pixels, whose low values speak of maps that are too large and too small;
+    ``IoU-<name>`` of the background and each class."""
     hits = np.diagonal(counts)[1:].sum()
+    ious = zip((BACKGROUND_NAME, *class_names), class_ious(counts), strict=True)
     return {
         "mIoU": PERCENT * mean_iou(counts),
         "precision": PERCENT * hits / max(counts[:, 1:-1].sum(), 1),
         "recall": PERCENT * hits / max(counts[1:].sum(), 1),
-        **{
-            f"IoU-{name}": PERCENT * value
-            for name, value in zip((BACKGROUND_NAME, *class_names), class_ious(counts), strict=True)
-        },
+        **{f"IoU-{name}": PERCENT * value for name, value in ious},
     }
 
 
@@ -101,17 +85,13 @@ def has_semantic_truth(dataset_name: str) -> bool:
 
 
 class SemanticTruth:
-    """The true semantic maps of a registered data set, one at a time."""
+    """The true semantic maps of a registered data set, one at a time.
+
+    It has true masks, or its records all name index PNGs of the truth, which go before the masks;
+    one without any truth is refused.
+    """
 
     def __init__(self, dataset_name: str) -> None:
-        """
-        Args:
-            dataset_name: a data set with true masks, or whose records all name index PNGs of the
-                truth as ``semantic_truth_file_name``; these go before the masks.
-
-        Raises:
-            InputError: the data set is not registered, or comes without any truth.
-        """
         records = DatasetCatalog.get(dataset_name) if dataset_name in DatasetCatalog else []
         self._records = {record["image_id"]: record for record in records}
         in_files = self._records and all(TRUTH_FILE in r for r in self._records.values())

@@ -21,7 +21,7 @@ from bestie_d2.data.datasets.true_objects import (
 )
 from bestie_d2.data.datasets.weak import EVALUATOR_TYPE
 from bestie_d2.data.images import Size
-from bestie_d2.data.labels.attach import check_readable
+from bestie_d2.data.labels.attach import check_readable, registered_records
 from bestie_d2.data.labels.coco_json import IMAGE_LISTS, load_json
 from bestie_d2.data.labels.remarks import log_once
 from bestie_d2.errors import InputError
@@ -50,14 +50,10 @@ def has_truth(dataset_name: str) -> bool:
 
 
 def load_truth(dataset_name: str, *, crowds: bool = False) -> ObjectsByImage:
-    """The true objects of every image of a registered data set, contiguous classes ``0..C-1``.
+    """What :func:`read_truth` reads of every image, contiguous classes ``0..C-1``: ``category_id``,
+    ``segmentation`` (RLE), ``iscrowd``, ``area`` and ``bbox`` (XYWH) of each object.
 
-    Each has ``category_id``, ``segmentation`` (RLE), ``iscrowd``, ``area`` and ``bbox`` (XYWH).
-    The log tells what :func:`read_truth` leaves out, and how many crowd annotations are left out
-    here unless ``crowds`` asks for them.
-
-    Raises:
-        InputError: as :func:`read_truth`.
+    The log tells what is left out, crowds among it unless ``crowds`` asks for them.
     """
     truth = read_truth(dataset_name)
     for line in truth.notices:
@@ -88,9 +84,7 @@ def read_truth(dataset_name: str) -> TrueObjects:
         InputError: the data set is not registered, or comes without any truth; too many objects
             cannot be used, or not one has a pixel.
     """
-    if dataset_name not in DatasetCatalog:
-        raise InputError(f"data set {dataset_name!r} is not registered; see DATASETS.CUSTOM")
-    records = DatasetCatalog.get(dataset_name)
+    records = registered_records(dataset_name)
     check_readable(records)
     given = _objects_as_given(dataset_name, records)
     found = replace(given, objects={})
@@ -114,12 +108,11 @@ def _objects_as_given(dataset_name: str, records: list[dict]) -> TrueObjects:
     if isinstance(records, RecordsWithTruth):
         return records.truth
     metadata = MetadataCatalog.get(dataset_name)
-    classes = metadata.get("thing_classes", [])
-    path = metadata.get("json_file")
+    path, classes = metadata.get("json_file"), metadata.get("thing_classes", [])
     in_records = any("annotations" in record for record in records)
     if path and (not in_records or metadata.get("evaluator_type") in READ_FROM_FILES):
-        root = metadata.get("image_root", "")
-        return objects_of_file(path, load_json(path, IMAGE_LISTS), records, classes, root)
+        data, root = load_json(path, IMAGE_LISTS), metadata.get("image_root", "")
+        return objects_of_file(path, data, records, classes, root)
     if not in_records:
         raise InputError(
             f"data set {dataset_name!r} has no true masks: register it with 'annotations'"
@@ -129,20 +122,17 @@ def _objects_as_given(dataset_name: str, records: list[dict]) -> TrueObjects:
 
 def _true_object(entry: Mapping, size: Size) -> dict | None:
     """An annotation with its mask as RLE; None if that has no pixel."""
-    rle = to_rle(entry["segmentation"], *size)
+    rle, area, box = to_rle(entry["segmentation"], *size), entry.get("area"), entry.get("bbox")
     pixels = int(mask_api.area(rle))
     if pixels == 0:
         return None
-    area, box = entry.get("area"), entry.get("bbox")
-    given = is_number(area) and 0 < area <= size[0] * size[1]  # else nobody has measured it
-    mode = entry.get("bbox_mode", BoxMode.XYWH_ABS)
-    if box is not None and is_box(box):
+    if is_box(box):
+        mode = entry.get("bbox_mode", BoxMode.XYWH_ABS)
         box = BoxMode.convert(list(box), mode, BoxMode.XYWH_ABS)
     else:
         box = mask_api.toBbox(rle).tolist()
+    measured = is_number(area) and 0 < area <= size[0] * size[1]
     return {
         **{key: entry[key] for key in ("category_id", "iscrowd")},
-        "segmentation": rle,
-        "area": area if given else pixels,
-        "bbox": box,
+        **{"segmentation": rle, "area": area if measured else pixels, "bbox": box},
     }

@@ -22,54 +22,11 @@ PER_CLASS_THRESHOLD = 0.5  # of the single classes' AP
 
 
 def average_precision(hits: np.ndarray, num_objects: int) -> float:
-    """Exact area under the monotone precision-recall curve, in [0, 1].
-
-    Args:
-        hits: (N,) bool of all predictions of a class, by falling score.
-        num_objects: true objects of the class, at least 1.
-    """
+    """Exact area under the monotone precision-recall curve, in [0, 1], of (N,) bool ``hits`` of all
+    predictions of a class, by falling score; it has at least one object."""
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float(envelope[hits].sum() / num_objects)  # each hit raises recall by 1 / num_objects
-
-
-def match_image(
-    predictions: list[dict], objects: list[dict], iou_thresholds: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which predictions of one class in one image are hits.
-
-    Args:
-        predictions: RLE ``segmentation`` and ``score`` of each.
-        objects: RLE ``segmentation`` of each true object.
-
-    Returns:
-        scores (N,) falling, predictions of equal score in their given order; hits (T, N) bool.
-
-    Raises:
-        InputError: the masks are of different sizes.
-    """
-    scores = np.array([prediction["score"] for prediction in predictions], dtype=np.float64)
-    order = np.argsort(-scores, kind="stable")
-    hits = np.zeros((len(iou_thresholds), len(predictions)), dtype=bool)
-    if not predictions or not objects:
-        return scores[order], hits
-    iou = mask_api.iou(
-        [predictions[index]["segmentation"] for index in order],
-        [item["segmentation"] for item in objects],
-        [0] * len(objects),
-    )
-    if (iou < 0).any():  # how pycocotools says that two masks differ in size
-        sizes = [group[0]["segmentation"]["size"] for group in (predictions, objects)]
-        raise InputError(
-            f"predicted masks of {sizes[0][0]}x{sizes[0][1]} pixels (height x width), true ones of "
-            f"{sizes[1][0]}x{sizes[1][1]}; give predictions at the image's original size"
-        )
-    best, overlap = iou.argmax(axis=1), iou.max(axis=1)
-    for row, threshold in zip(hits, iou_thresholds, strict=True):
-        reached = np.flatnonzero(overlap >= threshold)
-        _, first = np.unique(best[reached], return_index=True)  # the first to reach each object
-        row[reached[first]] = True
-    return scores[order], hits
 
 
 def voc_instance_ap(
@@ -101,9 +58,9 @@ def voc_instance_ap(
         for class_id, objects in sorted(_by_class(ground_truth).items())
     }
     nothing = np.full(len(thresholds), np.nan)
-    means = np.mean(list(by_class.values()) or [nothing], axis=0)[:-1]
+    means = np.mean(list(by_class.values()) or [nothing], axis=0)[:-1].tolist()
     result = {
-        f"mAP{round(threshold * PERCENT)}": float(mean)
+        f"mAP{round(threshold * PERCENT)}": mean
         for threshold, mean in zip(iou_thresholds, means, strict=True)
     }
     for class_id, name in enumerate(class_names or ()):
@@ -127,16 +84,40 @@ def _class_ap(
     """(T,) AP of one class, in [0, 1]."""
     all_scores, all_hits = [np.zeros(0)], [np.zeros((len(thresholds), 0), dtype=bool)]
     for image_id, items in predictions.items():
-        try:
-            scores, hits = match_image(items, objects.get(image_id, []), thresholds)
-        except InputError as error:
-            raise InputError(f"image {image_id}: {error}") from None
+        scores, hits = _match_image(image_id, items, objects.get(image_id, []), thresholds)
         all_scores.append(scores)
         all_hits.append(hits)
     order = np.argsort(-np.concatenate(all_scores), kind="stable")
     num_objects = sum(map(len, objects.values()))
     rows = np.concatenate(all_hits, axis=1)[:, order]
     return np.array([average_precision(row, num_objects) for row in rows])
+
+
+def _match_image(
+    image_id: Hashable, predictions: list[dict], objects: list[dict], thresholds: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (N,) of one class's predictions in an image, falling, those of equal score in their
+    given order; and whether they are hits: (T, N) bool."""
+    scores = np.array([prediction["score"] for prediction in predictions], dtype=np.float64)
+    order = np.argsort(-scores, kind="stable")
+    hits = np.zeros((len(thresholds), len(predictions)), dtype=bool)
+    if not predictions or not objects:
+        return scores[order], hits
+    found = [predictions[index]["segmentation"] for index in order]
+    true = [item["segmentation"] for item in objects]
+    iou = mask_api.iou(found, true, [0] * len(true))
+    if (iou < 0).any():  # how pycocotools says that two masks differ in size
+        (height, width), (true_height, true_width) = found[0]["size"], true[0]["size"]
+        raise InputError(
+            f"image {image_id}: predicted masks of {height}x{width} pixels (height x width), true "
+            f"ones of {true_height}x{true_width}; give predictions at the image's original size"
+        )
+    best, overlap = iou.argmax(axis=1), iou.max(axis=1)
+    for row, threshold in zip(hits, thresholds, strict=True):
+        reached = np.flatnonzero(overlap >= threshold)
+        _, first = np.unique(best[reached], return_index=True)  # the first to reach each object
+        row[reached[first]] = True
+    return scores[order], hits
 
 
 class VOCInstanceEvaluator(GatheringEvaluator):
@@ -152,16 +133,7 @@ class VOCInstanceEvaluator(GatheringEvaluator):
         distributed: bool = True,
         truth: ObjectsByImage | None = None,
     ) -> None:
-        """
-        Args:
-            dataset_name: a registered data set that comes with true masks.
-            iou_thresholds: smallest IoU of a hit.
-            distributed: as in :class:`GatheringEvaluator`.
-            truth: what ``load_truth`` reads, with crowds, if that was done already.
-
-        Raises:
-            InputError: the data set is not registered, or comes without any truth.
-        """
+        """``truth`` is what :func:`load_truth` reads, with crowds, if that was done already."""
         if truth is None:
             truth = load_truth(dataset_name, crowds=True)
         self._truth = without_crowds(dataset_name, truth)
@@ -170,15 +142,11 @@ class VOCInstanceEvaluator(GatheringEvaluator):
 
     def keep(self, item: dict, output: dict) -> list[dict]:
         """The masks, classes and scores of ``output["instances"]``, as RLE."""
-        instances = output["instances"]
-        columns = (
-            instances.pred_classes.tolist(),
-            encode_masks(instances.pred_masks),
-            instances.scores.tolist(),
-        )
+        found = output["instances"]
+        columns = (found.pred_classes.tolist(), encode_masks(found.pred_masks))
         return [
             {"category_id": class_id, "segmentation": rle, "score": score}
-            for class_id, rle, score in zip(*columns, strict=True)
+            for class_id, rle, score in zip(*columns, found.scores.tolist(), strict=True)
         ]
 
     def figures(self, kept: dict[Hashable, list[dict]]) -> dict[str, float]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.structures import BitMasks, Instances
 from detectron2.utils import comm
 
-from bestie_d2.data.labels.attach import check_map_classes, weak_map_path
+from bestie_d2.data.labels.attach import check_map_classes, registered_records, weak_map_path
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
@@ -28,10 +27,9 @@ from bestie_d2.ops.components import find_components
 from bestie_d2.structures import PointCues, wsss_index
 
 MIN_AREA = 50  # pixels; the released recipe's smallest component
-COMPONENT_SCORE = 1.0  # a weak map does not say how sure it is
 MANY = 3  # cues in an image from which on images are counted together
 BEST = "<- most components with exactly one cue"
-COLUMNS = ("images", "cues", "none", "one", "several")  # of the counts of a class
+HELD = ("none", "one", "several")  # cues on a component
 
 
 def none_one_several(counts: np.ndarray) -> list[int]:
@@ -50,9 +48,8 @@ def count_cues(
     """The counts of one image, as a JSON value for :meth:`CueSummary.add`.
 
     Args:
-        cues: all that were found.
+        cues: all that were found; those that score above the threshold count.
         image_classes: class ids ``0..C-1`` of the tags.
-        threshold: cues that score higher count.
         index_map: (H, W) WSSS indices of the weak map, if there is one.
         min_area: smaller components of it are passed over, in pixels.
 
@@ -61,45 +58,37 @@ def count_cues(
         ``written``, the number of all cues; ``has_map``.
     """
     sure = cues[cues.scores > threshold]
-    components = {class_id: [0, 0, 0] for class_id in image_classes}
+    classes = held = np.zeros(0, dtype=np.int64)  # of the components
     if index_map is not None:
         found = find_components(index_map, image_classes, min_area=min_area)
-        held = found.count_cues(sure)
-        for class_id in image_classes:
-            components[class_id] = none_one_several(held[found.classes == class_id])
+        classes, held = found.classes, found.count_cues(sure)
     rows = [
-        [int(class_id), 1, int((sure.classes == class_id).sum()), *counts]
-        for class_id, counts in components.items()
+        [int(c), 1, int((sure.classes == c).sum()), *none_one_several(held[classes == c])]
+        for c in image_classes
     ]
     return {"classes": rows, "written": len(cues), "has_map": index_map is not None}
 
 
-@dataclass
 class CueSummary:
     """Counts over any number of images; they add up.
 
     Attributes:
-        by_class: (C, 5) int64. ``images`` that have the tag; ``cues`` above the threshold;
-            8-connected components of the weak maps with ``none``, ``one`` and ``several`` of them.
+        by_class: (C, 5) int64. Images that have the tag; cues above the threshold; 8-connected
+            components of the weak maps with none, one and several of them.
         images_with: (4,) int64, images with 0, 1, 2, and 3 or more cues above the threshold.
         without_any, with_map: images without a cue, however low its score, and with a weak map.
     """
 
-    by_class: np.ndarray
-    images_with: np.ndarray = field(default_factory=lambda: np.zeros(MANY + 1, dtype=np.int64))
-    without_any: int = 0
-    with_map: int = 0
-
-    @staticmethod
-    def empty(num_classes: int) -> CueSummary:
-        return CueSummary(np.zeros((num_classes, len(COLUMNS)), dtype=np.int64))
+    def __init__(self, num_classes: int) -> None:
+        self.by_class = np.zeros((num_classes, 2 + len(HELD)), dtype=np.int64)
+        self.images_with = np.zeros(MANY + 1, dtype=np.int64)
+        self.without_any = self.with_map = 0
 
     def add(self, counts: dict) -> None:
         """Add the counts of one image, as :func:`count_cues` returns them."""
         for class_id, *row in counts["classes"]:
             self.by_class[class_id] += row
-        cues = sum(row[1 + COLUMNS.index("cues")] for row in counts["classes"])
-        self.images_with[min(cues, MANY)] += 1
+        self.images_with[min(sum(row[2] for row in counts["classes"]), MANY)] += 1
         self.without_any += counts["written"] == 0
         self.with_map += counts["has_map"]
 
@@ -109,13 +98,12 @@ class CueSummary:
 
     @property
     def cues(self) -> int:
-        return int(self.by_class[:, COLUMNS.index("cues")].sum())
+        return int(self.by_class[:, 1].sum())
 
     @property
-    def components(self) -> tuple[int, int, int]:
+    def components(self) -> tuple[int, ...]:
         """Components with no, exactly one and several cues."""
-        none, one, several = self.by_class[:, COLUMNS.index("none") :].sum(axis=0).tolist()
-        return none, one, several
+        return tuple(self.by_class[:, 2:].sum(axis=0).tolist())
 
     def describe(self, threshold: float) -> list[str]:
         """A line for each thing that was counted."""
@@ -138,17 +126,15 @@ class CueSummary:
 
     def table(self, class_names: Sequence[str]) -> str:
         """The counts of each class that occurs, as a table."""
-        seen = np.flatnonzero(self.by_class[:, COLUMNS.index("images")])
+        seen = np.flatnonzero(self.by_class[:, 0])
         images, cues, *components = self.by_class[seen].T
-        one, total = components[1], np.maximum(sum(components), 1)
-        share = np.where(sum(components) > 0, PERCENT * one / total, np.nan)
+        total = sum(components)
+        share = np.where(total > 0, PERCENT * components[1] / np.maximum(total, 1), np.nan)
         return table(
             {
                 "class": [class_names[index] for index in seen.tolist()],
-                "images": images,
-                "cues": cues,
-                "cues/image": decimals(cues / images, 2),
-                **dict(zip(COLUMNS[2:], components, strict=True)),
+                **{"images": images, "cues": cues, "cues/image": decimals(cues / images, 2)},
+                **dict(zip(HELD, components, strict=True)),
                 "one in %": decimals(share, 1),
             }
         )
@@ -161,21 +147,16 @@ def _shares(counts: Iterable[int], total: int) -> str:
 def compare_summaries(summaries: Mapping[float, CueSummary], name: str) -> str:
     """A row for each value of what was varied, called ``name``; the one with most pseudo labels is
     pointed out."""
-    found = summaries.values()
-    none, one, several = zip(*(summary.components for summary in found), strict=True)
-    images = np.array([max(summary.images, 1) for summary in found])
-    cues = np.array([summary.cues for summary in found])
-    without = np.array([summary.images_with[0] for summary in found])
-    return table(
-        {
-            name: [f"{value:g}" for value in summaries],
-            "cues": cues,
-            "cues/image": decimals(cues / images, 2),
-            "images without in %": decimals(PERCENT * without / images, 1),
-            **{"none": none, "one": one, "several": several},
-            "": [BEST if number == max(one) > 0 else "" for number in one],
-        }
-    )
+    most = max(summary.components[1] for summary in summaries.values())
+    rows = []
+    for value, summary in summaries.items():
+        images, components = max(summary.images, 1), summary.components
+        without = f"{PERCENT * summary.images_with[0] / images:.1f}"
+        best = BEST if components[1] == most > 0 else ""
+        cues = (summary.cues, f"{summary.cues / images:.2f}")
+        rows.append((f"{value:g}", *cues, without, *components, best))
+    names = (name, "cues", "cues/image", "images without in %", *HELD, "")
+    return table(dict(zip(names, zip(*rows, strict=True), strict=True)))
 
 
 # -- the map of one class, against true masks and against points
@@ -191,28 +172,24 @@ def count_against_points(index_map: np.ndarray, cues: PointCues, class_id: int) 
     """Points of a class, those of them on its pixels in (H, W) WSSS indices, and its components by
     how many lie on them."""
     held = find_components(index_map, [class_id]).count_cues(cues)
-    components = dict(zip(("none", "one", "several"), none_one_several(held), strict=True))
     points = int((cues.classes == class_id).sum())
+    components = dict(zip(HELD, none_one_several(held), strict=True))
     return Counter(points=points, inside=int(held.sum()), **components)
 
 
 def describe_counts(counts: Counter[str]) -> list[str]:
     """A line for each thing that :func:`count_against_truth` or :func:`count_against_points` have
     counted, over any number of images."""
-    lines = []
-    if counts["union"]:
-        lines.append(
-            f"foreground IoU with the truth: {_shares([counts['intersection']], counts['union'])}"
-        )
-    if counts["points"]:
-        inside = _shares([counts["inside"]], counts["points"])
-        lines.append(f"points on the foreground: {inside} of {counts['points']}")
-    components = [counts[key] for key in ("none", "one", "several")]
-    if sum(components):
-        lines.append(
-            "components with no / exactly one / several points: "
-            f"{_shares(components, sum(components))} of {sum(components)}"
-        )
+    lines, components = [], [counts[key] for key in HELD]
+    if union := counts["union"]:
+        shared = _shares([counts["intersection"]], union)
+        lines.append(f"foreground IoU with the truth: {shared}")
+    if points := counts["points"]:
+        inside = _shares([counts["inside"]], points)
+        lines.append(f"points on the foreground: {inside} of {points}")
+    if total := sum(components):
+        shares = _shares(components, total)
+        lines.append(f"components with no / exactly one / several points: {shares} of {total}")
     return lines
 
 
@@ -223,19 +200,17 @@ def weak_component_instances(
     index_map: np.ndarray, num_classes: int, min_area: int = MIN_AREA
 ) -> Instances:
     """The components of (H, W) WSSS indices as predictions of score 1, by class, then in raster
-    order: ``pred_masks`` (N, H, W) bool, ``pred_boxes``, ``pred_classes`` and ``scores``.
-
-    Args:
-        min_area: smaller components are dropped, in pixels.
-    """
+    order: ``pred_masks`` (N, H, W) bool, ``pred_boxes``, ``pred_classes`` and ``scores``; without
+    those of fewer pixels than ``min_area``."""
     found = find_components(index_map, range(num_classes), min_area=min_area)
     masks = torch.from_numpy(found.masks())
-    instances = Instances(index_map.shape)
-    instances.pred_masks = masks
-    instances.pred_boxes = BitMasks(masks).get_bounding_boxes()
-    instances.pred_classes = torch.from_numpy(found.classes)
-    instances.scores = torch.full((len(found),), COMPONENT_SCORE)
-    return instances
+    return Instances(
+        index_map.shape,
+        pred_masks=masks,
+        pred_boxes=BitMasks(masks).get_bounding_boxes(),
+        pred_classes=torch.from_numpy(found.classes),
+        scores=torch.ones(len(found)),  # a weak map does not say how sure it is
+    )
 
 
 def has_weak_maps(dataset_name: str) -> bool:
@@ -267,10 +242,7 @@ def evaluate_weak_components(
         InputError: no folder of weak maps; a map is missing, unreadable or of another size than
             its image.
     """
-    if dataset_name not in DatasetCatalog:
-        raise InputError(f"data set {dataset_name!r} is not registered; see DATASETS.CUSTOM")
-    records = DatasetCatalog.get(dataset_name)
-    metadata = MetadataCatalog.get(dataset_name)
+    records, metadata = registered_records(dataset_name), MetadataCatalog.get(dataset_name)
     folder = expand_path(weak_maps) or metadata.get("weak_maps")
     if not folder:
         raise InputError(f"data set {dataset_name!r} has no weak maps: set DATASETS.WEAK_MAPS")

@@ -81,7 +81,7 @@ def extract_cue_file(
 
 def write_cue_file(run: LabelingRun, output: str, results: Results) -> CueSummary:
     """Write the cue file, whole or not at all, and count what is in it."""
-    summary = CueSummary.empty(len(run.categories))
+    summary = CueSummary(len(run.categories))
 
     def points() -> Iterator[dict[str, Any]]:
         for image_id, result in results.of(record["image_id"] for record in run.records):

@@ -65,7 +65,7 @@ def test_counts_equal_those_of_component_by_component():
 
 
 def summary_of_two_images() -> CueSummary:
-    summary = CueSummary.empty(3)
+    summary = CueSummary(3)
     summary.add(count_cues(FOUND, [0, 1], threshold=0.7, index_map=index_map(), min_area=1))
     summary.add(count_cues(cues(), [1], threshold=0.7))
     return summary
@@ -92,13 +92,13 @@ def test_counts_add_up_and_are_told():
 
 
 def test_no_image_is_no_error():
-    summary = CueSummary.empty(1)
+    summary = CueSummary(1)
     assert summary.describe(0.7)[0] == "cues above 0.7: 0 in 0 images, 0.00 an image"
     assert "alpha" in compare_summaries({0.5: summary}, "alpha")
 
 
 def test_the_value_with_most_single_cues_is_pointed_out():
-    table = compare_summaries({0.3: CueSummary.empty(3), 0.5: summary_of_two_images()}, "alpha")
+    table = compare_summaries({0.3: CueSummary(3), 0.5: summary_of_two_images()}, "alpha")
     first, second = table.splitlines()[2:]
     assert first.split() == ["0.3", "0", "0.00", "0.0", "0", "0", "0"]
     assert second.split()[:7] == ["0.5", "4", "2.00", "50.0", "2", "1", "1"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pycocotools import mask as mask_api
 
-from bestie_d2.evaluation.label_quality import LabelQuality, QualityFigures, match_labels
+from bestie_d2.evaluation.label_quality import PseudoLabelReport, QualityFigures, match_labels
 
 
 def match(iou: list[list[float]], scores: list[float], classes=None, true_classes=None) -> list:
@@ -50,15 +51,20 @@ def test_nothing_given_is_changed():
     assert iou.tolist() == [[0.9, 0.2]]
 
 
+def strip(start: int, end: int, class_id: int) -> dict:
+    """An object on some pixels of a row of 30."""
+    rle = {"size": [1, 30], "counts": [start, end - start, 30 - end]}
+    return {"category_id": class_id, "segmentation": mask_api.frPyObjects(rle, 1, 30), "score": 0.5}
+
+
 def test_counts_add_up_over_images_and_classes():
-    quality = LabelQuality(3)
-    iou = np.array([[0.9, 0.1, 0.0], [0.2, 0.3, 0.0], [0.0, 0.0, 0.7]])
-    classes, true_classes = np.array([0, 0, 1]), np.array([0, 0, 1])
-    quality.add(iou, classes, true_classes, np.array([0, -1, 2]))
-    quality.add(np.zeros((0, 2)), np.zeros(0, int), np.array([1, 1]), np.zeros(0, int))
-    assert quality.figures() == QualityFigures(3, 5, 2, 2 / 3, 2 / 5, pytest.approx(0.8))
-    assert quality.figures(0) == QualityFigures(2, 2, 1, 0.5, 0.5, pytest.approx(0.9))
-    assert quality.figures(1) == QualityFigures(1, 3, 1, 1.0, 1 / 3, pytest.approx(0.7))
-    nothing = quality.figures(2)
+    report = PseudoLabelReport(3, with_truth=True)
+    labels = [strip(0, 9, 0), strip(10, 13, 0), strip(20, 27, 1)]
+    report.add(labels, {}, [strip(0, 10, 0), strip(10, 20, 0), strip(20, 30, 1)])
+    report.add([], {}, [strip(0, 10, 1), strip(10, 20, 1)])
+    assert report.figures() == QualityFigures(3, 5, 2, 2 / 3, 2 / 5, pytest.approx(0.8))
+    assert report.figures(0) == QualityFigures(2, 2, 1, 0.5, 0.5, pytest.approx(0.9))
+    assert report.figures(1) == QualityFigures(1, 3, 1, 1.0, 1 / 3, pytest.approx(0.7))
+    nothing = report.figures(2)
     assert (nothing.labels, nothing.objects, nothing.true_positives) == (0, 0, 0)
     assert np.isnan([nothing.precision, nothing.recall, nothing.mean_iou]).all()

@@ -187,7 +187,7 @@ def test_labels_are_measured_against_the_truth(export, tmp_path):
         class_id = [c["id"] for c in CATEGORIES].index(entry["category_id"])
         truth[entry["image_id"]].append({"category_id": class_id, "segmentation": rle})
     _, report = export(truth=truth)
-    figures = report.quality.figures()
+    figures = report.figures()
     assert (figures.labels, figures.objects, figures.true_positives) == (3, 4, 3)
     assert figures.mean_iou == 1
     assert report.removed["tags"] == 1

@@ -144,7 +144,7 @@ def _problem_of_rle(mask: Mapping) -> str | None:
     return None if known else f"its RLE has the 'counts' {shortened(counts)}, expected runs"
 
 
-def is_box(box: object) -> bool:
+def is_box(box: object) -> TypeGuard[Sequence[float]]:
     """Whether it is four numbers."""
     return isinstance(box, (list, tuple)) and len(box) == 4 and all(map(is_number, box))
 

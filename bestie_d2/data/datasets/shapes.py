@@ -96,7 +96,10 @@ def _draw_split(folder: Path, split: str, image_ids: Iterable[int]) -> None:
     images_folder, maps_folder = folder / "images" / split, folder / "weak_maps" / split
     images_folder.mkdir(parents=True)
     maps_folder.mkdir(parents=True)
-    images, truth, points, cues = [], [], [], []
+    images: list[dict] = []
+    truth: list[dict] = []
+    points: list[dict] = []
+    cues: list[dict] = []
     for image_id in image_ids:
         rng, name = np.random.default_rng([SEED, image_id]), f"{image_id:06d}.png"
         scene = draw_scene(rng)

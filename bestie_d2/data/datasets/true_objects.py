@@ -212,8 +212,8 @@ def _match_images(
     for index, record in enumerate(records):
         name = record["file_name"]
         for path in {name, os.path.relpath(name, root) if root else name}:
-            key = without_suffix(path)
-            known[key] = index if known.get(key, index) == index else -1
+            path = without_suffix(path)
+            known[path] = index if known.get(path, index) == index else -1
     keys = [id_key(image["id"]) for image in images]
     names = [without_suffix(image["file_name"].strip()) for image in images]
     taken = {known.get(name) for name in names}
@@ -224,7 +224,7 @@ def _match_images(
     }
     numbers = match_names(names, known)
     counts = Counter(numbers)
-    matched = {}
+    matched: dict[Hashable, dict] = {}
     for key, name, number in zip(keys, names, numbers, strict=True):
         if number in (None, -1) or (counts[number] > 1 and name not in known):
             number = by_id.get((name.rpartition("/")[2], key))
