@@ -10,7 +10,7 @@ from bestie_d2.engine.configuration import load_strict_yaml
 from bestie_d2.engine.trainer import FINAL_CHECKPOINT
 from bestie_d2.errors import InputError
 
-SUPERVISIONS = ("tags", "points")
+SUPERVISIONS = {"tags": (), "points": ("pam", "cues")}  # and the stages that it has no use for
 TEXTS = ("name", "supervision", "output", "train_set", "test_set")
 
 
@@ -45,7 +45,6 @@ KINDS = {  # in the order in which they run
 }
 REPEATED = ("bestie", "export")  # stages of a round of iterative training
 ROUND = "_round"  # between the name of such a stage and the number of its round
-FROM_TAGS = ("pam", "cues")  # stages that make the cues which point supervision gives
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def read_pipeline(
         rounds: how often BESTIE is trained anew on its own exported labels (paper: Table 5).
         configs_exist: refuse a configuration file that is not there.
     """
-    where, known = f"--config {path}", ", ".join(KINDS)
+    where, listed = f"--config {path}", ", ".join(KINDS)
     content = load_strict_yaml(path, where)
     _check_keys(content, (*TEXTS, "stages"), where)
     for key in TEXTS:
@@ -117,32 +116,28 @@ def read_pipeline(
             raise InputError(f"{where}: {key} is {content[key]!r}, expected text")
     supervision, entries = content["supervision"], content["stages"]
     if supervision not in SUPERVISIONS:
-        expected = " or ".join(SUPERVISIONS)
-        raise InputError(f"{where}: supervision is {supervision!r}, expected {expected}")
+        known = " or ".join(SUPERVISIONS)
+        raise InputError(f"{where}: supervision is {supervision!r}, expected {known}")
+    where = f"{where}: stages:"
     if not isinstance(entries, dict) or not entries:
-        raise InputError(f"{where}: stages: expected stages of {known}")
-    for name in entries:
-        if name not in KINDS:
-            raise InputError(f"{where}: stages: {name!r} is none of {known}")
+        raise InputError(f"{where} expected stages of {listed}")
+    if unknown := [name for name in entries if name not in KINDS]:
+        raise InputError(f"{where} {unknown[0]!r} is none of {listed}")
     if rounds < 0 or (rounds and "export" not in entries):
         raise InputError(f"--rounds {rounds}: expected 0 or more, and a stage 'export' to repeat")
     stages: dict[str, StageEntry] = {}
-    for name, kind in KINDS.items():
-        if name not in entries:
-            continue
-        trained = [earlier for earlier in stages if earlier in KINDS and KINDS[earlier].trains]
-        entry = _read_entry(name, entries[name], path, configs_exist)
-        if kind.needs and kind.needs not in entries:
-            raise InputError(
-                f"{where}: the stage {name!r} needs {kind.needs!r}, which is not there"
-            )
+    for name in (name for name in KINDS if name in entries):
+        trained = [other for other in KINDS if other in stages and KINDS[other].trains]
+        entry = _read_entry(name, entries[name], f"{where} {name}", path, configs_exist)
+        if (needs := KINDS[name].needs) and needs not in entries:
+            raise InputError(f"{where} the stage {name!r} needs {needs!r}, which is not there")
         if entry.weights_from and entry.weights_from not in trained:
             raise InputError(
-                f"{where}: stages: {name}: weights_from is {entry.weights_from!r}, but the "
-                f"trainings before it are: {', '.join(trained) or 'none'}"
+                f"{where} {name}: weights_from is {entry.weights_from!r}, but the trainings "
+                f"before it are: {', '.join(trained) or 'none'}"
             )
-        if supervision == "points" and name in FROM_TAGS:
-            raise InputError(f"{where}: points are given as cues; leave out the stage {name!r}")
+        if name in SUPERVISIONS[supervision]:
+            raise InputError(f"{where} points are given as cues; leave out the stage {name!r}")
         stages[name] = entry
         for number in range(1, rounds + 1) if name == "export" else ():
             for repeated in REPEATED:
@@ -160,18 +155,14 @@ def read_pipeline(
 
 
 def _check_keys(content: Mapping, known: Sequence[str], where: str) -> None:
-    for key in content:
-        if key not in known:
-            raise InputError(
-                f"{where}: unknown key {key!r}, known are {', '.join(known) or 'none'}"
-            )
-    for key in known:
-        if key not in content and key not in OPTIONAL:
-            raise InputError(f"{where}: {key!r} is missing")
+    if unknown := [key for key in content if key not in known]:
+        listed = ", ".join(known) or "none"
+        raise InputError(f"{where}: unknown key {unknown[0]!r}, known are {listed}")
+    if missing := [key for key in known if key not in content and key not in OPTIONAL]:
+        raise InputError(f"{where}: {missing[0]!r} is missing")
 
 
-def _read_entry(name: str, content: object, path: str, configs_exist: bool) -> StageEntry:
-    where = f"--config {path}: stages: {name}"
+def _read_entry(name: str, content: object, where: str, path: str, exists: bool) -> StageEntry:
     if not isinstance(content, dict):
         raise InputError(f"{where} is {content!r}, expected keys and values ({{}} for none)")
     _check_keys(content, KINDS[name].keys, where)
@@ -180,7 +171,7 @@ def _read_entry(name: str, content: object, path: str, configs_exist: bool) -> S
         raise InputError(f"{where}: score_threshold is {threshold!r}, expected 0 to 1")
     config = content.get("config", "")
     file = os.path.join(os.path.dirname(path), str(config))
-    if KINDS[name].trains and configs_exist and not os.path.isfile(file):
+    if KINDS[name].trains and exists and not os.path.isfile(file):
         raise InputError(f"{where}: config {file}: no such file")
     config = os.path.normpath(file) if config else ""
     return StageEntry(name, config, content.get("weights_from", ""), float(threshold))

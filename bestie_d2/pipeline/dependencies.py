@@ -6,9 +6,8 @@ Data is compared by content, images by name and size; where it lies does not cou
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 
@@ -18,92 +17,69 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import NUM_CLASSES_NODE
+from bestie_d2.pipeline.definition import KINDS
 from bestie_d2.storage.files import OF_VIEWERS, hash_of_content, hash_of_file, hash_of_folder
 
-# In all of these a name stands for everything under it too, and * for any letters.
+# Keys: in all of these a name stands for everything under it too, and * for any letters.
 
-# Where and how fast it is computed, what is looked at meanwhile, and names.
-NEVER = (
-    *("MODEL.DEVICE", "CUDNN_BENCHMARK", "DATALOADER.NUM_WORKERS", "SOLVER.CHECKPOINT_PERIOD"),
-    *("TEST.EVAL_PERIOD", "TEST.LABEL_PROGRESS", "TEST.EXPECTED_RESULTS"),
-    *("OUTPUT_DIR", "VIS_PERIOD", "VERSION"),
-)
-# What they name is compared by content, wherever it lies.
-PATHS = (
-    *("MODEL.WEIGHTS", "DATASETS.CUSTOM", "DATASETS.TRAIN", "DATASETS.TEST"),
-    *("DATASETS.CUES", "DATASETS.WEAK_MAPS", "DATASETS.INSTANCE_LABELS"),
-)
-CUE_THRESHOLD = "DATASETS.CUE_THRESHOLD"  # read by what learns from cues
+# Where and how fast it is computed, what is looked at meanwhile, names; and paths, as what they
+# name is compared by content.
+NEVER = """
+    MODEL.DEVICE CUDNN_BENCHMARK DATALOADER.NUM_WORKERS SOLVER.CHECKPOINT_PERIOD TEST.EVAL_PERIOD
+    TEST.LABEL_PROGRESS TEST.EXPECTED_RESULTS OUTPUT_DIR VIS_PERIOD VERSION MODEL.WEIGHTS
+    DATASETS.CUSTOM DATASETS.TRAIN DATASETS.TEST DATASETS.CUES DATASETS.WEAK_MAPS
+    DATASETS.INSTANCE_LABELS
+"""
 # Read when a trained model is used. TEST.PRECISE_BN is not among them: it changes the weights.
-AT_USE = (
-    *("TEST.DETECTIONS_PER_IMAGE", "TEST.MAX_DETECTIONS_PER_IMAGE", "TEST.AUG"),
-    *("TEST.KEYPOINT_OKS_SIGMAS", "DATASETS.*_TEST"),
-    *("INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST", "INPUT.TEST_SIDE"),
-    *("MODEL.*.TEST", "MODEL.*_TEST", "MODEL.PAM.CUES", "MODEL.BESTIE.SIZE_DIVISIBILITY"),
-)
+AT_USE = """
+    TEST.DETECTIONS_PER_IMAGE TEST.MAX_DETECTIONS_PER_IMAGE TEST.AUG TEST.KEYPOINT_OKS_SIGMAS
+    DATASETS.*_TEST INPUT.MIN_SIZE_TEST INPUT.MAX_SIZE_TEST INPUT.TEST_SIDE
+    MODEL.*.TEST MODEL.*_TEST MODEL.PAM.CUES MODEL.BESTIE.SIZE_DIVISIBILITY
+"""
 # Read while a model is trained, and no more when it is used.
-AT_TRAINING = (
-    *("INPUT.BESTIE", "INPUT.TAGS", "INPUT.MAPPER", "INPUT.CROP", "INPUT.RANDOM_FLIP"),
-    *("INPUT.*_TRAIN", "INPUT.MIN_SIZE_TRAIN_SAMPLING", "INPUT.MASK_FORMAT", "MODEL.*_TRAIN"),
-    *("MODEL.BESTIE.SIGMA", "MODEL.BESTIE.MIN_AREA", "MODEL.BESTIE.WHOLE_PIXEL_CENTERS"),
-    *("MODEL.BESTIE.IAG", "MODEL.BESTIE.LOSS", "MODEL.BESTIE.REFINEMENT"),
-    *("MODEL.BESTIE.BATCH_NORM_MOMENTUM", "MODEL.WSSS.MASK_LOSS_*", "MODEL.WSSS.FOCAL"),
-    *("MODEL.WSSS.PSEUDO", "MODEL.WSSS.DROPOUT"),
-)
+AT_TRAINING = """
+    INPUT.BESTIE INPUT.TAGS INPUT.MAPPER INPUT.CROP INPUT.RANDOM_FLIP INPUT.*_TRAIN
+    INPUT.MIN_SIZE_TRAIN_SAMPLING INPUT.MASK_FORMAT MODEL.*_TRAIN
+    MODEL.BESTIE.SIGMA MODEL.BESTIE.MIN_AREA MODEL.BESTIE.WHOLE_PIXEL_CENTERS MODEL.BESTIE.IAG
+    MODEL.BESTIE.LOSS MODEL.BESTIE.REFINEMENT MODEL.BESTIE.BATCH_NORM_MOMENTUM
+    MODEL.WSSS.MASK_LOSS_* MODEL.WSSS.FOCAL MODEL.WSSS.PSEUDO MODEL.WSSS.DROPOUT
+"""
+
+ALSO = {"export": "TEST.DETECTIONS_PER_IMAGE", "evaluate": "TEST"}  # kinds that use a model
 
 # Parts of the data, as they are printed.
 TAGS, IMAGES = "training set's list", "training set's image files"
 CUES, WEAK_MAPS, LABELS = "cues", "weak maps", "instance labels"
 MASKS, WEIGHTS = "true masks", "initial weights"
-TEST_LIST, TEST_IMAGES = "test set's list", "test set's image files"
-TEST_MASKS, TEST_MAPS = "test set's true masks", "test set's weak maps"
+TEST_PARTS = tuple(f"test set's {part}" for part in ("list", "image files", MASKS, WEAK_MAPS))
+DATA = {  # by kind of stage; what an earlier stage makes of it is compared as its product
+    **dict.fromkeys(("pam", "wsss"), (TAGS, IMAGES, WEIGHTS)),
+    **dict.fromkeys(("cues", "maps", "export"), (TAGS, IMAGES)),
+    "bestie": (TAGS, IMAGES, CUES, WEAK_MAPS, LABELS, WEIGHTS),
+    "mrcnn": (IMAGES, WEIGHTS),
+    "mrcnn_truth": (IMAGES, MASKS, WEIGHTS),
+    "evaluate": TEST_PARTS,
+}
 MADE_BY = {"cues": CUES, "maps": WEAK_MAPS, "export": LABELS}  # kinds of stages that make parts
-NAMED_BY = {  # keys under DATASETS, or else of the data set's metadata, that name a part; "": none
-    CUES: ("CUES", "cues"),
-    WEAK_MAPS: ("WEAK_MAPS", "weak_maps"),
-    LABELS: ("INSTANCE_LABELS", ""),
-    MASKS: ("", "json_file"),
-    TEST_MASKS: ("", "json_file"),
-    TEST_MAPS: ("", "weak_maps"),
-}
+KEYS = {CUES: "CUES", WEAK_MAPS: "WEAK_MAPS", LABELS: "INSTANCE_LABELS"}  # of DATASETS
+IN_METADATA = {CUES: "cues", WEAK_MAPS: "weak_maps", MASKS: "json_file"}
 
 
-@dataclass(frozen=True)
-class Dependencies:
-    """What counts for a kind of stage."""
-
-    keys: Sequence[str]  # of the configuration, but for NEVER and PATHS ...
-    without: Sequence[str]  # ... and these
-    data: Sequence[str]  # parts; those that an earlier stage makes are compared as its product
-
-    def count(self, key: str, node: str) -> bool:
-        """Whether a key of the configuration counts; of our models' keys, only those of the one
-        with this ``node`` under ``MODEL``."""
-        others = [f"MODEL.{other}" for other in NUM_CLASSES_NODE.values() if other != node]
-        left_out = (*NEVER, *PATHS, *self.without, *others)
-        return _is_among(key, self.keys) and not _is_among(key, left_out)
+def counts(kind: str, key: str, node: str) -> bool:
+    """Whether a key of the configuration counts for a kind of stage: for a training all but those
+    read AT_USE, for others MODEL and INPUT but what is read AT_TRAINING; of our models' keys, those
+    of the one with this ``node`` under ``MODEL``."""
+    if KINDS[kind].trains:
+        among, without = "*", AT_USE
+        without += "" if CUES in DATA[kind] else " DATASETS.CUE_THRESHOLD"
+    else:
+        among, without = f"MODEL INPUT {ALSO.get(kind, '')}", AT_TRAINING
+    others = (f"MODEL.{other}" for other in NUM_CLASSES_NODE.values() if other != node)
+    return _is_among(key, among) and not _is_among(key, " ".join([NEVER, without, *others]))
 
 
-def _is_among(key: str, names: Sequence[str]) -> bool:
-    return any(fnmatchcase(key, name) or fnmatchcase(key, f"{name}.*") for name in names)
-
-
-ALL, USE = ("*",), ("MODEL", "INPUT")
-NO_CUES = (*AT_USE, CUE_THRESHOLD)
-OF_TRAINING = (TAGS, IMAGES)
-DEPENDENCIES = {  # by kind of stage
-    "pam": Dependencies(ALL, NO_CUES, (*OF_TRAINING, WEIGHTS)),
-    "cues": Dependencies(USE, AT_TRAINING, OF_TRAINING),
-    "wsss": Dependencies(ALL, NO_CUES, (*OF_TRAINING, WEIGHTS)),
-    "maps": Dependencies(USE, AT_TRAINING, OF_TRAINING),
-    "bestie": Dependencies(ALL, AT_USE, (*OF_TRAINING, CUES, WEAK_MAPS, LABELS, WEIGHTS)),
-    "export": Dependencies((*USE, "TEST.DETECTIONS_PER_IMAGE"), AT_TRAINING, OF_TRAINING),
-    "mrcnn": Dependencies(ALL, NO_CUES, (IMAGES, WEIGHTS)),
-    "mrcnn_truth": Dependencies(ALL, NO_CUES, (IMAGES, MASKS, WEIGHTS)),
-    "evaluate": Dependencies(
-        (*USE, "TEST"), AT_TRAINING, (TEST_LIST, TEST_IMAGES, TEST_MASKS, TEST_MAPS)
-    ),
-}
+def _is_among(key: str, names: str) -> bool:
+    return any(fnmatchcase(key, n) or fnmatchcase(key, f"{n}.*") for n in names.split())
 
 
 # -- the state of data
@@ -143,14 +119,14 @@ class Hashes:
     def _of_part(self, part: str, cfg: CfgNode) -> str:
         if part == WEIGHTS:
             return self._state_of(cfg.MODEL.WEIGHTS)
-        name = self._test_set if part.startswith("test set") else self._train_set
-        if part not in NAMED_BY:
-            return self._images_of(name)[part in (IMAGES, TEST_IMAGES)]
-        key, in_metadata = NAMED_BY[part]
-        path = getattr(cfg.DATASETS, key) if key else ""
-        if not path and in_metadata:
+        is_test, kind = part in TEST_PARTS, part.removeprefix("test set's ")
+        name = self._test_set if is_test else self._train_set
+        if part.endswith(("list", "image files")):
+            return self._images_of(name)[part.endswith("files")]
+        path = getattr(cfg.DATASETS, KEYS[kind]) if kind in KEYS and not is_test else ""
+        if not path and kind in IN_METADATA:
             self._images_of(name)  # completes the metadata of some sets
-            path = MetadataCatalog.get(name).get(in_metadata)
+            path = MetadataCatalog.get(name).get(IN_METADATA[kind])
         return self._state_of(path or "")
 
 

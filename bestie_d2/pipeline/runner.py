@@ -20,15 +20,11 @@ from bestie_d2.errors import InputError
 from bestie_d2.pipeline.definition import Pipeline
 from bestie_d2.pipeline.dependencies import Hashes
 from bestie_d2.pipeline.stages import StageJob, run_stage
-from bestie_d2.pipeline.state import LOG_FILE, Sources, StageRecord, described
+from bestie_d2.pipeline.state import LOG_FILE, Sources, StageRecord
 from bestie_d2.storage.processes import only_run_in
 
-SKIP, RUN, RESUME, REDO = "skip", "run", "resume", "redo"
-KEEP = "keep"  # before --from: taken as it is
-CHECK = "check"  # depends on what an earlier stage will have made
-CHANGED = "changed"  # out of date: --redo makes it anew
-UNTOUCHED = (SKIP, KEEP)
-
+CHANGED, RESUME = "changed", "resume"
+SHOWN = 8  # lines of what changed, before they are only counted
 LOGGERS = ("bestie_d2", "detectron2", "fvcore")
 PROGRESS = "detectron2.utils.events"  # a line every 20 steps, with the losses
 TALKATIVE = "fvcore.common.checkpoint"  # lists all keys that a start from other weights leaves
@@ -37,11 +33,15 @@ FORMAT = logging.Formatter("[%(asctime)s %(name)s] %(levelname)s: %(message)s", 
 
 @dataclass(frozen=True)
 class Decision:
-    """What happens to a stage, why, and what its result will depend on."""
+    """What happens to a stage, and why.
+
+    States: "skip" and "keep" (comes before --from) leave it as it is; "run", "resume" and "redo";
+    "check" (what it reads will have been made anew); "changed" (out of date: --redo is needed).
+    """
 
     state: str
     reason: str
-    sources: Sources | None = None  # where it is not left as it is
+    sources: Sources | None = None  # what it is made from, where it is not left as it is
     details: Sequence[str] = ()  # a line for each thing that changed
 
 
@@ -57,7 +57,6 @@ def run_pipeline(
     """Run all stages, or those from ``first`` to ``last``; say of each what is done and why.
 
     Args:
-        first: earlier stages are taken as they are.
         redo: stages to make anew, with those whose inputs that changes; what is there is kept
             beside, as ``<stage>.1``.
         dry_run: only say it; nothing is written.
@@ -77,29 +76,19 @@ def run_pipeline(
     end = names.index(last) + 1 if last else len(names)
     if start >= end:
         raise InputError(f"--from {first} comes after --until {last}")
-    for name in redo:
-        if name not in names[start:end]:
-            raise InputError(f"--redo {name}: --from and --until leave that stage out")
+    if left_out := [name for name in redo if name not in names[start:end]]:
+        raise InputError(f"--redo {left_out[0]}: --from and --until leave that stage out")
     jobs = [StageJob(pipeline, name) for name in names[:end]]
     hashes = Hashes(pipeline.train_set, pipeline.test_set)
-
-    def failed() -> None:
-        if redo:
-            print("to go on from here, give the same command without --redo", flush=True)
-        after_failure()
-
     with contextlib.nullcontext() if dry_run else only_run_in(pipeline.output, "output"):
         plan: dict[str, Decision] = {}
         for job in jobs:
-            if job.name in names[:start]:
-                plan[job.name] = _keep(job, first)
-                continue
-            pending = [name for name, d in plan.items() if d.state not in UNTOUCHED]
-            plan[job.name] = _decide(job, hashes, redo, pending)
-        changed = {name: d for name, d in plan.items() if d.state == CHANGED}
-        if dry_run or changed:
-            for name, decision in plan.items():
-                _tell(name, decision)
+            made_before = [name for name, decision in plan.items() if decision.sources]
+            kept = job.name in names[:start]
+            plan[job.name] = _keep(job, first) if kept else _decide(job, hashes, redo, made_before)
+        changed = {name: decision for name, decision in plan.items() if decision.state == CHANGED}
+        for name, decision in plan.items() if dry_run or changed else ():
+            tell(name, decision)
         if dry_run:
             return ""
         if changed:
@@ -107,13 +96,13 @@ def run_pipeline(
         rows = []
         for job in jobs:
             decision = plan[job.name]
-            if decision.state not in UNTOUCHED:  # its inputs are made now
+            if decision.sources:  # what it reads is made now
                 decision = _decide(job, hashes, redo)
-            _tell(job.name, decision)
+            tell(job.name, decision)
             if decision.state == CHANGED:
                 raise _refusal({job.name: decision}, pipeline)
-            if decision.sources is not None:
-                _run(job, decision.sources, decision.state == RESUME, failed)
+            if decision.sources:
+                _run(job, decision.sources, decision.state == RESUME, after_failure)
                 hashes.forget(job.product)
             made = job.record.manifest or {}
             rows.append([job.name, decision.state, f"{made['seconds']:.0f} s", made["text"]])
@@ -123,7 +112,7 @@ def run_pipeline(
 def _keep(job: StageJob, first: str) -> Decision:
     if job.record.manifest is None or not os.path.exists(job.product):
         raise InputError(f"--from {first}: the stage {job.name!r} before it is not finished")
-    return Decision(KEEP, f"comes before {first}")
+    return Decision("keep", f"comes before {first}")
 
 
 def _decide(
@@ -135,29 +124,28 @@ def _decide(
     sources = job.sources(hashes, missing)
     after = f"after {' and '.join(missing)}"
     if found is None:
-        return Decision(RUN, after if missing else "not there yet", sources)
-    changes = sources.changes(found, pending=missing)
+        return Decision("run", after if missing else "not there yet", sources)
+    changes = sources.changes(found)
     if job.name in redo:
         if found.instead_of and not found.finished and not changes:
             return Decision(RESUME, "its --redo was interrupted", sources)
-        return Decision(REDO, "as --redo asks for", sources)
+        return Decision("redo", "as --redo asks for", sources)
     if changes:
         state, why = CHANGED, "finished, but is out of date"
         if not found.finished and not job.record.has_results:
-            state, why = RUN, "was begun with other settings, and has made nothing"
-        elif all(_was_redone(job, change.stage) for change in changes):
-            names = " and ".join(change.stage for change in changes)
-            state, why = REDO, f"as --redo made {names} anew"
+            state, why = "run", "was begun with other settings, and has made nothing"
+        elif all(_was_redone(job, stage) for stage in changes.values()):
+            state, why = "redo", f"as --redo made {' and '.join(changes.values())} anew"
         elif not found.finished:
             why = "was interrupted, but is out of date"
-        return Decision(state, why, sources, described(changes))
+        return Decision(state, why, sources, list(changes))
     if found.finished and not os.path.exists(job.product):
         return Decision(CHANGED, f"finished, but {job.product} is gone", sources)
     if missing:
-        return Decision(CHECK, after, sources)
+        return Decision("check", after, sources)
     remark = f" ({found.not_compared})" if found.not_compared else ""
     if found.finished:
-        return Decision(SKIP, f"finished, and nothing changed{remark}")
+        return Decision("skip", f"finished, and nothing changed{remark}")
     return Decision(RESUME, f"was interrupted{remark}", sources)
 
 
@@ -183,14 +171,15 @@ def _refusal(changed: Mapping[str, Decision], pipeline: Pipeline) -> InputError:
     )
 
 
-def _tell(name: str, decision: Decision) -> None:
+def tell(name: str, decision: Decision) -> None:
     """Print what is done with a stage, and what changed, line by line."""
     print(f"{name:9s} {decision.state:7s} {decision.reason}", flush=True)
-    for line in decision.details:
+    more = len(decision.details) - SHOWN
+    for line in [*decision.details[:SHOWN], *([f"and {more} more"] if more > 0 else [])]:
         print(f"{'':17s} {line}", flush=True)
 
 
-def _run(job: StageJob, sources: Sources, resumed: bool, failed: Callable[[], None]) -> None:
+def _run(job: StageJob, sources: Sources, resumed: bool, after_failure: Callable[[], None]) -> None:
     """Make a stage, or go on with it, and write down how it ended."""
     record = job.record
     if not resumed:
@@ -205,7 +194,7 @@ def _run(job: StageJob, sources: Sources, resumed: bool, failed: Callable[[], No
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
             record.fail("interrupted (Ctrl-C)" if interrupted else reason_of(error))
-            failed()
+            after_failure()
             raise
         seconds = round(time.monotonic() - start, 1)
         print(f"{'':9s} {seconds:.0f} s: {text}", flush=True)

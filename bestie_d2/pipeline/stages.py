@@ -29,8 +29,8 @@ from bestie_d2.evaluation import evaluate_weak_components, has_weak_maps
 from bestie_d2.evaluation.base import PERCENT
 from bestie_d2.model_keys import num_classes_key, with_keys
 from bestie_d2.pipeline.definition import Pipeline
-from bestie_d2.pipeline.dependencies import DEPENDENCIES, MADE_BY, WEIGHTS, Hashes
-from bestie_d2.pipeline.state import CONFIG_FILE, Sources, StageRecord, flattened
+from bestie_d2.pipeline.dependencies import DATA, MADE_BY, WEIGHTS, Hashes, counts
+from bestie_d2.pipeline.state import CONFIG_FILE, NOT_MADE, Sources, StageRecord, flattened
 from bestie_d2.runs.cue_extraction import CueRecipe, extract_cue_file
 from bestie_d2.runs.labeling_run import LabelingRun
 from bestie_d2.runs.pseudo_label_export import LabelRecipe, export_pseudo_labels
@@ -67,6 +67,12 @@ def _shown(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
+@cache
+def _default_values() -> dict[str, object]:
+    """All keys of a configuration without a file."""
+    return flattened(load_config())
+
+
 class StageJob:
     """One stage of a pipeline with its configurations: ``configs``, by stage, of what is trained,
     used or evaluated, without what earlier stages make; several only for ``evaluate``.
@@ -82,6 +88,8 @@ class StageJob:
         self.folder, self.product = pipeline.folder_of(name), pipeline.product_of(name)
         self.record = StageRecord(self.folder)
         self.inputs = pipeline.inputs_of(name)
+        # what earlier stages have made that it reads, by kind of stage
+        self.products = {pipeline.stages[i].kind: pipeline.product_of(i) for i in self.inputs}
         owners = [name] if pipeline.kind_of(name).trains else self.inputs
         try:
             self.configs = {owner: self._config(owner) for owner in owners}
@@ -112,35 +120,25 @@ class StageJob:
                 raise InputError(f"data set {name!r} is not registered")
         return with_keys(cfg, {"OUTPUT_DIR": ""})
 
-    def products(self) -> dict[str, str]:
-        """What earlier stages have made that it reads, by kind of stage."""
-        stages, product_of = self.pipeline.stages, self.pipeline.product_of
-        return {stages[name].kind: product_of(name) for name in self.inputs}
-
     def sources(self, hashes: Hashes, pending: Collection[str] = ()) -> Sources:
         """What the stage is made from now; ``pending`` are stages that will be made before it."""
-        depends, several = DEPENDENCIES[self.entry.kind], len(self.configs) > 1
+        kind, several = self.entry.kind, len(self.configs) > 1
         config: dict[str, object] = {SCORE_THRESHOLD: self.entry.score_threshold}
         counted: dict[str, object] = {SCORE_THRESHOLD: 0.0}
         for owner, cfg in self.configs.items():
             prefix, node = f"{owner}." if several else "", num_classes_key(cfg).split(".")[1]
             for key, value in flattened(cfg).items():
                 config[prefix + key] = value
-                if depends.count(key, node):
+                if counts(kind, key, node):
                     counted[prefix + key] = _default_values().get(key)
-        made = {MADE_BY.get(kind) for kind in self.products()}
-        made |= {WEIGHTS} if self.entry.weights_from else set()
-        parts = [part for part in depends.data if part not in made]
+        made = [MADE_BY.get(made_by) for made_by in self.products]
+        made += [WEIGHTS] if self.entry.weights_from else []
+        parts = [part for part in DATA[kind] if part not in made]
         data = hashes.of_data(parts, next(iter(self.configs.values())))
-        there = [name for name in self.inputs if name not in pending]
-        inputs = {name: hashes.of_product(self.pipeline.product_of(name)) for name in there}
-        return Sources(config, data, inputs, counted, tuple(self.configs) if several else ())
-
-
-@cache
-def _default_values() -> dict[str, object]:
-    """All keys of a configuration without a file."""
-    return flattened(load_config())
+        inputs = dict.fromkeys(self.inputs, NOT_MADE)
+        for name in inputs.keys() - set(pending):
+            inputs[name] = hashes.of_product(self.pipeline.product_of(name))
+        return Sources(config, data, inputs, counted)
 
 
 def run_stage(job: StageJob) -> Figures:
@@ -166,22 +164,25 @@ def _train(job: StageJob) -> Figures:
 
 def _for_training(job: StageJob) -> CfgNode:
     """The stage's own configuration with the products that it learns from."""
-    cfg, products, train_set = job.configs[job.name], job.products(), job.pipeline.train_set
+    cfg, products, train_set = job.configs[job.name], job.products, job.pipeline.train_set
     values: dict[str, object] = {"OUTPUT_DIR": job.folder}
     if job.entry.weights_from:
         values["MODEL.WEIGHTS"] = job.pipeline.product_of(job.entry.weights_from)
     if job.entry.kind in MASK_SETS:
         DatasetCatalog.get(train_set)  # completes the metadata of some sets
         metadata = MetadataCatalog.get(train_set)
-        masks = products.pop("export", None) or metadata.get("json_file")
+        masks = products.get("export") or metadata.get("json_file")
         if not masks:
             raise InputError(f"data set {train_set!r} has no true masks: leave out the stage")
         (name,) = cfg.DATASETS.TRAIN
         of_masks = [{"name": name, "images": metadata.image_root, "annotations": masks}]
         register_custom_datasets(of_masks)
         values["DATASETS.CUSTOM"] = [*cfg.DATASETS.CUSTOM, *of_masks]
-    keys = {"cues": "CUES", "maps": "WEAK_MAPS", "export": "INSTANCE_LABELS"}
-    values |= {f"DATASETS.{keys[kind]}": path for kind, path in products.items() if kind in keys}
+    elif "export" in products:
+        values["DATASETS.INSTANCE_LABELS"] = products["export"]
+    for kind, key in (("cues", "DATASETS.CUES"), ("maps", "DATASETS.WEAK_MAPS")):
+        if kind in products:
+            values[key] = products[kind]
     return with_keys(cfg, values)
 
 
@@ -235,29 +236,23 @@ def _export(job: StageJob) -> Figures:
 
 
 def _evaluate(job: StageJob) -> Figures:
-    values: dict[str, float | None] = {}
-    texts: list[str] = []
+    test_set, values, texts = job.pipeline.test_set, {}, []
+    if has_weak_maps(test_set):  # had for nothing: their components as instances
+        cfg, folder = next(iter(job.configs.values())), os.path.join(job.folder, WEAK_COMPONENTS)
+        os.makedirs(folder, exist_ok=True)
+        evaluators = Trainer.build_evaluator(cfg, test_set, os.path.join(folder, "inference"))
+        min_area = cfg.MODEL.BESTIE.TEST.MIN_AREA
+        results = evaluate_weak_components(test_set, evaluators, min_area=min_area)
+        append_metrics(folder, results)
+        found, _ = headlines(flatten_results_dict(results))
+        values |= {f"{WEAK_COMPONENTS}/{key}": value for key, value in found.items()}
     for owner in job.configs:
         cfg = _with_model(job, owner, os.path.join(job.folder, owner))
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-        if not texts and has_weak_maps(job.pipeline.test_set):
-            found, _ = _evaluate_components(cfg, os.path.join(job.folder, WEAK_COMPONENTS))
-            values |= {f"{WEAK_COMPONENTS}/{key}": value for key, value in found.items()}
         found, text = headlines(flatten_results_dict(evaluate(cfg)))
         values |= {f"{owner}/{key}": value for key, value in found.items()}
         texts.append(f"{owner}: {text}")
     return values, "; ".join(texts)
-
-
-def _evaluate_components(cfg: CfgNode, folder: str) -> Figures:
-    """What is had for nothing: the components of the test images' weak maps as instances."""
-    os.makedirs(folder, exist_ok=True)
-    (test_set,) = cfg.DATASETS.TEST
-    evaluators = Trainer.build_evaluator(cfg, test_set, os.path.join(folder, "inference"))
-    min_area = cfg.MODEL.BESTIE.TEST.MIN_AREA
-    results = evaluate_weak_components(test_set, evaluators, min_area=min_area)
-    append_metrics(folder, results)
-    return headlines(flatten_results_dict(results))
 
 
 # Of the kinds of stages that train nothing.

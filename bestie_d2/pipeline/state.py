@@ -5,10 +5,9 @@ Nothing of a stage is ever deleted: what is made anew is moved aside first, in o
 
 from __future__ import annotations
 
-import glob
 import json
 import platform
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -24,26 +23,20 @@ from bestie_d2.storage.processes import LOCK_FILE
 
 STARTED, MANIFEST, FAILED = "started.json", "manifest.json", "failed.json"
 CONFIG_FILE, LOG_FILE = "config.yaml", "log.txt"  # a training's own, and a stage's
-WRITTEN = ("config", "inputs", "versions", "seconds", "figures", "text")  # in every manifest
-TYPES: dict[str, type | tuple[type, ...]] = {  # of what is written, where it is there
-    **dict.fromkeys(("inputs", "data", "figures"), dict),
-    **{"config": (dict, str), "seconds": (int, float)},  # a hash as text in an older version
-}
+OBJECT, NUMBER = (dict,), (int, float)
+TYPES = {"inputs": OBJECT, "data": OBJECT, "figures": OBJECT, "seconds": NUMBER}
+TYPES |= {"config": (dict, str)}  # a hash in an older version
 # In the folder of a stage that has made nothing yet, and of one without a checkpoint or label.
 TRACES = {STARTED, FAILED, LOG_FILE, CONFIG_FILE, "classes.json"}
 MEASURED = ("metrics.json", "events.out.tfevents.")
-
-WIDTH = 60  # letters of a value that are printed
-SHOWN = 8  # changes of a stage that are printed, before they are only counted
 NOT_READ, NOT_MADE = "not read", "not made yet"  # in place of the hash of a product
+WIDTH = 60  # letters of a value that are printed
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a stage's folder says that it was made, or begun, from; see :class:`Sources`.
-
-    ``config`` and ``data`` are None where an older version wrote down a hash alone.
-    """
+    """What a stage's folder says that it was made, or begun, from, as :class:`Sources`; ``config``
+    and ``data`` are None where an older version wrote down a hash alone."""
 
     config: Mapping[str, object] | None
     data: Mapping[str, str] | None
@@ -60,73 +53,54 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Change:
-    """Something that is not as it was; ``stage`` is the one whose product it is, if it is one."""
-
-    what: str
-    before: object
-    now: object
-    stage: str = ""
-
-    def __str__(self) -> str:
-        values = (v if isinstance(v, str) else json.dumps(v) for v in (self.before, self.now))
-        was, now = (v if len(v) <= WIDTH else f"{v[:WIDTH]}..." for v in values)
-        return f"{self.what} was {was}, is {now}"
-
-
-def described(changes: Sequence[Change]) -> list[str]:
-    """A line for each of the first changes, and how many more there are."""
-    more = len(changes) - SHOWN
-    return [*map(str, changes[:SHOWN]), *([f"and {more} more"] if more > 0 else [])]
-
-
-@dataclass(frozen=True)
 class Sources:
     """What a stage is made from now."""
 
     config: Mapping[str, object]  # all that the pipeline and its configurations say of it, by key
     data: Mapping[str, str]  # state of each part of the data that no stage makes
-    inputs: Mapping[str, str]  # hash of each product that it reads, by the name of its stage
-    counted: Mapping[str, object] = field(default_factory=dict)  # keys that count, their defaults
-    models: Collection[str] = ()  # stages whose names are before the keys, where there are several
+    inputs: Mapping[str, str]  # hash of each product that it reads, by stage, or NOT_MADE
+    counted: Mapping[str, object] = field(default_factory=dict)  # keys that count: their defaults
 
     @property
     def content(self) -> dict[str, object]:
         """What is written down: all keys, as what counts may change."""
         return {"config": self.config, "data": self.data, "inputs": self.inputs}
 
-    def changes(self, found: Found, *, pending: Collection[str] = ()) -> list[Change]:
-        """What counts and is not as a run found it.
+    def changes(self, found: Found) -> dict[str, str]:
+        """A line for each thing that counts and is not as a run found it; with the stage whose
+        product it is, "" for others.
 
         A key that the record does not have was at its default; one that the configuration does not
-        have any more does not count.
-
-        Args:
-            pending: stages whose products are not made yet: theirs are left out, if they were read.
+        have any more does not count. A product that was read, and is not made yet, is no change.
         """
         config = self.config if found.config is None else found.config
         # a model that was not there is told as a product that was not read
-        new = set(self.models) - {key.partition(".")[0] for key in config}
-        compared = [
-            Change(key, config.get(key, default), self.config[key])
-            for key, default in self.counted.items()
-            if key.partition(".")[0] not in new
-        ]
+        new = self.inputs.keys() - {key.partition(".")[0] for key in config}
+        keys = [key for key in self.counted if key.partition(".")[0] not in new]
+        compared = [(key, config.get(key, self.counted[key]), self.config[key], "") for key in keys]
         # what a stage makes in place of a part is among the inputs
         data = found.data or {}
-        compared += [Change(part, data.get(part, now), now) for part, now in self.data.items()]
-        made = {**self.inputs, **{name: found.inputs.get(name, NOT_MADE) for name in pending}}
-        for name in {**found.inputs, **made}:
-            was, now = (inputs.get(name, NOT_READ) for inputs in (found.inputs, made))
-            compared.append(Change(f"product of {name}", was, now, name))
-        return [change for change in compared if change.before != change.now]
+        compared += [(part, data.get(part, now), now, "") for part, now in self.data.items()]
+        for name in {**found.inputs, **self.inputs}:
+            was, now = (inputs.get(name, NOT_READ) for inputs in (found.inputs, self.inputs))
+            if now != NOT_MADE or was == NOT_READ:
+                compared.append((f"product of {name}", was, now, name))
+        return {
+            f"{what} was {_shortened(was)}, is {_shortened(now)}": stage
+            for what, was, now, stage in compared
+            if was != now
+        }
+
+
+def _shortened(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= WIDTH else f"{text[:WIDTH]}..."
 
 
 class StageRecord:
     """The folder of a stage. ``started.json`` is there from its start, ``failed.json`` when it was
     stopped by an error, ``manifest.json`` when it is finished; all are written whole or not at all,
-    and None stands for what is not there.
-    """
+    and None stands for what is not there."""
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
@@ -134,7 +108,8 @@ class StageRecord:
     @property
     def manifest(self) -> dict | None:
         """What the finished stage wrote down."""
-        return self._read(MANIFEST, *WRITTEN)
+        keys = ("config", "inputs", "versions", "seconds", "figures", "text")
+        return self._read(MANIFEST, *keys)
 
     @property
     def started(self) -> dict | None:
@@ -153,9 +128,8 @@ class StageRecord:
         content = (self.started if manifest is None else manifest) or {}
         if not content.keys() >= {"config", "inputs"}:  # killed as it was begun
             return None
-        inputs = dict(content["inputs"])
+        config, inputs = content["config"], dict(content["inputs"])
         inputs.pop("data", None)  # an older version's hash of all data
-        config = content["config"]
         if isinstance(config, str):  # an older version's hash: a training has its configuration
             config = None
             with suppress(OSError, yaml.YAMLError, AttributeError):  # not keys and values
@@ -166,7 +140,7 @@ class StageRecord:
 
     def _read(self, name: str, *keys: str) -> dict | None:
         """A JSON object with these keys that was written down."""
-        path = self._folder / name
+        path, content = self._folder / name, None
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
@@ -174,12 +148,12 @@ class StageRecord:
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from None
         except ValueError:
-            content = None
+            pass  # told below
         if isinstance(content, dict):
             wrong = [f"has no {key!r}" for key in keys if key not in content]
             for key, types in TYPES.items():
                 if key in content and not isinstance(content[key], types):
-                    what = "number" if key == "seconds" else "JSON object"
+                    what = "number" if types == NUMBER else "JSON object"
                     wrong.append(f"{key!r} is no {what}")
         else:
             wrong = ["no JSON object"]
@@ -200,22 +174,18 @@ class StageRecord:
     @property
     def kept(self) -> list[str]:
         """Names of the folders that were moved aside, by number."""
-        prefix = f"{self._folder.name}."
-        beside = self._folder.parent.glob(f"{glob.escape(prefix)}*")
-        numbers = [path.name.removeprefix(prefix) for path in beside]
-        return [prefix + number for number in sorted(filter(str.isdecimal, numbers), key=int)]
+        ours = [path for path in self._folder.parent.glob("*.*") if path.stem == self._folder.name]
+        numbers = [path.suffix[1:] for path in ours if path.suffix[1:].isdecimal()]
+        return [f"{self._folder.name}.{number}" for number in sorted(numbers, key=int)]
 
     def next_kept(self) -> Path:
         """Where the folder would be moved."""
-        last = int(self.kept[-1].rpartition(".")[2]) if self.kept else 0
-        return self._folder.with_name(f"{self._folder.name}.{last + 1}")
+        last = ["0", *(name.rpartition(".")[2] for name in self.kept)][-1]
+        return self._folder.with_name(f"{self._folder.name}.{int(last) + 1}")
 
     def set_aside(self) -> None:
-        """Move the folder to ``<stage>.1`` (``.2``, ...), in one step, if a run has left anything.
-
-        Raises:
-            InputError: it holds something and is not a stage's, or it can't be moved.
-        """
+        """Move the folder to ``<stage>.1`` (``.2``, ...), in one step, if a run has left anything;
+        refuse one that is not a stage's."""
         if not self._left():
             return
         if self.started is None and self.manifest is None:
@@ -227,8 +197,7 @@ class StageRecord:
             raise InputError(f"{self._folder}: cannot be moved ({error.strerror})") from None
 
     def begin(self, sources: Sources, *, resume: bool) -> None:
-        """Make the folder ready; what it holds is gone on with (``resume``: the sources that it was
-        begun with stay written down), or was set aside."""
+        """Make the folder ready; what it was begun from stays written down where it is resumed."""
         make_folder(self._folder, "output")
         if not resume:
             instead_of = ["", *self.kept][-1]

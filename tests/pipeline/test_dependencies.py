@@ -6,8 +6,10 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from bestie_d2.pipeline.definition import KINDS
-from bestie_d2.pipeline.dependencies import DEPENDENCIES, IMAGES, TAGS, WEAK_MAPS, WEIGHTS, Hashes
-from bestie_d2.pipeline.state import Found, Sources, described
+from bestie_d2.pipeline.dependencies import DATA as PARTS
+from bestie_d2.pipeline.dependencies import IMAGES, TAGS, WEAK_MAPS, WEIGHTS, Hashes, counts
+from bestie_d2.pipeline.runner import CHANGED, Decision, tell
+from bestie_d2.pipeline.state import NOT_MADE, Found, Sources
 
 TRAININGS = ["pam", "wsss", "bestie", "mrcnn", "mrcnn_truth"]
 USES = ["cues", "maps", "export", "evaluate"]
@@ -59,8 +61,8 @@ COUNTED = {  # key: the kinds of stages that it counts for
 
 @pytest.mark.parametrize("key", COUNTED)
 def test_which_stages_a_key_counts_for(key):
-    assert set(DEPENDENCIES) == set(KINDS)
-    found = [kind for kind, of in DEPENDENCIES.items() if of.count(key, NODES.get(kind, "BESTIE"))]
+    assert set(PARTS) == set(KINDS)
+    found = [kind for kind in KINDS if counts(kind, key, NODES.get(kind, "BESTIE"))]
     assert sorted(found) == sorted(COUNTED[key])
 
 
@@ -71,7 +73,7 @@ NOW = Sources(CONFIG, DATA, {"pam": "12"}, counted={"SOLVER.BASE_LR": None, "SEE
 
 def told(**before: object) -> list[str]:
     found = {"config": CONFIG, "data": DATA, "inputs": {"pam": "12"}, "finished": True, **before}
-    return described(NOW.changes(Found(**found)))
+    return list(NOW.changes(Found(**found)))
 
 
 def test_nothing_changed():
@@ -95,11 +97,10 @@ def test_what_changed_is_told_with_both_values():
 
 def test_a_product_that_is_not_made_yet_changes_what_is_read():
     found = Found(CONFIG, DATA, {"pam": "12"}, finished=True)
-    now = Sources(CONFIG, DATA, {})
-    assert now.changes(found, pending=["pam"]) == []
-    assert described(now.changes(found, pending=["pam", "new"])) == [
-        "product of new was not read, is not made yet"
-    ]
+    assert Sources(CONFIG, DATA, {"pam": NOT_MADE}).changes(found) == {}
+    assert Sources(CONFIG, DATA, {"pam": NOT_MADE, "new": NOT_MADE}).changes(found) == {
+        "product of new was not read, is not made yet": "new"
+    }
 
 
 def test_a_record_of_an_older_version_is_compared_as_far_as_it_goes():
@@ -109,17 +110,18 @@ def test_a_record_of_an_older_version_is_compared_as_far_as_it_goes():
     assert found.not_compared == "written by an older version, configuration and data not compared"
 
 
-def test_only_the_first_changes_are_printed():
-    keys = {f"K{number}": number for number in range(11)}
-    now = Sources(dict.fromkeys(keys, -1), {}, {}, counted=dict.fromkeys(keys))
-    lines = described(now.changes(Found(keys, {}, {}, finished=True)))
-    assert lines[0] == "K0 was 0, is -1"
-    assert lines[8:] == ["and 3 more"]
+def test_only_the_first_changes_are_printed(capsys):
+    tell("pam", Decision(CHANGED, "is out of date", details=[f"K{number}" for number in range(11)]))
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["pam       changed is out of date", *(f"K{n}" for n in range(8)), "and 3 more"]
 
 
 def test_a_model_that_was_not_there_is_no_change_of_keys():
-    now = Sources({"a.K": 1, "b.K": 1}, {}, {}, counted={"a.K": 1, "b.K": 1}, models=("a", "b"))
-    assert described(now.changes(Found({"a.K": 2}, {}, {}, finished=True))) == ["a.K was 2, is 1"]
+    now = Sources({"a.K": 1, "b.K": 1}, {}, {"a": "x", "b": "y"}, counted={"a.K": 1, "b.K": 1})
+    assert list(now.changes(Found({"a.K": 2}, {}, {"a": "x"}, finished=True))) == [
+        "a.K was 2, is 1",
+        "product of b was not read, is y",
+    ]
 
 
 @pytest.fixture
@@ -180,11 +182,9 @@ def test_a_weak_map_that_was_edited_differs_though_its_size_is_the_same(tmp_path
 
 
 def test_a_product_that_is_read_for_the_first_time_is_a_change_before_it_is_made():
-    now = Sources({}, {}, {"bestie": "a"})
+    now = Sources({}, {}, {"bestie": "a", "mrcnn": NOT_MADE, "bestie_round1": NOT_MADE})
     found = Found({}, {}, {"bestie": "a", "mrcnn": "b"}, True)
-    assert [str(change) for change in now.changes(found, pending=["mrcnn", "bestie_round1"])] == [
-        "product of bestie_round1 was not read, is not made yet"
-    ]
+    assert list(now.changes(found)) == ["product of bestie_round1 was not read, is not made yet"]
 
 
 def test_states_are_written_as_in_manifests_that_exist(tmp_path, states):
