@@ -38,20 +38,16 @@ def parse_arguments() -> argparse.Namespace:
     add("--report", action="store_true", help="only write the report of what there is")
     add("overrides", nargs=argparse.REMAINDER, help="STAGE.KEY VALUE pairs")
     arguments = parser.parse_args()
-    split_redo(arguments)
+    words = arguments.redo  # and STAGE.KEY VALUE pairs that stand behind them
+    arguments.redo = list(itertools.takewhile(lambda word: "." not in word, words))
+    arguments.overrides = words[len(arguments.redo) :] + arguments.overrides
     return arguments
 
 
-def split_redo(arguments: argparse.Namespace) -> None:
-    """Give the STAGE.KEY VALUE pairs behind ``--redo STAGE ...`` back to ``overrides``."""
-    words = arguments.redo
-    stages = list(itertools.takewhile(lambda word: "." not in word, words))
-    arguments.overrides = words[len(stages) :] + arguments.overrides
-    arguments.redo = stages
-
-
-def report_in_spite_of_a_failure(pipeline: Pipeline) -> None:
+def report_in_spite_of_a_failure(pipeline: Pipeline, redo: list[str]) -> None:
     """Write the report; what goes wrong with it is only told, lest it hides the first error."""
+    if redo:
+        print("to go on from here, give the same command without --redo", flush=True)
     print("writing the report (Ctrl-C leaves it out)", flush=True)
     try:
         print(f"report: {write_report(pipeline)}", flush=True)
@@ -63,18 +59,14 @@ def report_in_spite_of_a_failure(pipeline: Pipeline) -> None:
 
 def main() -> None:
     arguments = parse_arguments()
-    pipeline = read_pipeline(
-        arguments.config,
-        arguments.overrides,
-        rounds=arguments.rounds,
-        configs_exist=not arguments.report,
-    )
+    config, overrides, exist = arguments.config, arguments.overrides, not arguments.report
+    pipeline = read_pipeline(config, overrides, rounds=arguments.rounds, configs_exist=exist)
     if arguments.report:
         print(f"report: {write_report(pipeline)}")
         return
-    options = [("--from", arguments.first), ("--until", arguments.last)]
-    for option, stage in [*options, *(("--redo", stage) for stage in arguments.redo)]:
-        if stage:
+    options = {"--from": [arguments.first], "--until": [arguments.last], "--redo": arguments.redo}
+    for option, stages in options.items():
+        for stage in filter(None, stages):
             pipeline.check_stage(option, stage)
     if not arguments.dry_run:
         print(f"report: {report_path(pipeline)}, when all is done", flush=True)
@@ -84,7 +76,7 @@ def main() -> None:
         last=arguments.last,
         redo=arguments.redo,
         dry_run=arguments.dry_run,
-        after_failure=partial(report_in_spite_of_a_failure, pipeline),
+        after_failure=partial(report_in_spite_of_a_failure, pipeline, arguments.redo),
     )
     if table:
         print(f"\n{pipeline.name}, {pipeline.test_set}:\n{table}")

@@ -39,9 +39,7 @@ KINDS = {  # in the order in which they run
     "export": StageKind("pseudo_labels.json", ("score_threshold",), ("bestie",), "bestie"),
     "mrcnn": StageKind(FINAL_CHECKPOINT, TRAINING, reads=("export",), needs="export"),
     "mrcnn_truth": StageKind(FINAL_CHECKPOINT, TRAINING),
-    "evaluate": StageKind(
-        "", reads=("bestie", "mrcnn", "mrcnn_truth"), needs="bestie", reads_all=True
-    ),
+    "evaluate": StageKind("", (), ("bestie", "mrcnn", "mrcnn_truth"), "bestie", reads_all=True),
 }
 REPEATED = ("bestie", "export")  # stages of a round of iterative training
 ROUND = "_round"  # between the name of such a stage and the number of its round
@@ -84,12 +82,12 @@ class Pipeline:
 
     def inputs_of(self, stage: str) -> list[str]:
         """The stages whose products a stage reads."""
-        names, kind, reads = list(self.stages), self.kind_of(stage), []
+        names, kind, entry = list(self.stages), self.kind_of(stage), self.stages[stage]
+        earlier, reads = names[: names.index(stage)], []
         for wanted in kind.reads:
-            earlier = names[: names.index(stage)]
             found = [name for name in earlier if self.stages[name].kind == wanted]
             reads += found if kind.reads_all else found[-1:]
-        return [*reads, *filter(None, [self.stages[stage].weights_from])]
+        return [*reads, entry.weights_from] if entry.weights_from else reads
 
     def check_stage(self, option: str, stage: str) -> None:
         """Refuse a name that is no stage of this pipeline."""

@@ -25,19 +25,15 @@ from bestie_d2.storage.processes import only_run_in
 
 CHANGED, RESUME = "changed", "resume"
 SHOWN = 8  # lines of what changed, before they are only counted
-LOGGERS = ("bestie_d2", "detectron2", "fvcore")
 PROGRESS = "detectron2.utils.events"  # a line every 20 steps, with the losses
 TALKATIVE = "fvcore.common.checkpoint"  # lists all keys that a start from other weights leaves
-FORMAT = logging.Formatter("[%(asctime)s %(name)s] %(levelname)s: %(message)s", "%m/%d %H:%M:%S")
+FORMAT = "[%(asctime)s %(name)s] %(levelname)s: %(message)s"
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What happens to a stage, and why.
-
-    States: "skip" and "keep" (comes before --from) leave it as it is; "run", "resume" and "redo";
-    "check" (what it reads will have been made anew); "changed" (out of date: --redo is needed).
-    """
+    """What happens to a stage, and why: "skip" and "keep" (comes before --from) leave it as it is;
+    "run", "resume", "redo"; "check" (what it reads will be new); "changed" (--redo is needed)."""
 
     state: str
     reason: str
@@ -67,9 +63,8 @@ def run_pipeline(
         figures. "" in a dry run.
 
     Raises:
-        InputError: a configuration is wrong, which comes before anything is run; a finished stage,
-            or an interrupted one that holds results, is out of date and not in ``redo``; another
-            run is working in the output; or from a stage.
+        InputError: a configuration is wrong, or what holds results is out of date and not in
+            ``redo``, both before anything is run; another run is working in the output; a stage's.
     """
     names = list(pipeline.stages)
     start = names.index(first) if first else 0
@@ -83,9 +78,14 @@ def run_pipeline(
     with contextlib.nullcontext() if dry_run else only_run_in(pipeline.output, "output"):
         plan: dict[str, Decision] = {}
         for job in jobs:
-            made_before = [name for name, decision in plan.items() if decision.sources]
-            kept = job.name in names[:start]
-            plan[job.name] = _keep(job, first) if kept else _decide(job, hashes, redo, made_before)
+            if job.name not in names[:start]:
+                pending = [name for name, decision in plan.items() if decision.sources]
+                plan[job.name] = _decide(job, hashes, redo, pending)
+            elif job.record.manifest and os.path.exists(job.product):
+                plan[job.name] = Decision("keep", f"comes before {first}")
+            else:
+                why = f"the stage {job.name!r} before it is not finished"
+                raise InputError(f"--from {first}: {why}")
         changed = {name: decision for name, decision in plan.items() if decision.state == CHANGED}
         for name, decision in plan.items() if dry_run or changed else ():
             tell(name, decision)
@@ -109,12 +109,6 @@ def run_pipeline(
     return tabulate(rows, ["stage", "", "time", "figures"], colalign=("left", "left", "right"))
 
 
-def _keep(job: StageJob, first: str) -> Decision:
-    if job.record.manifest is None or not os.path.exists(job.product):
-        raise InputError(f"--from {first}: the stage {job.name!r} before it is not finished")
-    return Decision("keep", f"comes before {first}")
-
-
 def _decide(
     job: StageJob, hashes: Hashes, redo: Collection[str], pending: Collection[str] = ()
 ) -> Decision:
@@ -122,9 +116,9 @@ def _decide(
     found = job.record.found
     missing = [name for name in job.inputs if name in pending]
     sources = job.sources(hashes, missing)
-    after = f"after {' and '.join(missing)}"
+    after = f"after {' and '.join(missing)}" if missing else ""
     if found is None:
-        return Decision("run", after if missing else "not there yet", sources)
+        return Decision("run", after or "not there yet", sources)
     changes = sources.changes(found)
     if job.name in redo:
         if found.instead_of and not found.finished and not changes:
@@ -141,7 +135,7 @@ def _decide(
         return Decision(state, why, sources, list(changes))
     if found.finished and not os.path.exists(job.product):
         return Decision(CHANGED, f"finished, but {job.product} is gone", sources)
-    if missing:
+    if after:
         return Decision("check", after, sources)
     remark = f" ({found.not_compared})" if found.not_compared else ""
     if found.finished:
@@ -150,24 +144,24 @@ def _decide(
 
 
 def _was_redone(job: StageJob, stage: str) -> bool:
-    """Whether a stage that is read took the place of one that was moved aside; so what follows a
-    stage that is made anew is made anew too, also when the command was stopped in between."""
+    """Whether a stage that is read took the place of one that was moved aside: what follows is then
+    made anew too, also when the command was stopped in between."""
     found = stage in job.inputs and StageRecord(job.pipeline.folder_of(stage)).found
     return bool(found and found.instead_of)
 
 
 def _refusal(changed: Mapping[str, Decision], pipeline: Pipeline) -> InputError:
     """The line that stops a run where stages are out of date, and says what to do."""
-    what = "; ".join(
-        f"stage {name}: {', '.join(decision.details[:2]) or decision.reason}"
-        f"{', ...' if len(decision.details) > 2 else ''}"
-        for name, decision in changed.items()
-    )
+    what = []
+    for name, decision in changed.items():
+        more = ", ..." if len(decision.details) > 2 else ""
+        what.append(f"stage {name}: {', '.join(decision.details[:2]) or decision.reason}{more}")
     kept = " and ".join(str(StageRecord(pipeline.folder_of(n)).next_kept()) for n in changed)
     them = "it" if len(changed) == 1 else "them"
     return InputError(
-        f"{what}. To make {them} and what depends on it anew, add --redo {' '.join(changed)}: what "
-        f"is there is kept as {kept}. Or put back what was changed: nothing of {them} was touched"
+        f"{'; '.join(what)}. To make {them} and what depends on it anew, add --redo "
+        f"{' '.join(changed)}: what is there is kept as {kept}. Or put back what was changed: "
+        f"nothing of {them} was touched"
     )
 
 
@@ -214,17 +208,19 @@ def _logging_to(folder: str) -> Iterator[None]:
     console.addFilter(_for_console)
     console.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     file = logging.FileHandler(os.path.join(folder, LOG_FILE), encoding="utf-8")
-    file.setFormatter(FORMAT)
-    pairs = [(logging.getLogger(name), handler) for name in LOGGERS for handler in (console, file)]
-    for logger, handler in pairs:
+    file.setFormatter(logging.Formatter(FORMAT, "%m/%d %H:%M:%S"))
+    loggers = [logging.getLogger(name) for name in ("bestie_d2", "detectron2", "fvcore")]
+    for logger in loggers:
         logger.setLevel(logging.INFO)
-        logger.addHandler(handler)
+        logger.addHandler(console)
+        logger.addHandler(file)
     try:
         with contextlib.redirect_stdout(file.stream):
             yield
     finally:
-        for logger, handler in pairs:
-            logger.removeHandler(handler)
+        for logger in loggers:
+            logger.removeHandler(console)
+            logger.removeHandler(file)
         file.close()
 
 

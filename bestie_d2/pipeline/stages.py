@@ -14,12 +14,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils.env import seed_all_rng
 
-from bestie_d2.checks.configuration import (
-    check_config,
-    check_sides_of_images,
-    check_test_sets,
-    check_train_sets,
-)
+from bestie_d2.checks import configuration as checks
 from bestie_d2.checks.weak_maps import check_weak_maps
 from bestie_d2.data import register_custom_datasets
 from bestie_d2.engine.configuration import load_config
@@ -29,7 +24,7 @@ from bestie_d2.evaluation import evaluate_weak_components, has_weak_maps
 from bestie_d2.evaluation.base import PERCENT
 from bestie_d2.model_keys import num_classes_key, with_keys
 from bestie_d2.pipeline.definition import Pipeline
-from bestie_d2.pipeline.dependencies import DATA, MADE_BY, WEIGHTS, Hashes, counts
+from bestie_d2.pipeline.dependencies import DATA, KEYS, MADE_BY, WEIGHTS, Hashes, counts
 from bestie_d2.pipeline.state import CONFIG_FILE, NOT_MADE, Sources, StageRecord, flattened
 from bestie_d2.runs.cue_extraction import CueRecipe, extract_cue_file
 from bestie_d2.runs.labeling_run import LabelingRun
@@ -53,8 +48,9 @@ HEADLINES = {  # metrics of an evaluation, and how the table calls them
 Figures = tuple[Mapping[str, float | None], str]
 
 
-def headlines(metrics: Mapping[str, float]) -> Figures:
+def headlines(results: Mapping) -> Figures:
     """Of everything that was measured, what the table shows."""
+    metrics = flatten_results_dict(results)
     values = {key: _finite(metrics[key]) for key in HEADLINES if key in metrics}
     return values, ", ".join(f"{HEADLINES[key]} {_shown(v)}" for key, v in values.items())
 
@@ -74,14 +70,9 @@ def _default_values() -> dict[str, object]:
 
 
 class StageJob:
-    """One stage of a pipeline with its configurations: ``configs``, by stage, of what is trained,
-    used or evaluated, without what earlier stages make; several only for ``evaluate``.
-
-    A stage that uses another's model takes that one's overrides too, then its own.
-
-    Raises:
-        InputError: names the file or key that is wrong.
-    """
+    """One stage with its ``configs``, by stage, of what is trained, used or evaluated, without what
+    earlier stages make; several only for ``evaluate``. A stage that uses another's model takes that
+    one's overrides too, then its own."""
 
     def __init__(self, pipeline: Pipeline, name: str) -> None:
         self.pipeline, self.name, self.entry = pipeline, name, pipeline.stages[name]
@@ -100,24 +91,21 @@ class StageJob:
         """The configuration of ``owner``'s model as this stage takes it."""
         pipeline, entry = self.pipeline, self.pipeline.stages[owner]
         others = self.entry.overrides if self.name != owner else []
+        cfg = load_config(entry.config, [*entry.overrides, *others])
         train_set, test_set = pipeline.train_set, pipeline.test_set
-        sets = {
-            "DATASETS.TRAIN": (train_set + MASK_SETS.get(entry.kind, ""),),
-            "DATASETS.TEST": (test_set,),
-        }
-        cfg = with_keys(load_config(entry.config, [*entry.overrides, *others]), sets)
-        check_config(cfg)
+        trained_on = train_set + MASK_SETS.get(entry.kind, "")
+        cfg = with_keys(cfg, {"DATASETS.TRAIN": (trained_on,), "DATASETS.TEST": (test_set,)})
+        checks.check_config(cfg)
         if self.name == owner or others:  # else the stage that trains the model has been through it
-            check_sides_of_images(cfg)  # not days later, when the stage begins
+            checks.check_sides_of_images(cfg)  # not days later, when the stage begins
         supervision = cfg.MODEL.BESTIE.SUPERVISION
         if entry.kind == "bestie" and supervision != pipeline.supervision:
             raise InputError(
                 f"MODEL.BESTIE.SUPERVISION is {supervision!r}, but the pipeline's supervision is "
                 f"{pipeline.supervision!r}"
             )
-        for name in (train_set, test_set):
-            if name not in DatasetCatalog:
-                raise InputError(f"data set {name!r} is not registered")
+        if unknown := [name for name in (train_set, test_set) if name not in DatasetCatalog]:
+            raise InputError(f"data set {unknown[0]!r} is not registered")
         return with_keys(cfg, {"OUTPUT_DIR": ""})
 
     def sources(self, hashes: Hashes, pending: Collection[str] = ()) -> Sources:
@@ -151,8 +139,8 @@ def run_stage(job: StageJob) -> Figures:
 
 def _train(job: StageJob) -> Figures:
     cfg = _for_training(job)
-    check_test_sets(cfg)
-    check_train_sets(cfg)
+    checks.check_test_sets(cfg)
+    checks.check_train_sets(cfg)
     with replacing(Path(job.folder, CONFIG_FILE)) as file:
         file.write(cfg.dump())
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED)
@@ -164,25 +152,24 @@ def _train(job: StageJob) -> Figures:
 
 def _for_training(job: StageJob) -> CfgNode:
     """The stage's own configuration with the products that it learns from."""
-    cfg, products, train_set = job.configs[job.name], job.products, job.pipeline.train_set
+    cfg, train_set = job.configs[job.name], job.pipeline.train_set
     values: dict[str, object] = {"OUTPUT_DIR": job.folder}
     if job.entry.weights_from:
         values["MODEL.WEIGHTS"] = job.pipeline.product_of(job.entry.weights_from)
     if job.entry.kind in MASK_SETS:
         DatasetCatalog.get(train_set)  # completes the metadata of some sets
         metadata = MetadataCatalog.get(train_set)
-        masks = products.get("export") or metadata.get("json_file")
+        masks = job.products.get("export") or metadata.get("json_file")
         if not masks:
             raise InputError(f"data set {train_set!r} has no true masks: leave out the stage")
         (name,) = cfg.DATASETS.TRAIN
         of_masks = [{"name": name, "images": metadata.image_root, "annotations": masks}]
         register_custom_datasets(of_masks)
         values["DATASETS.CUSTOM"] = [*cfg.DATASETS.CUSTOM, *of_masks]
-    elif "export" in products:
-        values["DATASETS.INSTANCE_LABELS"] = products["export"]
-    for kind, key in (("cues", "DATASETS.CUES"), ("maps", "DATASETS.WEAK_MAPS")):
-        if kind in products:
-            values[key] = products[kind]
+        return with_keys(cfg, values)
+    for kind, part in MADE_BY.items():
+        if kind in job.products:
+            values[f"DATASETS.{KEYS[part]}"] = job.products[kind]
     return with_keys(cfg, values)
 
 
@@ -236,7 +223,8 @@ def _export(job: StageJob) -> Figures:
 
 
 def _evaluate(job: StageJob) -> Figures:
-    test_set, values, texts = job.pipeline.test_set, {}, []
+    values: dict[str, float | None] = {}
+    texts, test_set = [], job.pipeline.test_set
     if has_weak_maps(test_set):  # had for nothing: their components as instances
         cfg, folder = next(iter(job.configs.values())), os.path.join(job.folder, WEAK_COMPONENTS)
         os.makedirs(folder, exist_ok=True)
@@ -244,12 +232,12 @@ def _evaluate(job: StageJob) -> Figures:
         min_area = cfg.MODEL.BESTIE.TEST.MIN_AREA
         results = evaluate_weak_components(test_set, evaluators, min_area=min_area)
         append_metrics(folder, results)
-        found, _ = headlines(flatten_results_dict(results))
+        found, _ = headlines(results)
         values |= {f"{WEAK_COMPONENTS}/{key}": value for key, value in found.items()}
     for owner in job.configs:
         cfg = _with_model(job, owner, os.path.join(job.folder, owner))
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-        found, text = headlines(flatten_results_dict(evaluate(cfg)))
+        found, text = headlines(evaluate(cfg))
         values |= {f"{owner}/{key}": value for key, value in found.items()}
         texts.append(f"{owner}: {text}")
     return values, "; ".join(texts)
