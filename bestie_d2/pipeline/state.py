@@ -23,9 +23,12 @@ from bestie_d2.storage.processes import LOCK_FILE
 
 STARTED, MANIFEST, FAILED = "started.json", "manifest.json", "failed.json"
 CONFIG_FILE, LOG_FILE = "config.yaml", "log.txt"  # a training's own, and a stage's
-OBJECT, NUMBER = (dict,), (int, float)
-TYPES = {"inputs": OBJECT, "data": OBJECT, "figures": OBJECT, "seconds": NUMBER}
-TYPES |= {"config": (dict, str)}  # a hash in an older version
+NUMBER = (int, float)
+TYPES: dict[str, tuple[type, ...]] = {  # of what is written; "config" is a hash in older versions
+    **dict.fromkeys(("inputs", "data", "figures"), (dict,)),
+    "config": (dict, str),
+    "seconds": NUMBER,
+}
 # In the folder of a stage that has made nothing yet, and of one without a checkpoint or label.
 TRACES = {STARTED, FAILED, LOG_FILE, CONFIG_FILE, "classes.json"}
 MEASURED = ("metrics.json", "events.out.tfevents.")
