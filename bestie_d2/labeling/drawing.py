@@ -23,15 +23,10 @@ def draw_targets(
     weights = foreground.put(np.concatenate([image.weights for image in labels]))
     offset, weight = draw_offsets(foreground, foreground.owners, centers, weights)
     channels = [image.peak_classes + b * num_classes for b, image in enumerate(labels)]
+    peaks = np.concatenate([image.peaks for image in labels])
     scales = np.concatenate([image.scales for image in labels])
-    center = draw_centers(
-        foreground,
-        num_classes,
-        foreground.put(np.concatenate(channels)),
-        foreground.put(np.concatenate([image.peaks for image in labels])),
-        foreground.put(scales),
-        scales.max(initial=0),
-    )
+    arrays = (foreground.put(array) for array in (np.concatenate(channels), peaks, scales))
+    center = draw_centers(foreground, num_classes, *arrays, scales.max(initial=0))
     return InstanceTargets(center, offset, weight)
 
 
@@ -41,19 +36,20 @@ def draw_offsets(
     """(B, 2, H, W) from each pixel to its instance's center, and (B, H, W) its weight; elsewhere 0.
 
     Args:
-        parts: (n,) int64 instance ``0..M-1`` of each pixel; those of ``M`` belong to none.
+        parts: (n,) int instance ``0..M-1`` of each pixel; those of ``M`` belong to none.
         centers: (M, 2) that the offsets lead to.
         weights: (M,); instances of weight 0 are left out.
     """
     images, height, width = foreground.shape
     offset = zeros((images, 2, height, width), foreground.device)
     weight = zeros(foreground.shape, foreground.device)
-    table = torch.cat([centers.T, weights[None]]).float()
-    y, x, own = torch.nn.functional.pad(table, (0, 1)).index_select(1, parts)
-    guided = own > 0
-    for axis, vector in enumerate((y - foreground.rows_of_image(), x - foreground.columns)):
-        offset.view(-1).scatter_(0, foreground.places(2, axis), vector.mul_(guided))
-    weight.view(-1).scatter_(0, foreground.pixels, own)
+    y, x, given = torch.nn.functional.pad(torch.cat([centers.T, weights[None]]).float(), (0, 1))
+    per_pixel = given.index_select(0, parts)
+    weight.view(-1).index_add_(0, foreground.pixels, per_pixel)
+    guided = per_pixel > 0
+    for axis, (middle, pixel) in enumerate(((y, foreground.rows), (x, foreground.columns))):
+        vector = middle.index_select(0, parts).sub_(pixel).mul_(guided)
+        offset.view(-1).index_add_(0, foreground.index(2, axis), vector)
     return offset, weight
 
 

@@ -31,27 +31,29 @@ class Foreground:
     Attributes:
         components: of each image.
         shape: (B, H, W).
-        pixels: (n,) int64 flat indices into (B, H, W), ascending.
-        owners: (n,) int64 component ``0..K-1`` of each pixel.
-        rows, columns: (n,) int32 of each pixel; rows of the images one below the other.
+        pixels: (n,) int32 flat indices into (B, H, W), ascending.
+        owners: (n,) int32 component ``0..K-1`` of each pixel.
+        rows, columns: (n,) int32 of each pixel in its image.
         host_pixels, host_owners: the first two in host memory.
         classes, images: (K,) int64 of each component, in host memory.
+        first: (B,) number of each image's first component, in host memory.
     """
 
     def __init__(self, components: Sequence[Components], device: torch.device | str) -> None:
-        self.components = components
-        self.device = torch.device(device)
+        self.components, self.device = components, torch.device(device)
         self.shape = images, height, width = (len(components), *components[0].shape)
-        self.first = np.cumsum([0, *(len(found) for found in components)])
-        self.images = np.repeat(np.arange(images), np.diff(self.first))
+        counts = [len(found) for found in components]
+        self.first = np.cumsum(counts, dtype=np.int32) - np.array(counts, dtype=np.int32)
+        self.images = np.repeat(np.arange(images), counts)
         self.classes = np.concatenate([found.classes for found in components])
-        pixels = [found.pixels + np.int64(b * height * width) for b, found in enumerate(components)]
-        owners = [own.owners + k for own, k in zip(components, self.first, strict=False)]
-        self.host_pixels, self.host_owners = np.concatenate(pixels), np.concatenate(owners)
+        starts = (np.arange(images) * (height * width)).astype(np.int32)
+        numbered = [*zip(components, starts, self.first, strict=True)]
+        self.host_pixels = np.concatenate([found.pixels + start for found, start, _ in numbered])
+        self.host_owners = np.concatenate([found.owners + first for found, _, first in numbered])
         self.pixels, self.owners = self.put(self.host_pixels), self.put(self.host_owners)
-        short = self.pixels.int()  # half the memory, and divided faster
-        self.rows = short // width
-        self.columns = short - self.rows * width
+        rows = self.pixels // width  # of all images, one below the other
+        self.columns = self.pixels - rows * width
+        self.rows = rows.sub_(self.spread((self.images * height).astype(np.int32)))
 
     def put(self, array: np.ndarray) -> Tensor:
         """An array on the device, which need not end before what it is doing."""
@@ -61,19 +63,17 @@ class Foreground:
         """(n,) of each pixel what (K,) values say of its component."""
         return self.put(values).index_select(0, self.owners)
 
-    def rows_of_image(self) -> Tensor:
-        """(n,) int32 row of each pixel in its own image."""
-        return self.rows - self.spread((self.images * self.shape[1]).astype(np.int32))
-
-    def places(self, channels: int, channel: np.ndarray | int) -> Tensor:
+    def index(self, channels: int, channel: np.ndarray | int) -> Tensor:
         """(n,) flat indices into (B, ``channels``, H, W) maps, of the (K,) ``channel`` of each
         component or of one for all."""
-        skipped = self.images * (channels - 1) + channel
-        return self.spread(skipped * (self.shape[1] * self.shape[2])).add_(self.pixels)
+        images, height, width = self.shape
+        short = images * channels * height * width < 2**31  # takes half the memory
+        skipped = (self.images * (channels - 1) + channel) * (height * width)
+        return self.spread(skipped.astype(np.int32 if short else np.int64)).add_(self.pixels)
 
     def read(self, maps: Tensor, channel: np.ndarray | int) -> Tensor:
         """(n,) float32 values of (B, ., H, W) maps there."""
-        return maps.reshape(-1).index_select(0, self.places(maps.shape[1], channel)).float()
+        return maps.reshape(-1).index_select(0, self.index(maps.shape[1], channel)).float()
 
     def read_offsets(self, offset: Tensor) -> tuple[Tensor, Tensor]:
         """(n,) float32 y and x of (B, 2, H, W) offsets."""
@@ -81,18 +81,16 @@ class Foreground:
 
     def softmax(self, logits: Tensor) -> Tensor:
         """(n,) probability of each pixel's class, from (B, C+1, H, W) logits."""
-        own = self.read(logits, self.classes + 1)
-        counts = [len(found.pixels) for found in self.components]
-        size = self.shape[1] * self.shape[2]
-        parts = zip(logits, self.pixels.split(counts), own.split(counts), strict=True)
-        for number, (scores, pixels, reference) in enumerate(parts):
-            ratios = scores.flatten(1).index_select(1, pixels - number * size).float()
-            reference.copy_(ratios.sub_(reference).exp_().sum(dim=0))
-        return own.reciprocal_()
+        value, flat = self.read(logits, self.classes + 1), logits.reshape(-1)
+        total, index = torch.zeros_like(value), self.index(logits.shape[1], 0)
+        for _ in range(logits.shape[1]):
+            total += flat.index_select(0, index).float().sub_(value).exp_()
+            index += self.shape[1] * self.shape[2]
+        return total.reciprocal_()
 
     def locate(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(m, 2) int64 (y, x) in the image, and (m,) component, of places in the lists."""
-        rows, columns = np.divmod(self.host_pixels[index], self.shape[2])
+        """(m, 2) int64 (y, x) in the image, and (m,) component, of members of the lists."""
+        rows, columns = np.divmod(self.host_pixels[index].astype(np.int64), self.shape[2])
         return np.stack([rows % self.shape[1], columns], axis=1), self.host_owners[index]
 
     def find(self, owners: np.ndarray, yx: np.ndarray) -> np.ndarray:
@@ -130,7 +128,7 @@ class Centers:
 
     Attributes:
         yx: (M, 2) of the image.
-        owners: (M,) int64 component of each.
+        owners: (M,) component of each.
         clustered: (M,) bool; found in the offset map, not in the center map.
     """
 
@@ -138,18 +136,15 @@ class Centers:
     owners: np.ndarray
     clustered: np.ndarray
 
-    @staticmethod
-    def sorted(yx: np.ndarray, owners: np.ndarray, clustered: np.ndarray) -> Centers:
-        """From centers of the components in any order."""
+    def joined(self, yx: np.ndarray, owners: np.ndarray, *, clustered: bool) -> Centers:
+        """These and others, of components in any order."""
+        owners = np.concatenate([self.owners, owners])
         order = np.argsort(owners, kind="stable")
-        return Centers(yx[order], owners[order], clustered[order])
+        kinds = np.append(self.clustered, np.full(len(yx), clustered))
+        return Centers(np.concatenate([self.yx, yx])[order], owners[order], kinds[order])
 
 
-PEAK, SHORT, LIKELY = (
-    1,
-    2,
-    4,
-)  # bits of what a pixel may be: a peak, of short offset, likely a center
+PEAK, SHORT, LIKELY = 1, 2, 4  # what a pixel may be: a peak, of short offset, likely a center
 
 
 def find_centers(
@@ -171,51 +166,44 @@ def find_centers(
         clustering: the released values for True, no clusters for False.
     """
     recipe = CenterClustering() if clustering is True else clustering
-    state = _are_peaks(foreground, center, threshold, kernel).byte() * PEAK
+    state = _are_peaks(foreground, center, threshold, kernel).byte()
     if recipe:
         y, x = offset
-        state += (y.square().add_(x.square()) < recipe.magnitude**2).byte() * SHORT
-        state += (center > recipe.min_center).byte() * LIKELY
+        short = y.square().add_(x.square()) < recipe.magnitude**2
+        state += short.byte() * SHORT + (center > recipe.min_center).byte() * LIKELY
     known = fetch(state)
-    peaks = np.flatnonzero(known & PEAK)
-    yx, owners = foreground.locate(peaks)
+    yx, owners = foreground.locate(np.flatnonzero(known & PEAK))
     kept = first_of_plateaus(yx, owners)
     yx, owners = yx[kept], owners[kept]
-    clustered = np.zeros(len(yx), dtype=bool)
-    if recipe:
-        more, more_owners = _clusters(foreground, known, recipe)
-        distance = np.linalg.norm(more[:, None] - yx[None], axis=-1)
-        apart = (distance > recipe.min_distance) | (more_owners[:, None] != owners)
-        far = apart.all(axis=1)
-        yx, owners = np.concatenate([yx, more[far]]), np.append(owners, more_owners[far])
-        clustered = np.append(clustered, np.ones(far.sum(), dtype=bool))
-    return Centers.sorted(yx, owners, clustered)
+    peaks = Centers(yx[:0], owners[:0], np.zeros(0, bool)).joined(yx, owners, clustered=False)
+    if not recipe:
+        return peaks
+    more, more_owners = _clusters(foreground, known, recipe)
+    distance = np.linalg.norm(more[:, None] - yx[None], axis=-1)
+    far = ((distance > recipe.min_distance) | (more_owners[:, None] != owners)).all(axis=1)
+    return peaks.joined(more[far], more_owners[far], clustered=True)
 
 
 def _are_peaks(foreground: Foreground, center: Tensor, threshold: float, kernel: int) -> Tensor:
     """(n,) bool: above the threshold, and nothing in the window around it is larger in its
     component. Components are laid side by side for this, a window's reach apart."""
     boxes = np.concatenate([found.boxes for found in foreground.components])
-    boxes[:, 0] += foreground.images * foreground.shape[1]
     reach = kernel // 2
     corners, (height, width) = side_by_side(boxes[:, 2:] + reach)
-    shift = (corners - boxes[:, :2]) @ (width, 1)
-    places = foreground.spread(shift).add_(foreground.rows * width).add_(foreground.columns)
+    shift = ((corners - boxes[:, :2]) @ (width, 1)).astype(np.int32)
+    index = foreground.spread(shift).add_(foreground.rows * width).add_(foreground.columns)
     high = center > max(threshold, 0)
     margin = reach * (width + 1)
     sheet = zeros((height * width + 2 * margin,), foreground.device)
-    sheet[margin:].scatter_(0, places, center * high)
-    return high & (center == window_maxima(sheet, kernel, width).index_select(0, places))
+    sheet[margin:].index_add_(0, index, center * high)
+    return high & (center == window_maxima(sheet, kernel, width).index_select(0, index))
 
 
 def _clusters(
     foreground: Foreground, known: np.ndarray, recipe: CenterClustering
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 2) whole pixel under the mean of each cluster of short offsets, and (N,) its component.
-
-    Args:
-        known: (n,) what each pixel may be.
-    """
+    """(N, 2) whole pixel under the mean of each cluster of short offsets, and (N,) its component,
+    from what each pixel is (n,) known to be."""
     likely = np.zeros(len(foreground.classes), dtype=bool)
     likely[foreground.host_owners[known & LIKELY > 0]] = True  # else no cluster counts there
     short = np.flatnonzero(known & SHORT)
@@ -224,7 +212,7 @@ def _clusters(
     areas = np.bincount(groups, minlength=count)
     sums = [np.bincount(groups, axis, minlength=count) for axis in yx.T]
     middles = (np.stack(sums, axis=1) / areas[:, None]).astype(np.int64)
-    owner_of = np.zeros(count, dtype=np.int64)
+    owner_of = np.zeros(count, dtype=owners.dtype)
     owner_of[groups] = owners
     fits = np.flatnonzero(np.abs(areas - recipe.area) < recipe.area_tolerance)
     middles, owner_of = middles[fits], owner_of[fits]
@@ -244,29 +232,30 @@ def assign(foreground: Foreground, offset: Sequence[Tensor], centers: Centers) -
     if counts.max(initial=0) > 1:
         table = np.full((total, 2, counts.max()), FAR, dtype=np.float32)
         table[centers.owners, :, np.arange(count) - first[centers.owners]] = centers.yx
-        y, x = foreground.rows_of_image() + offset[0], foreground.columns + offset[1]
-        votes = torch.stack([y, x], dim=1)
-        parts += nearest_center(votes, foreground.put(table), foreground.owners)
+        y, x = foreground.rows + offset[0], foreground.columns + offset[1]
+        parts += nearest_center(y, x, foreground.put(table), foreground.owners)
     return parts
 
 
-def highest_pixels(parts: Tensor, center: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """(count,) largest value of the center map over each part, -inf where it has no pixel, and the
-    place in the list of the first pixel that has it.
+def highest_of(parts: Tensor, values: Tensor, count: int) -> Tensor:
+    """(count,) largest of (n,) values over each part, -inf where it has no pixel. Pixels of (n,)
+    int64 parts of ``count`` belong to none."""
+    highest = values.new_full((count + 1,), -torch.inf)
+    return highest.scatter_reduce_(0, parts, values, "amax")[:count]
 
-    Args:
-        parts: (n,) int64 part of each pixel; those of ``count`` belong to none.
-        center: (n,).
-    """
-    highest = center.new_full((count + 1,), -torch.inf)
-    highest.scatter_reduce_(0, parts, center, "amax")
-    number = torch.arange(len(parts), device=parts.device)
-    number = torch.where(center == highest.index_select(0, parts), number, len(parts) - 1)
-    first = torch.full_like(highest, len(parts) - 1, dtype=torch.int64)
-    return highest[:count], first.scatter_reduce_(0, parts, number, "amin")[:count]
+
+def first_with(parts: Tensor, values: Tensor, wanted: Tensor) -> Tensor:
+    """(M,) the first of the pixels of each part that has the (M,) value wanted there; the last of
+    all where none has."""
+    last, count = len(parts) - 1, len(wanted)
+    number = torch.arange(last + 1, dtype=torch.int32, device=parts.device)
+    spread = torch.nn.functional.pad(wanted, (0, 1)).index_select(0, parts)
+    number.masked_fill_(values != spread, last)
+    first = number.new_full((count + 1,), last)
+    return first.scatter_reduce_(0, parts, number, "amin")[:count]
 
 
 def sums_of(parts: Tensor, values: Tensor, count: int) -> Tensor:
-    """(count,) float64 sum of (n,) values over each part."""
+    """(count,) float64 sum of (n,) values, or n times one value, over each part."""
     sums = torch.zeros(count + 1, dtype=torch.float64, device=parts.device)
-    return sums.index_add_(0, parts, values.double())[:count]
+    return sums.index_add_(0, parts, values.double().expand(parts.shape))[:count]

@@ -21,7 +21,8 @@ from bestie_d2.labeling.grouping import (
     assign,
     fetch,
     find_centers,
-    highest_pixels,
+    first_with,
+    highest_of,
     sums_of,
 )
 from bestie_d2.ops.components import Components, find_components
@@ -86,38 +87,36 @@ def refine_labels(
     centers = find_centers(
         foreground, value, offsets, threshold=center_threshold, kernel=kernel, clustering=clustering
     )
-    count = len(centers.owners)
-    parts = assign(foreground, offsets, centers)
-    highest, place = highest_pixels(parts, value, count)
-    areas = sums_of(parts, torch.ones_like(value), count)
+    parts, count = assign(foreground, offsets, centers), len(centers.owners)
+    del offsets
+    areas = sums_of(parts, torch.ones(1, device=parts.device), count)
+    highest = highest_of(parts, value, count)
+    index = first_with(parts, value, highest)
 
     owners = foreground.put(centers.owners)
     per_component = sums_of(owners, areas > 0, len(foreground.classes)).index_select(0, owners)
     kept = (areas > 0) & (per_component <= max_instances)
     lost = highest <= center_threshold  # the center was clustered, or lost its own peak
     found_at = foreground.put(foreground.find(centers.owners, centers.yx))
-    place = torch.where(lost, found_at, place)
-    confidence = value.index_select(0, place)
-    weights = confidence.double()
+    index = torch.where(lost, found_at, index)
+    weights = value.index_select(0, index).double()
     if weighting == "center_times_class":
         likely = sums_of(parts, foreground.softmax(sem_seg_logits), count) / areas.clamp(min=1)
         weights = torch.where(lost, 1.0, weights) * likely
     weights = weights.clamp(0, 1) * kept
 
-    yx = torch.stack([foreground.rows, foreground.columns]).index_select(1, place).T.long()
-    yx[:, 0] %= foreground.shape[1]
+    axes = (foreground.rows, foreground.columns)
+    yx = torch.stack([axis.index_select(0, index) for axis in axes], dim=1).long()
     drawn = draw_offsets(foreground, parts, yx, weights)
     largest = max((int(found.areas.max(initial=0)) for found in components), default=0)
-    scales = sigma_by_size * areas.sqrt() if sigma_by_size else torch.full_like(areas, sigma)
-    channel = foreground.classes + foreground.images * center.shape[1]
-    # What is left out is drawn where it cannot be seen.
-    peaks = torch.where(kept[:, None], yx, -foreground.shape[1] * foreground.shape[2])
+    channels = (foreground.classes + foreground.images * center.shape[1])[centers.owners]
     heatmaps = draw_centers(
         foreground,
         center.shape[1],
-        foreground.put(channel[centers.owners]),
-        peaks,
-        scales,
+        foreground.put(channels),
+        # What is left out is drawn where it cannot be seen.
+        torch.where(kept[:, None], yx, -foreground.shape[1] * foreground.shape[2]),
+        sigma_by_size * areas.sqrt() if sigma_by_size else torch.full_like(areas, sigma),
         sigma_by_size * largest**0.5 if sigma_by_size else sigma,
     )
     return InstanceTargets(heatmaps, *drawn)
@@ -148,17 +147,16 @@ def refine_labels_from_points(
         Batched targets on the device of ``offset``: center None, weight 1 on the weak foreground
         of every class that has a point.
     """
-    foreground = Foreground(components or components_of(weak_sem_seg, image_classes), offset.device)
-    pairs = [
-        np.nonzero(found.classes[:, None] == points.classes.cpu().numpy())
-        for found, points in zip(foreground.components, cues, strict=True)
-    ]
-    firsts = zip(pairs, foreground.first, strict=False)
-    owners = np.concatenate([own + k for (own, _), k in firsts])
-    yx = np.concatenate(
-        [own.yx.cpu().numpy()[index] for own, (_, index) in zip(cues, pairs, strict=True)]
-    )
-    centers = Centers(yx, owners, np.zeros(len(owners), dtype=bool))
+    components = components or components_of(weak_sem_seg, image_classes)
+    foreground = Foreground(components, offset.device)
+    hosted = [(points.yx.cpu().numpy(), points.classes.cpu().numpy()) for points in cues]
+    yx, owners = [], []
+    for found, first, (points, classes) in zip(components, foreground.first, hosted, strict=True):
+        owner, index = np.nonzero(found.classes[:, None] == classes)
+        yx.append(points[index])
+        owners.append(owner + first)
+    all_yx, all_owners = np.concatenate(yx), np.concatenate(owners)
+    centers = Centers(all_yx, all_owners, np.zeros(len(all_owners), dtype=bool))
     parts = assign(foreground, foreground.read_offsets(offset), centers)
-    weights = torch.ones(len(owners), device=offset.device)
-    return InstanceTargets(None, *draw_offsets(foreground, parts, foreground.put(yx), weights))
+    weights = torch.ones(len(all_owners), device=offset.device)
+    return InstanceTargets(None, *draw_offsets(foreground, parts, foreground.put(all_yx), weights))

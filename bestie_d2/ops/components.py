@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from scipy import ndimage
 from scipy.sparse import coo_matrix, csgraph
-from skimage import measure
 
-from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, NOWHERE, Components, wsss_index
+from bestie_d2.structures import IGNORE_INDEX, NOWHERE, Components, wsss_index
 
 
 def find_components(
@@ -26,47 +24,83 @@ def find_components(
         classes: ids ``0..C-1`` of those to look for.
         min_area: smaller components are dropped, in pixels.
     """
-    wanted = np.zeros(IGNORE_INDEX + 1, dtype=np.uint8)
-    indices = wsss_index(np.array([*classes], dtype=np.int64))
-    wanted[indices] = indices
-    sought = wanted[index_map]
-    labels = measure.label(sought, background=BACKGROUND_INDEX, connectivity=2)  # in raster order
-    return _collect(labels, sought, np.arange(len(wanted)) - 1, min_area)
+    class_of = np.full(IGNORE_INDEX + 1, NOWHERE)
+    ids = np.array([*classes], dtype=np.int64)
+    class_of[wsss_index(ids)] = ids
+    starts, ends = _runs(index_map)
+    values = class_of[index_map.reshape(-1)[starts]]
+    starts, ends, values = (column[values != NOWHERE] for column in (starts, ends, values))
+    # Runs of a row touch those above that end behind their beginning and begin before their end.
+    above = index_map.shape[1] + 1
+    begin, end = (column + starts // (above - 1) for column in (starts, ends))  # rows set apart
+    low = np.searchsorted(end, begin - above, side="left")
+    counts = np.maximum(np.searchsorted(begin, end - above, side="right") - low, 0)
+    run = np.repeat(np.arange(len(starts)), counts)
+    other = np.repeat(low - np.cumsum(counts) + counts, counts) + np.arange(len(run))
+    same = values[run] == values[other]
+    groups = _groups(run[same], other[same], len(starts))[1]
+    return _collect(starts, ends, groups, values, index_map.shape, min_area)
 
 
 def regions_of_map(instance_map: np.ndarray, classes: Sequence[int]) -> Components:
     """The regions, connected or not, that a (H, W) map of an unsigned type tells apart: ``n`` on
     the pixels of region ``n - 1``, one of ``classes`` each; other values belong to none."""
-    known = np.where(instance_map <= len(classes), instance_map, 0).astype(np.int32)
-    return _collect(known, known, np.array([NOWHERE, *classes]), 1)
+    starts, ends = _runs(instance_map)
+    numbers = instance_map.reshape(-1)[starts].astype(np.int64)
+    known = (numbers > 0) & (numbers <= len(classes))
+    starts, ends, numbers = starts[known], ends[known], numbers[known] - 1
+    values = np.array([*classes], dtype=np.int64)[numbers]
+    return _collect(starts, ends, numbers, values, instance_map.shape, 1)
+
+
+def _runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flat indices at which runs of one value in a row of a (H, W) map begin, and end before."""
+    begins = np.ones(values.shape, dtype=bool)
+    np.not_equal(values[:, 1:], values[:, :-1], out=begins[:, 1:])
+    starts = np.flatnonzero(begins)
+    return starts, np.append(starts[1:], values.size)
+
+
+def _groups(a: np.ndarray, b: np.ndarray, count: int) -> tuple[int, np.ndarray]:
+    """How many groups ``count`` things form, of which each of ``a`` belongs to that of ``b``, and
+    (count,) the group of each, numbered by their first members."""
+    if len(a) == 0:
+        return count, np.arange(count)
+    graph = coo_matrix((np.ones(len(a), dtype=bool), (a, b)), shape=(count, count))
+    return csgraph.connected_components(graph, directed=False)
 
 
 def _collect(
-    labels: np.ndarray, values: np.ndarray, class_of: np.ndarray, min_area: int
+    starts: np.ndarray,
+    ends: np.ndarray,
+    groups: np.ndarray,
+    classes: np.ndarray,
+    shape: tuple[int, int],
+    min_area: int,
 ) -> Components:
-    """The regions that (H, W) labels number from 1 on, of the class that ``class_of`` knows the
-    (H, W) value there by."""
-    areas = np.bincount(labels.reshape(-1))
-    large = np.flatnonzero((areas >= max(min_area, 1)) & (np.arange(len(areas)) > 0))
-    number = np.zeros(len(areas), dtype=np.int32)
-    number[large] = np.arange(len(large)) + 1
-    numbered = number[labels]
-    pixels = np.flatnonzero(numbered)
-    owners = numbered.reshape(-1)[pixels] - 1
-    classes = np.zeros(len(large), dtype=np.int64)
-    classes[owners] = class_of[values.reshape(-1)[pixels]]
-    order = np.argsort(classes, kind="stable")
+    """The regions that runs of a group make up, by class and then by group."""
+    large = np.bincount(groups, weights=ends - starts)[groups] >= min_area
+    starts, ends, classes = starts[large], ends[large], classes[large]
+    _, first, groups = np.unique(groups[large], return_index=True, return_inverse=True)
+    order = np.argsort(classes[first], kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    windows = ndimage.find_objects(numbered, len(large)) if len(large) else []
-    boxes = [(y.start, x.start, y.stop - y.start, x.stop - x.start) for y, x in windows]
+    owners, count = rank[groups], len(order)
+
+    rows, left = np.divmod(starts, shape[1])
+    lengths = ends - starts
+    low, high = np.full((count, 2), max(shape)), np.zeros((count, 2), dtype=np.int64)
+    for axis, (begin, end) in enumerate(((rows, rows + 1), (left, left + lengths))):
+        np.minimum.at(low[:, axis], owners, begin)
+        np.maximum.at(high[:, axis], owners, end)
+    pixels = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
     return Components(
         pixels.astype(np.int32),
-        rank.astype(np.int32)[owners],
-        classes[order],
-        areas[large][order],
-        np.array(boxes, dtype=np.int64).reshape(-1, 4)[order],
-        labels.shape,
+        np.repeat(owners.astype(np.int32), lengths),
+        classes[first][order],
+        np.bincount(owners, lengths, count).astype(np.int64),
+        np.concatenate([low, high - low], axis=1),
+        shape,
     )
 
 
@@ -95,8 +129,7 @@ def touching_pixels(
         found = ascending[index] == ascending + step  # the other half is seen from the neighbor
         pairs.append(np.stack([order[found], order[index[found]]]))
     a, b = np.concatenate(pairs, axis=1)
-    graph = coo_matrix((np.ones(len(a), dtype=bool), (a, b)), shape=(len(key), len(key)))
-    return csgraph.connected_components(graph, directed=False)
+    return _groups(a, b, len(key))
 
 
 def side_by_side(sizes: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -98,19 +99,19 @@ def find_peaks(
     """
     if threshold <= 0:
         raise ValueError(f"find_peaks needs a threshold above 0, got {threshold}")
-    values, radius = heatmap.detach().float(), kernel // 2
-    high = torch.nonzero(values.amax(dim=(1, 2)) >= threshold).flatten()  # the classes to look at
-    padded = torch.nn.functional.pad(values[high], (radius,) * 4)
-    maxima = window_maxima(padded.flatten(), kernel, padded.shape[-1])
-    maxima = torch.nn.functional.pad(maxima, (0, padded.numel() - len(maxima))).view(padded.shape)
-    maxima = maxima[:, : heatmap.shape[1], : heatmap.shape[2]]
-    found = torch.nonzero((values[high] == maxima) & (maxima >= threshold))
-    scores = values[high][tuple(found.T)].cpu()
-    classes, yx = high.cpu()[found[:, 0].cpu()], found[:, 1:].cpu()
-    kept = torch.from_numpy(first_of_plateaus(yx.numpy(), classes.numpy()))
-    classes, yx, scores = classes[kept], yx[kept], scores[kept]
-    order = torch.argsort(scores, descending=True, stable=True)
-    order = order[torch.argsort(classes[order], stable=True)]
-    rank = torch.arange(len(order)) - torch.searchsorted(classes[order], classes[order])
-    order = order[rank < max_per_class]
-    return PointCues(yx[order].float(), classes[order], scores[order]).to(heatmap.device)
+    found = []
+    for class_id, channel in enumerate(heatmap.detach().float().cpu().numpy()):
+        if channel.max(initial=0) < threshold:
+            continue
+        channel = np.ascontiguousarray(channel)
+        window_maximum = cv2.dilate(channel, np.ones((kernel, kernel), np.uint8))
+        yx = np.argwhere((channel == window_maximum) & (channel >= threshold))
+        yx = yx[first_of_plateaus(yx, np.zeros(len(yx), dtype=np.int64))]
+        values = channel[tuple(yx.T)]
+        order = np.argsort(-values, kind="stable")[:max_per_class]
+        found.append((yx[order], np.full(len(order), class_id), values[order]))
+    if not found:
+        return PointCues.empty(heatmap.device)
+    yx, classes, scores = (np.concatenate(column) for column in zip(*found, strict=True))
+    columns = (torch.from_numpy(column) for column in (yx.astype(np.float32), classes, scores))
+    return PointCues(*columns).to(heatmap.device)

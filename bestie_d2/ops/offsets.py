@@ -6,27 +6,27 @@ import torch
 from torch import Tensor
 
 FAR = torch.finfo(torch.float32).max  # a center that is nearest to nothing
-AT_ONCE = 2**20  # distances looked at, so that memory does not grow with the centers
+AT_ONCE = 2**18  # distances looked at, so that memory does not grow with the centers
 
 
-def nearest_center(votes: Tensor, centers: Tensor, owners: Tensor) -> Tensor:
+def nearest_center(y: Tensor, x: Tensor, centers: Tensor, owners: Tensor) -> Tensor:
     """Which of its component's centers is nearest to each vote (paper: Eq. 1); the first on a tie.
 
     Args:
-        votes: (n, 2) float32 (y, x), where pixels believe their center to be.
+        y, x: (n,) float32, where pixels believe their center to be.
         centers: (K, 2, P) float32, up to P centers of each component, ``FAR`` where it has fewer.
-        owners: (n,) int64, the component of each vote.
+        owners: (n,) int, the component of each vote.
 
     Returns:
         (n,) int64 in ``0..P-1``.
     """
     size = max(AT_ONCE // centers.shape[-1], 1)
-    nearest = torch.zeros_like(owners)
-    parts = (votes.split(size), owners.split(size), nearest.split(size))
-    for part, own, found in zip(*parts, strict=True):
-        apart = centers.index_select(0, own).sub_(part[:, :, None]).square_()
-        found.copy_(apart[:, 0].add_(apart[:, 1]).min(dim=1).indices)
-    return nearest
+    nearest = []
+    for rows, columns, owner in zip(*(votes.split(size) for votes in (y, x, owners)), strict=True):
+        apart_y, apart_x = centers.index_select(0, owner).unbind(1)
+        apart_y, apart_x = apart_y.sub_(rows[:, None]), apart_x.sub_(columns[:, None])
+        nearest.append(apart_y.square_().add_(apart_x.square_()).min(dim=1).indices)
+    return torch.cat(nearest)
 
 
 def rescale_offsets(offset: Tensor, scale_y: float, scale_x: float) -> Tensor:

@@ -11,7 +11,7 @@ from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
 from bestie_d2.modeling.heads.pam import PAMHead, PeakAttention, apply_after
 from bestie_d2.modeling.meta_arch.pam_classifier import layer_activations
-from bestie_d2.ops.pam import peak_attention
+from bestie_d2.ops.peak_attention import peak_attention
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "pam_shapes.yaml"
 

@@ -21,7 +21,7 @@ from bestie_d2.modeling.wsss_maps import (
     possible_indices,
     suppress_background,
 )
-from bestie_d2.ops.pamr import refine_masks
+from bestie_d2.ops.mask_refinement import refine_masks
 from bestie_d2.weights.checkpoint import BestieCheckpointer
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

@@ -12,7 +12,7 @@ def nearest(votes: np.ndarray, centers: np.ndarray) -> list[int]:
     """Of one component's centers."""
     table = torch.from_numpy(np.asarray(centers, np.float32).T[None].copy())
     points = torch.from_numpy(np.asarray(votes, np.float32).T.copy())
-    return nearest_center(points, table, torch.zeros(len(points), dtype=torch.int64)).tolist()
+    return nearest_center(*points.T, table, torch.zeros(len(points), dtype=torch.int64)).tolist()
 
 
 def test_the_first_center_wins_a_tie():
@@ -40,7 +40,7 @@ def test_votes_are_compared_with_the_centers_of_their_component_alone(monkeypatc
     centers = torch.tensor([[[0.0, 5.0], [0.0, 0.0]], [[9.0, FAR], [9.0, FAR]]])
     votes = torch.tensor([[4.0, 0.0], [4.0, 0.0], [0.0, 0.0], [0.0, 0.0], [5.0, 0.0]])
     owners = torch.tensor([0, 1, 0, 1, 0])
-    assert nearest_center(votes, centers, owners).tolist() == [1, 0, 0, 0, 1]
+    assert nearest_center(*votes.T, centers, owners).tolist() == [1, 0, 0, 0, 1]
 
 
 def test_offsets_grow_with_their_map():

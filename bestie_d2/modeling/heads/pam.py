@@ -13,14 +13,14 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
 from bestie_d2.errors import InputError
-from bestie_d2.ops.pam import peak_attention
+from bestie_d2.ops.peak_attention import peak_attention
 
 HEAD_LAYER = 6  # the paper's number of the head's convolutions, after the backbone's 1 to 5
 LAYERS = (4, 5, HEAD_LAYER)  # that may carry PAM (paper: Table 8)
 
 
 class PeakAttention(nn.Module):
-    """:func:`bestie_d2.ops.pam.peak_attention` as a layer without parameters."""
+    """:func:`bestie_d2.ops.peak_attention.peak_attention` as a layer without parameters."""
 
     def __init__(self, alpha: float) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ from bestie_d2.modeling.wsss_maps import (
     possible_indices,
     suppress_background,
 )
-from bestie_d2.ops.pamr import refine_masks
+from bestie_d2.ops.mask_refinement import refine_masks
 
 
 @META_ARCH_REGISTRY.register()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from bestie_d2.ops.pamr import neighbour_affinity, refine_masks
+from bestie_d2.ops.mask_refinement import neighbour_affinity, refine_masks
 
 
 def slow_refine(image, masks, dilations, iterations):

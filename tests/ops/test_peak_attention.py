@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from bestie_d2.ops.pam import peak_attention
+from bestie_d2.ops.peak_attention import peak_attention
 
 
 def test_values_below_alpha_times_the_channels_peak_are_zeroed():
