@@ -116,8 +116,8 @@ def losses(num_classes: int, instances: int = 8, size: tuple[int, int] = CROP) -
         components_of(scene.weak_sem_seg[None], scene.image_classes[None])[0] for scene in scenes
     ]
     found = [
-        Transfer(SIGMA).label(own, own.count_cues(scene.cues) == 1)
-        for own, scene in zip(weak, scenes, strict=True)
+        Transfer(SIGMA).label(components, components.count_cues(scene.cues) == 1)
+        for components, scene in zip(weak, scenes, strict=True)
     ]
     kinds = [
         draw_targets(found, num_classes=num_classes),
@@ -126,8 +126,8 @@ def losses(num_classes: int, instances: int = 8, size: tuple[int, int] = CROP) -
     maps = (center.requires_grad_(), offset.requires_grad_())
 
     def ours() -> list[Tensor]:
-        centers = [(own.center, own.weight) for own in kinds]
-        offsets = [(own.offset, own.weight) for own in kinds]
+        centers = [(targets.center, targets.weight) for targets in kinds]
+        offsets = [(targets.offset, targets.weight) for targets in kinds]
         values = (
             *guided_errors(center, centers, squared=True),
             *guided_errors(offset, offsets, squared=False),
@@ -135,7 +135,7 @@ def losses(num_classes: int, instances: int = 8, size: tuple[int, int] = CROP) -
         return [sum(values), *torch.autograd.grad(sum(values), maps)]
 
     def plain() -> list[Tensor]:
-        value = sum(sum(reference.guided_losses(*maps, own)) for own in kinds)
+        value = sum(sum(reference.guided_losses(*maps, targets)) for targets in kinds)
         return [value, *torch.autograd.grad(value, maps)]
 
     title = f"{num_classes} classes, {size[0]}x{size[1]}"
@@ -144,7 +144,7 @@ def losses(num_classes: int, instances: int = 8, size: tuple[int, int] = CROP) -
 
 def _stacked(images: Sequence[Scene | InstanceTargets], names: tuple[str, ...]) -> list[Tensor]:
     """Parts of the images as batches."""
-    return [torch.stack([getattr(own, name) for own in images]) for name in names]
+    return [torch.stack([getattr(image, name) for image in images]) for name in names]
 
 
 def _title(instances: int, size: tuple[int, int], layout: Layout) -> str:
@@ -186,12 +186,12 @@ def sizes(function: Callable[..., Case], instances: int) -> Iterator[tuple[int, 
 
 
 def same_targets(ours: InstanceTargets, plain: InstanceTargets) -> None:
-    same_tensors(*([getattr(own, name) for name in MAPS] for own in (ours, plain)))
+    same_tensors(*([getattr(targets, name) for name in MAPS] for targets in (ours, plain)))
 
 
 def same_tensors(ours: list[Tensor], plain: list[Tensor]) -> None:
-    for own, other in zip(ours, plain, strict=True):
-        torch.testing.assert_close(own, other, atol=TOLERANCE, rtol=TOLERANCE)
+    for found, expected in zip(ours, plain, strict=True):
+        torch.testing.assert_close(found, expected, atol=TOLERANCE, rtol=TOLERANCE)
 
 
 def same_instances(

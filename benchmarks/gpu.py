@@ -74,8 +74,9 @@ def certain(maps: object, batch: list[dict]) -> object:
     that there would be nothing to refine."""
     for name, source in (("sem_seg", "logits"), ("center", "center"), ("offset", "offset")):
         drawn = torch.stack([getattr(item["scene"], source) for item in batch])
-        own = getattr(maps, name)
-        setattr(maps, name, own * 0 + drawn.to(own.device, own.dtype, non_blocking=True))
+        predicted = getattr(maps, name)
+        drawn = drawn.to(predicted.device, predicted.dtype, non_blocking=True)
+        setattr(maps, name, predicted * 0 + drawn)
     return maps
 
 

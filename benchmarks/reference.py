@@ -82,8 +82,8 @@ def transfer(weak_sem_seg: Tensor, cues: PointCues, image_classes: Tensor) -> In
     for class_id in image_classes.nonzero().flatten().tolist():
         for region in components(weak_sem_seg == wsss_index(class_id), 8, MIN_AREA):
             inside = sum(
-                own == class_id and bool(region[y, x])
-                for (y, x), own in zip(cues.pixels(), cues.classes.tolist(), strict=True)
+                cue_class == class_id and bool(region[y, x])
+                for (y, x), cue_class in zip(cues.pixels(), cues.classes.tolist(), strict=True)
                 if 0 <= y < region.shape[0] and 0 <= x < region.shape[1]
             )
             if inside == 1:
@@ -157,12 +157,12 @@ def refine(
             centers, _ = find_centers(region, center[class_id], offset, threshold)
             found = split(region, centers, offset) if len(centers) else []
             for k, mask in found if len(found) <= MAX_INSTANCES else []:
-                own = torch.where(mask, center[class_id], -torch.inf)
+                values = torch.where(mask, center[class_id], -torch.inf)
                 weight = probability[index][mask].mean()
                 place = centers[k]
-                if own.max() > threshold:
-                    place = (own == own.max()).nonzero()[0]
-                    weight = weight * own.max()
+                if values.max() > threshold:
+                    place = (values == values.max()).nonzero()[0]
+                    weight = weight * values.max()
                 draw(targets, class_id, mask, place, float(weight.clamp(0, 1)))
     return targets
 

@@ -26,10 +26,9 @@ import cases
 import cv2
 import loader
 import torch
-from inference_split import split_of_inference
 from measuring import growth, median_times, peak_mib
 from tabulate import tabulate
-from training_split import split_of_step
+from time_split import split_of_inference, split_of_step
 
 FUNCTIONS = ("refinement", "decoding", "transfer", "peaks", "losses")
 PARTS = (*FUNCTIONS, "growth", "loader", "training", "inference")
@@ -66,12 +65,12 @@ def growth_with_instances(rows: list[dict]) -> list[dict[str, object]]:
     """Slopes of time over instances, from the lines of separate ones."""
     found = []
     for function in FUNCTIONS:
-        own = [r for r in rows if r["function"] == function and "separate" in r["scene"]]
-        if len(own) < 2:
+        apart = [r for r in rows if r["function"] == function and "separate" in r["scene"]]
+        if len(apart) < 2:
             continue
-        amounts = [row["instances"] for row in own]
+        amounts = [row["instances"] for row in apart]
         slopes = {
-            name: growth(amounts, [row[f"{name}_ms"] for row in own])
+            name: growth(amounts, [row[f"{name}_ms"] for row in apart])
             for name in ("ours", "reference")
         }
         found.append({"function": function, "grows_with": "instances", **slopes})
@@ -101,7 +100,7 @@ def loading(repeat: int) -> list[dict[str, object]]:
             f"images/s, {workers} worker(s)": loader.images_per_second(cfg, records, workers)
             for workers in WORKERS
         }
-    spent = {f"{part}, ms": own for part, own in split.items()}
+    spent = {f"{part}, ms": milliseconds for part, milliseconds in split.items()}
     return [{"measured": name, "value": value} for name, value in {**spent, **rates}.items()]
 
 

@@ -48,7 +48,7 @@ def guided_errors(
         flat.append(target.expand_as(pred).reshape(-1, channels, height, width).detach())
         flat.append(weight.expand(*batch, height, width).reshape(-1, height, width).detach())
     images = zip(*(maps.unbind() for maps in flat), strict=True)
-    totals = sum(checkpoint(_image_errors, squared, *own, use_reentrant=False) for own in images)
+    totals = sum(checkpoint(_image_errors, squared, *maps, use_reentrant=False) for maps in images)
     guided = torch.stack([(weight > 0).sum() for weight in flat[2::2]]).clamp(min=1)
     return (totals / guided).unbind()
 

@@ -12,9 +12,8 @@ import loader
 import pytest
 import run
 import torch
-from inference_split import split_of_inference
 from measuring import growth, median_times, peak_mib
-from training_split import split_of_step
+from time_split import split_of_inference, split_of_step
 
 MIB = 2**20
 

@@ -1,8 +1,9 @@
-"""Where the time of a training step goes: data, forward, refinement, backward, optimizer."""
+"""Where the time goes of a training step, and of inference on an image."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator
 
@@ -13,10 +14,11 @@ from measuring import MILLISECONDS
 from torch.profiler import ProfilerActivity, profile
 
 from bestie_d2.engine.configuration import load_config
-from bestie_d2.engine.trainer import Trainer
+from bestie_d2.engine.trainer import Trainer, load_trained_model
 from bestie_d2.engine.training_step import autocast_dtype
+from bestie_d2.labeling.decode import group_instances
 
-WARM_UP = 2  # steps before those that count
+WARM_UP = 2  # steps or images before those that count
 WAITS = ("cudaStreamSynchronize", "cudaEventSynchronize")  # the profiler has one for the device
 
 
@@ -107,3 +109,26 @@ def _count_waits(run: Callable[[], None]) -> int:
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
         run()
     return sum(event.count for event in profiler.key_averages() if event.key in WAITS)
+
+
+@torch.no_grad()
+def split_of_inference(config_file: str, overrides: list[str], images: int) -> dict[str, float]:
+    """Mean milliseconds of the network's maps and of grouping, and images a second, for images of
+    the test set, one at a time.
+
+    The network has the weights of ``MODEL.WEIGHTS``; without any it finds little to group.
+    """
+    cfg = load_config(config_file, overrides)
+    model = load_trained_model(cfg)[0] if cfg.MODEL.WEIGHTS else Trainer.build_model(cfg)
+    model.eval()
+    watch = Stopwatch(model.device)
+    loader = Trainer.build_test_loader(cfg, cfg.DATASETS.TEST[0])
+    for number, (item,) in enumerate(itertools.islice(loader, WARM_UP + images)):
+        if number == WARM_UP:
+            watch.totals()
+        with watch.stage("maps"):
+            maps = model.predict_maps(item["image"], (item["height"], item["width"]))
+        with watch.stage("grouping"):
+            group_instances(*maps, **model.grouping)
+    split = {name: spent / images for name, spent in watch.totals().items()}
+    return {**split, "images/s": MILLISECONDS / sum(split.values())}
