@@ -158,12 +158,8 @@ def tiff_orientation(page: TiffPage) -> int:
 
 @contextmanager
 def tiff_page(file: BinaryIO, path: str) -> Iterator[TiffPage]:
-    """The page of a TIFF.
-
-    Raises:
-        InputError: it has several pages (smaller previews of the first one are no pages), or
-            channels that are not those of a picture; the line names ``path``.
-    """
+    """The page of a TIFF; one of several pages (smaller previews of the first one are no pages),
+    or of channels that are not those of a picture, is refused."""
     file.seek(0)
     with TiffFile(file) as tiff:
         page = tiff.pages[0]

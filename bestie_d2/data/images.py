@@ -127,11 +127,7 @@ class ImageReader:
 
 
 def image_size(path: str) -> Size:
-    """Height and width as the reader gives the image, from its head alone.
-
-    Raises:
-        InputError: no such file, or no image that can be taken.
-    """
+    """Height and width as the reader gives the image, from its head alone; raises as it does."""
     with _opened(path) as file:
         if file.read(HEAD).startswith(deep.TIFF_SIGNATURES):
             with deep.tiff_page(file, path) as page:
@@ -182,8 +178,8 @@ def _read(file: BinaryIO, path: str, intensity: Intensity) -> Picture:
     traits = [TURNED] * (orientation != UNTURNED)
     traits += [FIRST_OF_SEVERAL] * (image.format == MANY_PICTURES)
     if image.has_transparency_data:
-        alpha = image.convert("LA") if image.mode == "La" else image  # no longer premultiplied
-        alpha = alpha.convert("RGBA")
+        straight = image.convert("LA") if image.mode == "La" else image
+        alpha = straight.convert("RGBA")
         opacity = np.asarray(alpha.getchannel("A"))
         _refuse_invisible(opacity, path)
         if opacity.min() < WHITE:
@@ -193,17 +189,15 @@ def _read(file: BinaryIO, path: str, intensity: Intensity) -> Picture:
     return Picture(_turned(values, left), tuple(traits))
 
 
-def _deep_image(
-    image: Image.Image, start: bytes, file: BinaryIO, orientation: int
-) -> DeepImage | None:
+def _deep_image(image: Image.Image, start: bytes, file: BinaryIO, left: int) -> DeepImage | None:
     """What Pillow has opened, if it has more than 8 bits."""
     png = start.startswith(PNG_SIGNATURE)
     grey = image.mode in DEEP_MODES or image.mode.startswith("I;")
     if png and start[PNG_DEPTH] == 16:
         values, opacity = deep.read_deep_png(file, image.info.get("transparency") if grey else None)
-        return DeepImage(values, "16-bit", opacity, orientation)
+        return DeepImage(values, "16-bit", opacity, left)
     depth = DEEP_MODES.get(image.mode, "16-bit")
-    return DeepImage(np.array(image), depth, orientation=orientation) if grey else None
+    return DeepImage(np.array(image), depth, orientation=left) if grey else None
 
 
 def _scaled(stored: DeepImage, path: str, intensity: Intensity) -> Picture:

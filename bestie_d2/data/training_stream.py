@@ -18,11 +18,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 
 def seed_for(seed: int, position: int, rank: int = 0) -> None:
-    """Seed all generators of this process for what comes at a position of a stream.
-
-    Args:
-        rank: of the process, where several are at the same position.
-    """
+    """Seed all generators of this process for what comes at a position of a stream; ``rank`` is
+    that of the process, where several are at the same position."""
     numbers = (seed, position, rank) if rank else (seed, position)
     mixed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
     random.seed(mixed)
