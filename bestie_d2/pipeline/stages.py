@@ -20,7 +20,7 @@ from bestie_d2.data import register_custom_datasets
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.engine.trainer import Trainer, append_metrics, evaluate
 from bestie_d2.errors import InputError
-from bestie_d2.evaluation import evaluate_weak_components, has_weak_maps
+from bestie_d2.evaluation import evaluate_weak_components, has_truth, has_weak_maps
 from bestie_d2.evaluation.base import PERCENT
 from bestie_d2.model_keys import num_classes_key, with_keys
 from bestie_d2.pipeline.definition import Pipeline
@@ -212,10 +212,10 @@ def _export(job: StageJob) -> Figures:
     recipe = LabelRecipe(use_tags=True, score_threshold=job.entry.score_threshold, min_area=1)
     report = export_pseudo_labels(run, job.product, recipe, overwrite=True)
     print("\n".join([report.table(run.class_names), *report.histogram(), *report.describe()]))
-    values: dict[str, float | None] = {"labels": int(report.labels.sum())}
-    text = f"{values['labels']} labels"
-    if report.quality is not None:
-        of = report.quality.figures()
+    of = report.figures()
+    values: dict[str, float | None] = {"labels": of.labels}
+    text = f"{of.labels} labels"
+    if has_truth(job.pipeline.train_set):
         for name, share in (("precision", of.precision), ("recall", of.recall)):
             values[name] = _finite(PERCENT * share)
             text += f", {name} {_shown(values[name])} %"
