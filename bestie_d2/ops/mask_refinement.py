@@ -14,17 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 DILATIONS = (1, 2, 4, 8, 12, 24)
-ITERATIONS = 10
 STD_SHARE = 0.1  # of the local deviation, by which differences are measured
 EPSILON = 1e-8  # in place of the deviation where the image is flat
 DIRECTIONS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))  # (y, x)
 
 
 def _neighbours(maps: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
-    """For each of the N neighbours a (B, K, H, W) view of (B, K, H, W) maps moved there.
-
-    Beyond the border the border's values go on.
-    """
+    """For each of the N neighbours a view of (B, K, H, W) maps moved there; the border goes on."""
     height, width = maps.shape[-2:]
     reach = max(dilations)
     padded = F.pad(maps, (reach,) * 4, mode="replicate")
@@ -62,22 +58,14 @@ def neighbour_affinity(image: Tensor, dilations: Sequence[int] = DILATIONS) -> T
 
 @torch.no_grad()
 def refine_masks(
-    image: Tensor,
-    masks: Tensor,
-    *,
-    dilations: Sequence[int] = DILATIONS,
-    iterations: int = ITERATIONS,
+    image: Tensor, masks: Tensor, *, dilations: Sequence[int] = DILATIONS, iterations: int = 10
 ) -> Tensor:
     """Replace masks, again and again, by their means over neighbours that look alike.
 
     Args:
         image: (B, 3, H, W) float, in any linear scale.
-        masks: (B, K, H, W) float.
+        masks: (B, K, H, W) float; those that sum to 1 over K still do afterwards.
         dilations: distances of the neighbours in pixels, eight neighbours at each.
-        iterations: how often.
-
-    Returns:
-        (B, K, H, W) float without gradient; masks that sum to 1 over K still do.
     """
     weights = neighbour_affinity(image.to(masks.dtype), dilations).unbind(dim=1)
     for _ in range(iterations):

@@ -13,9 +13,7 @@ def peak_attention(features: Tensor, alpha: float) -> Tensor:
         alpha: a value stays if it is at least alpha times the largest of its image and channel;
             0 is plain ReLU.
 
-    Returns:
-        (B, K, h, w). The gradient flows through the values that stay, and as 1; the peak's part in
-        the bar gets none.
+    The gradient flows through the values that stay, and as 1; the peak's part in the bar gets none.
     """
     activation = features.relu()
     bar = alpha * activation.detach().amax(dim=(-2, -1), keepdim=True)
