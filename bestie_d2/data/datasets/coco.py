@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from reprlib import repr as shortened
 
@@ -141,7 +142,7 @@ def write_coco_points(folder: str, split: str) -> str:
     return f"{output}: {len(points)} points, without {crowds} crowd regions"
 
 
-def _point_of(rle: dict, box: list[float]) -> tuple[int, int]:
+def _point_of(rle: dict, box: Sequence[float]) -> tuple[int, int]:
     """``x, y`` in the object; the middle of its box where its outline covers no pixel's center."""
     left, top, width, height = (round(value) for value in mask_api.toBbox(rle).tolist())
     if width == 0 or height == 0:

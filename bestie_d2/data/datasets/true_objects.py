@@ -140,13 +140,8 @@ def known_annotations(path: str, data: Mapping) -> list[dict]:
 def objects_of_file(
     path: str, data: Mapping, records: Sequence[dict], classes: Sequence[str], root: str
 ) -> TrueObjects:
-    """The objects that a COCO file has of a data set.
-
-    Args:
-        path, data: the file and what :func:`bestie_d2.data.labels.coco_json.load_json` read of it.
-        records: of the data set, with ``file_name``, ``image_id``, ``height`` and ``width``.
-        classes: names of its classes in contiguous order.
-        root: its image folder, from which the file's names go out.
+    """The objects that a COCO file, loaded as ``data``, has of a data set. Names of ``records`` go
+    out from the image folder ``root``; ``classes`` are in contiguous order.
 
     Raises:
         InputError: no list of annotations, two entries of one id, no image of the set, or too many

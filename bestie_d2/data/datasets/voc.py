@@ -71,18 +71,11 @@ def _load_named(name: str, folder: str, split: str, with_truth: bool) -> list[di
 
 
 def load_voc(folder: str, split: str, *, with_truth: bool) -> list[dict]:
-    """The records of one image list, in Detectron2's format.
+    """The records of one image list of ``VOC2012``, in Detectron2's format.
 
     Tags and sizes come from the split's ``tags_*.json`` where that was prepared and has the image,
-    else from the image's XML.
-
-    Args:
-        folder: ``VOC2012``, with ``JPEGImages``, ``Annotations`` and ``ImageSets/Segmentation``.
-        split: name of a list there.
-        with_truth: read ``annotations`` from ``SegmentationObject`` and ``SegmentationClass``.
-
-    Raises:
-        InputError: a missing or unreadable file, or a tag that is no VOC class.
+    else from the image's XML; ``annotations``, with the truth, from ``SegmentationObject`` and
+    ``SegmentationClass``. A missing or unreadable file, or an unknown tag, is refused.
     """
     voc, prepared = VocFolder(folder), {}
     tags = os.path.join(folder, TAGS.format(split))
@@ -110,11 +103,8 @@ def voc_image_id(stem: str) -> int:
 
 
 def read_list(path: str, hint: str) -> list[str]:
-    """Image stems; the first word of a line is one, alone or as the path of an image.
-
-    Raises:
-        InputError: there is no such file, and ``hint`` says what to do; or it is no text.
-    """
+    """Image stems; the first word of a line is one, alone or as the path of an image. ``hint`` says
+    what to do if there is no such file."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except OSError:
