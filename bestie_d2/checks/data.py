@@ -27,7 +27,7 @@ from bestie_d2.data.labels import attach
 from bestie_d2.data.labels.cue_files import read_cues_of_records
 from bestie_d2.data.labels.index_png import check_maps_hold_classes
 from bestie_d2.data.labels.instance_files import attach_instance_labels
-from bestie_d2.data.labels.remarks import remarks_of
+from bestie_d2.data.labels.tags import remarks_of
 from bestie_d2.data.names import label_name
 from bestie_d2.data.paths import ROOT_VARIABLE, datasets_root
 from bestie_d2.errors import InputError

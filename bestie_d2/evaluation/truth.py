@@ -23,7 +23,7 @@ from bestie_d2.data.datasets.weak import EVALUATOR_TYPE
 from bestie_d2.data.images import Size
 from bestie_d2.data.labels.attach import check_readable, registered_records
 from bestie_d2.data.labels.coco_json import IMAGE_LISTS, load_json
-from bestie_d2.data.labels.remarks import log_once
+from bestie_d2.data.labels.tags import log_once
 from bestie_d2.errors import InputError
 
 # image id -> its objects: {"category_id": int, "segmentation": RLE} and, if predicted, "score"

@@ -18,8 +18,7 @@ from tqdm import tqdm
 from bestie_d2.data.datasets.object_masks import check_mask, inner_point, is_box, to_rle
 from bestie_d2.data.datasets.weak import EVALUATOR_TYPE
 from bestie_d2.data.labels.coco_json import IMAGE_LISTS, load_json
-from bestie_d2.data.labels.remarks import keep_remarks, log_once
-from bestie_d2.data.labels.tags import TaggedImages, read_tags
+from bestie_d2.data.labels.tags import TaggedImages, keep_remarks, log_once, read_tags
 from bestie_d2.errors import InputError
 from bestie_d2.storage.files import replacing
 from bestie_d2.storage.processes import only_run_for

@@ -18,8 +18,7 @@ from bestie_d2.data.datasets.true_objects import (
 )
 from bestie_d2.data.images import UNREADABLE, image_size
 from bestie_d2.data.labels.coco_json import IMAGE_LISTS, load_json
-from bestie_d2.data.labels.remarks import keep_remarks, log_once
-from bestie_d2.data.labels.tags import read_tags, tags_from_coco
+from bestie_d2.data.labels.tags import keep_remarks, log_once, read_tags, tags_from_coco
 from bestie_d2.data.names import located, name_records, without_suffix
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 from bestie_d2.errors import InputError
 
 BACKGROUND = {"background", "_background_", "__background__", "__ignore__"}  # names of no class
 IMAGE_LISTS = {"images": ("id", "file_name"), "categories": ("id", "name")}  # of a COCO-like file
+REFERENCES = {"image_id": "images", "category_id": "categories"}  # of the entries of other lists
 NAME_KEYS = {"images": "file_name", "categories": "name"}
-ID_KEYS = {"images": "image_id", "categories": "category_id"}  # in the lists that refer to them
-REFERRING = ("annotations", "points")
 WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")  # "007" and "1.0" are names, not numbers
 CROWD_VALUES = {  # of ``iscrowd``, as text
     **dict.fromkeys(("1", "1.0", "true", "yes"), 1),
@@ -32,7 +31,8 @@ def load_json(path: str, fields: Mapping[str, Sequence[str]]) -> dict:
     it is written. A byte order mark is passed over.
 
     Args:
-        fields: the lists that must be there, and the keys each of their entries must have.
+        fields: the lists that must be there, those of ``IMAGE_LISTS`` among them, and the keys each
+            of their entries must have.
 
     Raises:
         InputError: unreadable, not JSON, a list or key is missing, a name, a size or an id is
@@ -48,73 +48,62 @@ def load_json(path: str, fields: Mapping[str, Sequence[str]]) -> dict:
     for name, keys in fields.items():
         if not isinstance(data, dict) or not isinstance(data.get(name), list):
             raise InputError(f"{path}: has no list {name!r} at the top level")
+        text_key, wanted = NAME_KEYS.get(name), {*keys}
         for number, entry in enumerate(data[name]):
-            problem = _problem_of_entry(entry, keys, NAME_KEYS.get(name))
+            problem = ""
+            if not isinstance(entry, dict):
+                problem = f" is {entry!r}, expected an object"
+            elif not entry.keys() >= wanted:
+                problem = f" has no {next(key for key in keys if key not in entry)!r}"
+            elif text_key and not (isinstance(entry[text_key], str) and entry[text_key].strip()):
+                problem = f": {text_key!r} is {entry[text_key]!r}, expected text"
             if problem:
                 raise InputError(f"{path}: {name}[{number}]{problem}")
-    for number, image in enumerate(data.get("images", ())):
-        _make_size_whole(f"{path}: images[{number}]", image)
-    ids = {name: _make_ids_regular(path, name, data.get(name, ())) for name in ID_KEYS}
-    for name in REFERRING:
-        entries = data.get(name)
-        for entry in entries if isinstance(entries, list) else ():
-            if isinstance(entry, dict):
-                _make_entry_regular(entry, ids)
+    _check_images(path, data["images"])
+    ids = [(key, _make_ids_regular(data[name])) for key, name in REFERENCES.items()]
+    for entry in _referring_entries(data):
+        _make_entry_regular(entry, ids)
     return data
 
 
-def _problem_of_entry(entry: object, keys: Sequence[str], name_key: str | None) -> str | None:
-    if not isinstance(entry, dict):
-        return f" is {entry!r}, expected an object"
-    for key in keys:
-        if key not in entry:
-            return f" has no {key!r}"
-    if name_key:
-        text = entry.get(name_key)
-        if not isinstance(text, str) or not text.strip():
-            return f": {name_key!r} is {text!r}, expected text"
-    return None
-
-
-def _make_size_whole(where: str, image: dict) -> None:
-    for key in ("height", "width"):
-        if key in image:
-            pixels = whole_number(image[key])
-            if pixels is None or pixels <= 0:
-                raise InputError(f"{where}: {key!r} is {image[key]!r}, expected pixels")
-            image[key] = pixels
-
-
-def _make_ids_regular(path: str, name: str, items: Sequence[dict]) -> Mapping[object, object]:
-    """The ids of a list by their :func:`id_key`; two images of the same one are refused."""
-    items = [item for item in items if "id" in item]
-    keys = [id_key(item["id"]) for item in items]
+def _check_images(path: str, images: Sequence[dict]) -> None:
+    """Make sizes whole numbers; refuse what is no size or no id, and two images of one id."""
     first: dict[object, object] = {}
-    for number, (item, key) in enumerate(zip(items, keys, strict=True)):
-        value = item["id"]
-        if name == "images" and not _is_id(value):
-            raise InputError(
-                f"{path}: images[{number}]: its id is {value!r}, expected a number or text"
-            )
-        if name == "images" and key in first:
-            written = "" if repr(first[key]) == repr(value) else f", this one is {value!r}"
-            raise InputError(
-                f"{path}: images[{number}]: another image has the id {first[key]!r}{written}"
-            )
-        first[key] = value
-    if not all(isinstance(key, int) for key in keys):
-        return first
-    for item, key in zip(items, keys, strict=True):
-        item["id"] = key
-    return {key: key for key in keys}
+    for number, image in enumerate(images):
+        value, problem = image["id"], ""
+        for side in ("height", "width"):
+            if side in image:
+                pixels = whole_number(image[side])
+                if pixels is None or pixels <= 0:
+                    problem = f"{side!r} is {image[side]!r}, expected pixels"
+                image[side] = pixels
+        other = first.setdefault(id_key(value), image)
+        if not _is_id(value):
+            problem = f"its id is {value!r}, expected a number or text"
+        elif other is not image:
+            written = "" if repr(other["id"]) == repr(value) else f", this one is {value!r}"
+            problem = f"another image has the id {other['id']!r}{written}"
+        if problem:
+            raise InputError(f"{path}: images[{number}]: {problem}")
 
 
-def _make_entry_regular(entry: dict, ids: Mapping[str, Mapping]) -> None:
-    for name, key in ID_KEYS.items():
-        if key in entry:
-            value = entry[key]
-            other = value if type(value) is int or _is_id(value) else repr(value)  # hashable
-            entry[key] = ids[name].get(id_key(value), other)
+def _make_ids_regular(items: Sequence[dict]) -> dict[object, object]:
+    """The ids of a list by their :func:`id_key`; numbers if all of them mean one."""
+    keys = [id_key(item["id"]) for item in items]
+    if all(isinstance(key, int) for key in keys):
+        for item, key in zip(items, keys, strict=True):
+            item["id"] = key
+    return {key: item["id"] for key, item in zip(keys, items, strict=True)}
+
+
+def _make_entry_regular(entry: dict, known: Iterable[tuple[str, Mapping]]) -> None:
+    for name, ids in known:
+        value = entry.get(name)
+        key = value if type(value) is int else id_key(value)
+        if key in ids:
+            entry[name] = ids[key]
+        elif name in entry and not _is_id(value):
+            entry[name] = repr(value)  # can be looked up
     if type(entry.get("iscrowd", 0)) is not int:
         crowd = crowd_value(entry)
         entry["iscrowd"] = entry["iscrowd"] if crowd is None else crowd
@@ -122,6 +111,14 @@ def _make_entry_regular(entry: dict, ids: Mapping[str, Mapping]) -> None:
     if isinstance(mask, dict) and isinstance(mask.get("size"), list):
         sides = [whole_number(side) for side in mask["size"]]
         mask["size"] = mask["size"] if None in sides else sides
+
+
+def _referring_entries(data: Mapping) -> Iterator[dict]:
+    """The entries of the lists that refer to images and categories."""
+    for name in ("annotations", "points"):
+        entries = data.get(name)
+        if isinstance(entries, list):
+            yield from (entry for entry in entries if isinstance(entry, dict))
 
 
 def crowd_value(entry: Mapping) -> int | None:
@@ -160,6 +157,15 @@ def _is_id(value: object) -> bool:
     return isinstance(value, (int, float, str)) and not isinstance(value, bool)
 
 
+def unknown_id(entry: Mapping, images: Container, categories: Container) -> str:
+    """Why an entry is of no image or category of its file; "" if it is. Texts are in quotes."""
+    if entry.get("image_id") not in images:
+        return f"image id {entry.get('image_id')!r} is not in 'images'"
+    if entry.get("category_id") not in categories:
+        return f"category id {entry.get('category_id')!r} is not in 'categories'"
+    return ""
+
+
 def category_indices(path: str, data: Mapping, classes: Sequence[str]) -> dict[int | str, int]:
     """Contiguous class of each category id of a loaded file, matched by name.
 
@@ -169,36 +175,33 @@ def category_indices(path: str, data: Mapping, classes: Sequence[str]) -> dict[i
         InputError: a category that is not among ``classes``.
     """
     index = {name: contiguous for contiguous, name in enumerate(classes)}
-    others = [category for category in data["categories"] if category["name"] not in index]
-    passed_over = passed_over_categories(data) if others else []
-    for category in others:
-        if category not in passed_over:
-            raise InputError(
-                f"{path}: category {category['name']!r} is not a class of the data set "
-                f"({', '.join(classes)})"
-            )
+    passed_over = passed_over_categories(data)
+    found = {}
     for category in data["categories"]:
-        if not isinstance(category["id"], (int, str)):
+        name, category_id = category["name"], category["id"]
+        if name not in index and category not in passed_over:
             raise InputError(
-                f"{path}: category {category['name']!r} has the id {category['id']!r}, expected a "
-                "whole number or text"
+                f"{path}: category {name!r} is not a class of the data set ({', '.join(classes)})"
             )
-    return {c["id"]: index[c["name"]] for c in data["categories"] if c["name"] in index}
+        if not isinstance(category_id, (int, str)):
+            raise InputError(
+                f"{path}: category {name!r} has the id {category_id!r}, expected a whole number or "
+                "text"
+            )
+        if name in index:
+            found[category_id] = index[name]
+    return found
 
 
 def passed_over_categories(data: Mapping) -> list[dict]:
     """Categories that no annotation or point has and that are no classes: those that others name as
     their supercategory, as some exports have one for the project itself, and the background."""
     above = {
-        category.get("supercategory")
+        category["supercategory"]
         for category in data["categories"]
         if isinstance(category.get("supercategory"), str)
         and category["supercategory"] != category["name"]
     }
     hardly = [category for category in data["categories"] if category["name"] in above | BACKGROUND]
-    if not hardly:
-        return []
-    lists = (data.get(name) for name in REFERRING)
-    entries = [entry for found in lists if isinstance(found, list) for entry in found]
-    used = {str(entry.get("category_id")) for entry in entries if isinstance(entry, dict)}
+    used = {str(entry.get("category_id")) for entry in _referring_entries(data) if hardly}
     return [category for category in hardly if str(category["id"]) not in used]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +18,8 @@ import torch
 from scipy.spatial import cKDTree
 
 from bestie_d2.data.images import UNREADABLE, Size
-from bestie_d2.data.labels.coco_json import IMAGE_LISTS, category_indices, load_json
-from bestie_d2.data.labels.remarks import log_once
+from bestie_d2.data.labels.coco_json import IMAGE_LISTS, category_indices, load_json, unknown_id
+from bestie_d2.data.labels.tags import log_once
 from bestie_d2.data.names import (
     label_name,
     match_label_names,
@@ -31,6 +31,7 @@ from bestie_d2.data.names import (
 from bestie_d2.errors import InputError
 from bestie_d2.structures import PointCues
 
+CUE_LISTS = {**IMAGE_LISTS, "points": ("image_id", "category_id", "point")}
 GIVEN_SCORE = 1.0  # score of a point that a person gave
 MARGIN = 1.0  # pixels: points so far outside of the border pixels' centers are moved to these
 CLOSEST = 1.0  # pixels: nearer points of one class are one
@@ -38,21 +39,17 @@ SMALLEST_SIDE = 8  # pixels: on smaller images points within 0 to 1 are nothing 
 FEWEST_WHOLE = 4  # points at 0 and 1 alone that are taken for parts of the sides
 PERCENT = 100.0
 
+Tell = Callable[[str], None]
 Point = tuple[float, float, int, float]  # x, y, class, score: the order of files
 
 
 class ImagePoints(NamedTuple):
     """The points of an image as a file has them; ``where`` they are is for messages."""
 
-    name: str
+    file: str
     where: str
     size: Size | None
-    points: list[Point]
-
-
-def refuse(problem: InputError) -> None:
-    """Raise what is wrong."""
-    raise problem
+    points: Iterable[Point]
 
 
 def read_cues(
@@ -61,10 +58,10 @@ def read_cues(
     classes: Sequence[str],
     sizes: Mapping[str, Size] | None = None,
     names: Mapping[str, str] | None = None,
-    on_problem: Callable[[InputError], None] = refuse,
-    on_remark: Callable[[str], None] = log_once,
+    on_problem: Callable[[InputError], None] | None = None,
+    on_remark: Tell = log_once,
 ) -> dict[str, PointCues]:
-    """Read instance cues or given points (the latter have score 1).
+    """Read instance cues or given points (the latter have score 1), by label name.
 
     A point within a pixel outside of its image is moved to the border; given points of one class
     that are within a pixel of each other are one.
@@ -81,18 +78,39 @@ def read_cues(
             image of another size; by default the first is an error.
         on_remark: told of what was moved or left out; by default it is logged.
 
-    Returns:
-        Cues by label name, (y, x) in pixels.
-
     Raises:
         InputError: unreadable file, unknown category or image id, a point outside its image, points
             that are all within 0 and 1, or an image size other than ``sizes`` says.
     """
-    if names is None and sizes is not None:
-        names = {name: name for name in sizes}
-    reader = _Reader(path, classes, sizes or {}, names, on_problem)
-    images = reader.read_folder() if os.path.isdir(path) else reader.read_json()
-    return reader.placed(list(images), on_remark)
+
+    def tell(line: str) -> None:
+        if on_problem is None:
+            raise InputError(line)
+        on_problem(InputError(line))
+
+    found = list((_folder if os.path.isdir(path) else _json)(path, classes, tell))
+    files = [image.file for image in found]
+    known = names or {name: name for name in sizes or ()} or names_of_files(files)
+    matched = match_label_names(path, files, known)
+    pairs = list(zip(found, matched, strict=True))
+    left = {without_suffix(image.file).casefold(): image.file for image, name in pairs if not name}
+    for name in {*known.values()}.difference(matched):
+        if name.casefold() in left:
+            tell(
+                f"{path}: {left[name.casefold()]!r} and the image {name!r} differ in upper and "
+                "lower case alone: name them alike"
+            )
+    images: dict[str, ImagePoints] = {}
+    for image, name in pairs:
+        if name is not None:
+            size = (sizes or {}).get(name, image.size)
+            if image.size and size and tuple(size) != image.size:
+                tell(
+                    f"{path}: points of {image.file} lie on {image.size[0]}x{image.size[1]} "
+                    f"pixels (height x width), but the image has {size[0]}x{size[1]}"
+                )
+            images[name] = image._replace(size=size, points=list(image.points))
+    return _placed(path, images, tell, on_remark)
 
 
 def read_cues_of_records(
@@ -105,156 +123,92 @@ def read_cues_of_records(
     return read_cues(path, sizes=sizes, names=names_of_records(records), **arguments)
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Reads one file or folder; the attributes are arguments of :func:`read_cues`."""
+def _json(path: str, classes: Sequence[str], tell: Tell) -> Iterator[ImagePoints]:
+    data = load_json(path, CUE_LISTS)
+    contiguous = category_indices(path, data, classes)
+    points: dict[int | str, list[Point]] = {image["id"]: [] for image in data["images"]}
+    for number, entry in enumerate(data["points"]):
+        problem = unknown_id(entry, points, contiguous)
+        try:
+            x, y = map(float, () if isinstance(entry["point"], str) else entry["point"])
+            score = float(entry.get("score", GIVEN_SCORE))
+        except (TypeError, ValueError):
+            x = y = score = math.nan
+        if not math.isfinite(x + y + score):
+            problem = f"expected finite numbers, 'point': [x, y], got {entry}"
+        if problem:
+            tell(f"{path}: points[{number}]: {problem}")
+        else:
+            points[entry["image_id"]].append((x, y, contiguous[entry["category_id"]], score))
+    for image in data["images"]:
+        file, size = image["file_name"], (image.get("height", 0), image.get("width", 0))
+        where = f"{path}: image {file}"
+        yield ImagePoints(file, where, size if all(size) else None, points[image["id"]])
 
-    path: str
-    classes: Sequence[str]
-    sizes: Mapping[str, Size]
-    names: Mapping[str, str] | None
-    on_problem: Callable[[InputError], None]
 
-    def _tell(self, line: str) -> None:
-        self.on_problem(InputError(line))
+def _folder(path: str, classes: Sequence[str], tell: Tell) -> Iterator[ImagePoints]:
+    """Files of sub-folders too; none is opened before its points are asked for."""
+    for file in sorted(Path(path).rglob("*.txt")):
+        name = portable(str(file.relative_to(path)))
+        yield ImagePoints(name, str(file), None, _points_of_lines(file, len(classes), tell))
 
-    def read_json(self) -> Iterator[ImagePoints]:
-        lists = {**IMAGE_LISTS, "points": ("image_id", "category_id", "point")}
-        data = load_json(self.path, lists)
-        contiguous = category_indices(self.path, data, self.classes)
-        points: dict[int | str, list[Point]] = {image["id"]: [] for image in data["images"]}
-        for number, entry in enumerate(data["points"]):
-            try:
-                point = _point_of(entry, points, contiguous)
-                points[entry["image_id"]].append(point)
-            except InputError as problem:
-                self._tell(f"{self.path}: points[{number}]: {problem}")
-        names = self._match([image["file_name"] for image in data["images"]])
-        for image, name in zip(data["images"], names, strict=True):
-            if name is not None:
-                where = f"{self.path}: image {image['file_name']}"
-                yield ImagePoints(name, where, self._agreed_size(image, name), points[image["id"]])
 
-    def _agreed_size(self, image: Mapping, name: str) -> Size | None:
-        size = self.sizes.get(name)
-        if "height" not in image or "width" not in image:
-            return size
-        stated = (image["height"], image["width"])
-        if size is not None and tuple(size) != stated:
-            self._tell(
-                f"{self.path}: points of {image['file_name']} lie on {stated[0]}x{stated[1]} "
-                f"pixels (height x width), but the image has {size[0]}x{size[1]}"
-            )
-        return size or stated
-
-    def read_folder(self) -> Iterator[ImagePoints]:
-        """Files of sub-folders too; those of images that are not asked for are not opened."""
-        files = sorted(Path(self.path).rglob("*.txt"))
-        names = self._match([portable(str(file.relative_to(self.path))) for file in files])
-        for file, name in zip(files, names, strict=True):
-            if name is not None:
-                yield ImagePoints(name, str(file), self.sizes.get(name), self._read_lines(file))
-
-    def _read_lines(self, file: Path) -> list[Point]:
-        points: list[Point] = []
-        lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
+def _points_of_lines(file: Path, num_classes: int, tell: Tell) -> Iterator[Point]:
+    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        words = line.split()
+        try:
+            x, y, label, score = map(float, (*words, GIVEN_SCORE)[:4])
+        except ValueError:
+            problem = f"expected 'x y class [score]', got {line!r}"
+        else:
+            if math.isfinite(score) and label in range(num_classes):
+                yield x, y, int(label), score
                 continue
-            try:
-                x, y, label, score = (float(word) for word in (*line.split(), str(GIVEN_SCORE))[:4])
-            except ValueError:
-                reason = f"expected 'x y class [score]', got {line!r}"
-            else:
-                if not math.isfinite(score):
-                    reason = f"score {score:g}, expected a number"
-                elif label not in range(len(self.classes)):
-                    reason = f"class {label:g}, expected 0..{len(self.classes) - 1}"
-                else:
-                    points.append((x, y, int(label), score))
-                    continue
-            self._tell(f"{file}, line {number}: {reason}")
-        return points
-
-    def _match(self, files: Sequence[str]) -> list[str | None]:
-        """The label name of the image that each file is, or is of; None for those of other sets."""
-        known = self.names or names_of_files(files)
-        matched = match_label_names(self.path, files, known)
-        pairs = zip(files, matched, strict=True)
-        left = {without_suffix(file).casefold(): file for file, name in pairs if name is None}
-        for name in set(known.values()) - set(matched) if left else ():
-            if name.casefold() in left:
-                self._tell(
-                    f"{self.path}: {left[name.casefold()]!r} and the image {name!r} differ in "
-                    "upper and lower case alone: name them alike"
-                )
-        return matched
-
-    def placed(
-        self, images: Sequence[ImagePoints], on_remark: Callable[[str], None]
-    ) -> dict[str, PointCues]:
-        """All points brought to where they are meant."""
-        points = np.array([point for image in images for point in image.points]).reshape(-1, 4)
-        xy, class_ids, scores = points[:, :2], points[:, 2], points[:, 3]
-        image_of = np.repeat(np.arange(len(images)), [len(image.points) for image in images])
-        unknown = (np.inf, np.inf)
-        sizes = np.array([image.size or unknown for image in images], float).reshape(-1, 2)
-        _refuse_fractions(self.path, xy, sizes[image_of])
-        last = sizes[image_of, ::-1] - 1
-        inside = _are_inside(xy, last)
-        for index in np.flatnonzero(~inside):
-            image = images[image_of[index]]
-            self._tell(f"{image.where}: {_why_outside(xy[index], last[index], image.size)}")
-        placed, kept = np.clip(xy, 0, last), inside.copy()
-        given = np.flatnonzero(inside & (scores == GIVEN_SCORE))
-        kept[given] = ~_are_repeated(np.c_[placed, class_ids, image_of][given])
-        moved, repeated = (placed != xy)[inside].any(1).sum(), (inside & ~kept).sum()
-        if moved:
-            on_remark(
-                f"{self.path}: {moved} points lie within a pixel outside of their image and are "
-                "moved to its border"
-            )
-        if repeated:
-            on_remark(
-                f"{self.path}: {repeated} points are there twice, at the place of another one of "
-                "their class, and count once"
-            )
-        yx = placed[kept, ::-1].astype(np.float32)
-        columns = (yx, class_ids[kept].astype(np.int64), scores[kept].astype(np.float32))
-        ends = np.cumsum(np.bincount(image_of[kept], minlength=len(images))).tolist()
-        return {  # copies, for a view of a tensor is sent to other processes with all of it
-            image.name: PointCues(*(torch.from_numpy(c[start:end].copy()) for c in columns))
-            for image, start, end in zip(images, [0, *ends][:-1], ends, strict=True)
-        }
+            problem = f"class {label:g}, expected 0..{num_classes - 1}"
+            if not math.isfinite(score):
+                problem = f"score {score:g}, expected a number"
+        if words:
+            tell(f"{file}, line {number}: {problem}")
 
 
-def _point_of(entry: Mapping, images: Mapping, contiguous: Mapping[int | str, int]) -> Point:
-    try:
-        if isinstance(entry["point"], str):
-            raise TypeError
-        x, y = map(float, entry["point"])
-        score = float(entry.get("score", GIVEN_SCORE))
-    except (TypeError, ValueError):
-        raise InputError(f"expected numbers, 'point': [x, y], got {entry}") from None
-    if not math.isfinite(x + y + score):
-        raise InputError(f"expected finite numbers, 'point': [x, y], got {entry}")
-    if entry["image_id"] not in images:
-        raise InputError(f"image id {entry['image_id']!r} is not in 'images'")
-    if entry["category_id"] not in contiguous:
-        raise InputError(f"category id {entry['category_id']!r} is not in 'categories'")
-    return x, y, contiguous[entry["category_id"]], score
-
-
-def _refuse_fractions(path: str, xy: np.ndarray, sizes: np.ndarray) -> None:
-    """Refuse (N, 2) points that are all parts of their images' sides."""
-    within_one = ((xy >= 0) & (xy <= 1)).all(1) & (sizes.min(1) >= SMALLEST_SIDE)
-    if not len(xy) or not within_one.all():
-        return
-    if (xy % 1).any() or len(xy) >= FEWEST_WHOLE:
+def _placed(
+    path: str, images: Mapping[str, ImagePoints], tell: Tell, on_remark: Tell
+) -> dict[str, PointCues]:
+    """All points brought to where they are meant."""
+    found = list(images.values())
+    points = np.array([point for image in found for point in image.points]).reshape(-1, 4)
+    xy, class_ids, scores = points[:, :2], points[:, 2], points[:, 3]
+    image_of = np.array([i for i, image in enumerate(found) for _ in image.points], int)
+    sizes = np.array([image.size or (np.inf, np.inf) for image in found], float).reshape(-1, 2)
+    sizes = sizes[image_of]
+    fractions = ((xy >= 0) & (xy <= 1)).all(1) & (sizes.min(1) >= SMALLEST_SIDE)
+    if len(xy) and fractions.all() and ((xy % 1).any() or len(xy) >= FEWEST_WHOLE):
         raise InputError(
             f"{path}: all {len(xy)} points are within 0 and 1: they look like fractions of the "
             "sides (0 to 1); expected pixels, x times the width and y times the height"
         )
+    last = sizes[:, ::-1] - 1
+    inside = _are_inside(xy, last)
+    for index in np.flatnonzero(~inside):
+        image = found[image_of[index]]
+        tell(f"{image.where}: {_why_outside(xy[index], last[index], image.size)}")
+    placed, kept = np.clip(xy, 0, last), inside.copy()
+    given = np.flatnonzero(inside & (scores == GIVEN_SCORE))
+    kept[given] = ~_are_repeated(np.c_[placed, class_ids, image_of][given])
+    moved, repeated = (placed != xy)[inside].any(1).sum(), (inside & ~kept).sum()
+    outside = "lie within a pixel outside of their image and are moved to its border"
+    twice = "are there twice, at the place of another one of their class, and count once"
+    for count, what in ((moved, outside), (repeated, twice)):
+        if count:
+            on_remark(f"{path}: {count} points {what}")
+    yx = placed[kept, ::-1].astype(np.float32)
+    columns = (yx, class_ids[kept].astype(np.int64), scores[kept].astype(np.float32))
+    ends = np.cumsum(np.bincount(image_of[kept], minlength=len(found))).tolist()
+    return {  # copies, for a view of a tensor is sent to other processes with all of it
+        name: PointCues(*(torch.from_numpy(c[start:end].copy()) for c in columns))
+        for name, (start, end) in zip(images, pairwise([0, *ends]), strict=True)
+    }
 
 
 def _are_inside(xy: np.ndarray, last: np.ndarray) -> np.ndarray:
@@ -268,9 +222,9 @@ def _why_outside(xy: np.ndarray, last: np.ndarray, size: Size | None) -> str:
         return line
     line += f" of {size[0]}x{size[1]} pixels (height x width)"
     if _are_inside(xy[::-1], last):
-        return f"{line}; as (row, column) it would be inside: are x and y swapped?"
-    if ((xy >= 0) & (xy <= PERCENT)).all():
-        return f"{line}; expected pixels: is it in percent of the sides?"
+        line += "; as (row, column) it would be inside: are x and y swapped?"
+    elif ((xy >= 0) & (xy <= PERCENT)).all():
+        line += "; expected pixels: is it in percent of the sides?"
     return line
 
 

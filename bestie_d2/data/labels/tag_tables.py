@@ -1,20 +1,32 @@
-"""Tables of image tags: the columns that are meant, and the tags in them.
+"""Tables of image tags (CSV, TSV): the columns that are meant, and the tags in them.
 
 A table is read as it is meant, or refused with a line that says what was found; never guessed.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
-from bestie_d2.data.labels.table_files import Row, is_picture, read_rows
-from bestie_d2.data.names import portable
+from bestie_d2.data.names import IMAGE_SUFFIXES, portable
 from bestie_d2.errors import InputError
 
 EXPECTED = "expected 'file_name,tag;tag' a line"
+TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
+PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, ".exr", ".hdr")
+SEPARATORS = (",", ";", "\t")  # of columns
+TAG_SEPARATORS = (";", "|", ",", "\n")  # the last one in a cell in quotes
+WHOLE = "\0"  # the sign that is in no cell
+PARTS = re.compile(r"\s*[/+&:\s]\s*")  # between tags, perhaps, or in the name of a class
+BRACKETS = ("[]", "()", "{}")
+ENCODINGS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # by mark
+UNSEEN = dict.fromkeys(map(ord, "\ufeff\u200b"))  # marks that nobody sees, at any place
+EXCEL_HINT = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)  # a first line: what parts columns
 # Headings, in small letters without blanks, "_" and "-".
 FILE_HEADINGS = {
     *("filename", "file", "files", "filepath", "path", "filenames", "fname"),
@@ -26,30 +38,47 @@ TAG_HEADING = re.compile(
     r"|(class|label|category)(name|id|label)s?|annotations?|y|target|multilabels?"
 )
 INDEX_HEADINGS = {"", "id", "idx", "index", "nr", "no", "#", "num", "number", "row", "rowid"}
+NUMBER = re.compile(r"-?[0-9]*\.?[0-9]+")
 YES = {"1", "1.0", "true", "yes", "y", "t", "x"}
 NO = {"0", "0.0", "false", "no", "n", "f", ""}
-TAG_SEPARATORS = (";", "|", ",", "\n")  # the last one in a cell in quotes
-BRACKETS = ("[]", "()", "{}")
 # What programs write where there is no tag.
 NO_TAG = {"none", "nan", "null", "nil", "n/a", "na", "<na>", "-", "background", "_background_"}
-PARTS = re.compile(r"\s*[/+&:\s]\s*")  # between tags, perhaps, or in the name of a class
 
 
-class TagTable(NamedTuple):
-    """The images of a table.
+class Row(NamedTuple):
+    """A line of a table that is not empty: its number in the file, and its cells."""
 
-    Attributes:
-        tags: names of the tags of each image, by file name, in the order of the table.
-        classes: all names, in contiguous order.
-        remarks: lines on what was read in another way than is usual.
-    """
+    number: int
+    cells: list[str]
 
-    tags: dict[str, list[str]]
-    classes: list[str]
-    remarks: list[str]
+    def __str__(self) -> str:
+        return f"line {self.number} ({','.join(self.cells)!r})"
 
 
-def read_table(path: str, classes: Sequence[str] | None = None) -> TagTable:
+class Column(NamedTuple):
+    """What a column holds, "" where a line is shorter; its heading is "" if there is none."""
+
+    heading: str
+    values: list[str]
+
+    @property
+    def says_tags(self) -> bool:
+        return bool(TAG_HEADING.fullmatch(_plain(self.heading)))
+
+    @property
+    def counts_lines(self) -> bool:
+        name = _plain(self.heading)
+        numbers = len({*self.values}) == len(self.values) and all(map(str.isdecimal, self.values))
+        return numbers and (name in INDEX_HEADINGS or name.startswith("unnamed"))
+
+
+def is_table(path: str) -> bool:
+    return str(path).lower().endswith(TABLE_SUFFIXES)
+
+
+def read_table(
+    path: str, classes: Sequence[str] | None = None
+) -> tuple[dict[str, list[str]], list[str], list[str]]:
     """Read a table of images and tags.
 
     Columns are parted by commas, semicolons or tabs; blanks around cells and tags, empty lines and
@@ -60,25 +89,234 @@ def read_table(path: str, classes: Sequence[str] | None = None) -> TagTable:
     Args:
         classes: names that tags are spelled by, whatever their letter case.
 
+    Returns:
+        The tags of each image by file name, in the order of the table; all classes in contiguous
+        order (of the alphabet or, if all are numbers, as they count); lines on what was read in
+        another way than is usual.
+
     Raises:
         InputError: unreadable, or not clear: the line says what was found.
     """
     table = _Table(path, classes or ())
-    heading = table.heading
-    one_hot = heading is not None and table.is_one_hot(heading)
-    names = table.one_hot(heading) if heading and one_hot else table.words()
-    return TagTable(table.tags, list(classes) if classes else _in_order(names), table.remarks)
+    one_hot = table.is_one_hot()
+    parted = table.by_heading() if one_hot else table.by_separator()
+    spelled = table.spelled(parted, one_hot)
+    tags: dict[str, list[str]] = {}
+    written: dict[str, str] = {}  # how each image is called where it is named first
+    for name, *cells in table.lines():
+        words = [word for cell in cells for word in parted.get(cell, ())]
+        known = tags.setdefault(written.setdefault(portable(name), name), [])
+        known += [spelled[word] for word in words if word in spelled]
+    again = len(table.rows) - len(tags)
+    if again:
+        table.tell(f"lines that name an image again: {again}; their tags are put together")
+    names = sorted({*spelled.values()})
+    if all(name.isascii() and name.isdecimal() for name in names):
+        names.sort(key=int)
+    return tags, list(classes or names), table.remarks
 
 
-def _in_order(names: set[str]) -> list[str]:
-    """By the alphabet, or as numbers count if all are such."""
-    numbers = all(name.isascii() and name.isdecimal() for name in names)
-    return sorted(names, key=(lambda name: (int(name), name)) if numbers else None)
+class _Table:
+    """A file's ``rows`` with, of each, the image's name and the cells of the columns of tags."""
+
+    def __init__(self, path: str, known: Sequence[str]) -> None:
+        self.path, self.known = path, known  # names of classes, if they are given
+        self.folded = {name.casefold() for name in known}
+        self.remarks: list[str] = []
+        self.heading, self.rows = self._part_heading(_read_rows(path))
+        cells = [self.heading.cells if self.heading else [], *(row.cells for row in self.rows)]
+        columns = [
+            Column(heading, values) for heading, *values in zip_longest(*cells, fillvalue="")
+        ]
+        if not columns:
+            raise self._error(f"no image in it; {EXPECTED}")
+        if len(columns) == 1:
+            raise self._error(f"{[*self.rows, self.heading][0]} has one column; {EXPECTED}")
+        ranks = [
+            (sum(map(_is_picture, column.values)), _plain(column.heading) in FILE_HEADINGS)
+            for column in columns
+        ]
+        self.names = columns.pop(ranks.index(max(ranks))).values
+        self.columns = [c for c in columns if not (self.heading and c.counts_lines)]
+        for row, name in zip(self.rows, self.names, strict=True):
+            if not name:
+                raise self._error(f"{row} names no image; {EXPECTED}")
+            if max(ranks)[0] and not _is_picture(name) and _plain(name) in FILE_HEADINGS:
+                raise self._error(f"{row} is a heading, and not the first line; {EXPECTED}")
+
+    def _error(self, line: str) -> InputError:
+        return InputError(f"{self.path}: {line}")
+
+    def tell(self, line: str) -> None:
+        self.remarks.append(f"{self.path}: {line}")
+
+    def lines(self) -> Iterable[tuple[str, ...]]:
+        """Of each row the image's name and the cells of tags."""
+        return zip(self.names, *(column.values for column in self.columns), strict=True)
+
+    def _part_heading(self, rows: list[Row]) -> tuple[Row | None, list[Row]]:
+        """The line of headings, if the first one is none of an image, and the other lines."""
+        if not rows or any(map(_is_picture, rows[0].cells)):
+            return None, rows
+        first = rows[0]
+        rest = [row for row in rows[1:] if row.cells != first.cells]  # of tables put together
+        if any(_plain(cell) in FILE_HEADINGS for cell in first.cells):
+            return first, rest
+        if not any(_is_picture(cell) for row in rest for cell in row.cells):
+            return None, rows  # names without suffix
+        below = {cell.casefold() for row in rest for cell in row.cells if cell}
+        if any(cell.casefold() in below for cell in first.cells):
+            raise self._error(
+                f"{first} can be a heading or an image without suffix; {EXPECTED}, and a heading "
+                "such as 'file_name,tags'"
+            )
+        return first, rest
+
+    # One column for each class.
+
+    def is_one_hot(self) -> bool:
+        values = {v.casefold() for column in self.columns for v in column.values} - {""}
+        if self.heading is None or not values or not values <= YES | NO:
+            return False
+        first, are_classes = self.columns[0], values <= self.folded
+        if len(self.columns) > 1 or not first.says_tags:
+            return True
+        if are_classes or first.heading in self.known:
+            return not are_classes
+        raise self._error(
+            f"column {first.heading!r} holds {_listed(values)} alone: name it after its class if "
+            "it says whether an image has it (one-hot), or give 'classes' if there are classes of "
+            "these names"
+        )
+
+    def by_heading(self) -> dict[str, list[str]]:
+        """Columns of the classes' names in place of 1 and 0; the tags in each of their cells."""
+        headings = [column.heading for column in self.columns]
+        if not all(headings):
+            raise self._error("a column of 0 and 1 has no heading, its class's name")
+        self.columns = [
+            Column(heading, [heading * (value.casefold() in YES) for value in values])
+            for heading, values in self.columns
+        ]
+        return {heading: [heading] for heading in headings}
+
+    # Tags as words.
+
+    def by_separator(self) -> dict[str, list[str]]:
+        """The tags in each cell."""
+        if len(self.columns) > 1 and self.heading:
+            self._choose_columns()
+        self._refuse_numbers()
+        inner = {cell: _unwrapped(cell) for _, *cells in self.lines() for cell in cells}
+        separator = self._tag_separator(list(inner.values()))
+        if separator == ",":
+            self.tell("a comma in a cell parts two tags")
+        parted = {}
+        for cell, inside in inner.items():
+            words = (word.strip().strip("'\"").strip() for word in inside.split(separator))
+            parted[cell] = [word for word in words if word]
+        return parted
+
+    def _choose_columns(self) -> None:
+        """Keep the columns whose headings speak of tags, or that have none."""
+        if not any(column.says_tags for column in self.columns):
+            raise self._error(
+                f"of the columns {', '.join(repr(c.heading) for c in self.columns)} none is called "
+                "'tags', and not all hold 0 and 1 alone (as one-hot columns do): "
+                f"{[*self.rows, self.heading][0]}; {EXPECTED}"
+            )
+        others = [c for c in self.columns if c.heading and not c.says_tags]
+        self.columns = [c for c in self.columns if c not in others]
+        if others:
+            self.tell(f"columns passed over: {', '.join(c.heading for c in others)}")
+
+    def _refuse_numbers(self) -> None:
+        """Refuse numbers and 0/1 without headings, which are hardly the names of classes."""
+        for column in self.columns:
+            values = [v for v in dict.fromkeys(column.values) if v and v not in self.known]
+            if not self.heading and values and {v.casefold() for v in values} <= YES | NO:
+                raise self._error(
+                    f"a column holds {_listed(values)} alone and has no heading that names its "
+                    "class; write one ('file_name,cat,dog') or give 'classes'"
+                )
+            numbers = list(filter(NUMBER.fullmatch, values))
+            named = not self.heading or column.says_tags
+            if numbers and (len(self.columns) > 1 or (numbers == values and not named)):
+                row = self.rows[column.values.index(numbers[0])]
+                raise self._error(
+                    f"{row} holds the number {numbers[0]} in a column of tags; {EXPECTED}"
+                )
+
+    def _tag_separator(self, cells: Sequence[str]) -> str:
+        """What parts tags; given classes decide it, for their names may hold such signs."""
+        found = [sign for sign in TAG_SEPARATORS if any(sign in cell for cell in cells)]
+        for sign in (WHOLE, *found):
+            words = {word.strip().casefold() for cell in cells for word in cell.split(sign)}
+            if words - {""} <= self.folded:
+                return sign
+        if len(found) > 1:
+            example = next(cell for cell in cells if found[1] in cell)
+            raise self._error(
+                f"tags are parted by {found[0]!r} in some lines, by {found[1]!r} in others "
+                f"({example!r}): use one separator, or give 'classes'; {EXPECTED}"
+            )
+        return found[0] if found else WHOLE
+
+    def spelled(self, parted: Mapping[str, list[str]], one_hot: bool) -> dict[str, str]:
+        """The tags in all cells as ``classes`` spell them, without words for none."""
+        none, spelled = set(), {}
+        for word in dict.fromkeys(word for words in parted.values() for word in words):
+            name = unicodedata.normalize("NFC", word)
+            alike = [known for known in self.known if known.casefold() == name.casefold()]
+            if not alike and name.casefold() in NO_TAG:
+                none.add(word)
+            elif len(alike) == 1 and name not in self.known:
+                spelled[word] = alike[0]
+            elif name in self.known or not self.known:
+                spelled[word] = name
+            else:
+                named = (name for name, *cells in self.lines() for c in cells if word in parted[c])
+                raise self._error(
+                    f"tag {name!r} of {self.heading if one_hot else next(named)} is not a class "
+                    f"({', '.join(self.known)})"
+                )
+        if none:
+            self.tell(f"taken for no class: {_listed(none)}; give 'classes' if it is one")
+        if not self.known:
+            self._refuse_alike(spelled.values(), one_hot)
+        if one_hot:
+            if len({*spelled.values()}) < sum(column.heading in spelled for column in self.columns):
+                raise self._error(f"two columns have the same heading in {self.heading}")
+            self.tell(f"read as one-hot, a column for each class: {', '.join(spelled.values())}")
+        return spelled
+
+    def _refuse_alike(self, words: Iterable[str], one_hot: bool) -> None:
+        """Refuse tags that differ by letter case or blanks alone, and tags that are made of others,
+        as where a sign parts them that is none of ours."""
+        first: dict[str, str] = {}
+        for word in words:
+            other = first.setdefault(" ".join(word.replace("_", " ").split()).casefold(), word)
+            if other != word:
+                raise self._error(
+                    f"the tags {other!r} and {word!r} differ by letter case or blanks alone: spell "
+                    "them alike, or give 'classes', by which tags are then spelled"
+                )
+        for word in () if one_hot else first.values():
+            parts = PARTS.split(word)
+            if len(parts) > 1 and {*first.values()}.issuperset(parts):
+                raise self._error(
+                    f"the tag {word!r} is made of the tags {' and '.join(map(repr, parts))}: use "
+                    f"';' as the separator of tags, or give 'classes' if it is one; {EXPECTED}"
+                )
 
 
 def _plain(heading: str) -> str:
     """A heading in small letters, without what parts its words."""
     return re.sub(r"[\s_.\-]+", "", heading).casefold()
+
+
+def _is_picture(cell: str) -> bool:
+    return cell.lower().endswith(PICTURE_SUFFIXES)
 
 
 def _unwrapped(cell: str) -> str:
@@ -90,249 +328,53 @@ def _listed(values: Iterable[str]) -> str:
     return " and ".join(sorted(repr(value) for value in values if value))
 
 
-class _Table:
-    """The rows of a file, read into ``tags`` and ``remarks`` by one of two methods."""
+# -- a file's lines
 
-    def __init__(self, path: str, known: Sequence[str]) -> None:
-        self.path = path
-        self.known = known  # names of classes, if they are given
-        self.folded = {name.casefold() for name in known}
-        self.tags: dict[str, list[str]] = {}
-        self.remarks: list[str] = []
-        self.heading, self.rows = self._part_heading(read_rows(path))
-        all_rows = [*self.rows, *([self.heading] if self.heading else [])]
-        if not all_rows:
-            raise self._error(f"no image in it; {EXPECTED}")
-        width = max(len(row.cells) for row in all_rows)
-        self.name_column = self._find_names()
-        self.columns = [column for column in range(width) if column != self.name_column]
-        if not self.columns:
-            raise self._error(f"{all_rows[0]} has one column; {EXPECTED}")
-        if self.heading:
-            self.columns = [c for c in self.columns if not self._counts_lines(self.heading, c)]
 
-    def _error(self, line: str) -> InputError:
-        return InputError(f"{self.path}: {line}")
+def _read_rows(path: str) -> list[Row]:
+    """The lines of a table, without empty ones and comments, and without blanks around cells.
 
-    def _part_heading(self, rows: list[Row]) -> tuple[Row | None, list[Row]]:
-        """The line of headings, if the first one is none of an image, and the other lines."""
-        if not rows or any(map(is_picture, rows[0].cells)):
-            return None, rows
-        first = rows[0]
-        rest = [row for row in rows[1:] if row.cells != first.cells]  # of tables put together
-        if any(_plain(cell) in FILE_HEADINGS for cell in first.cells):
-            return first, rest
-        if not any(is_picture(cell) for row in rest for cell in row.cells):
-            return None, rows  # names without suffix
-        below = {cell.casefold() for row in rest for cell in row.cells if cell}
-        if any(cell.casefold() in below for cell in first.cells):
-            raise self._error(
-                f"{first} can be a heading or an image without suffix; {EXPECTED}, and a heading "
-                "such as 'file_name,tags'"
-            )
-        return first, rest
+    The sign between columns is the one that leaves most lines a cell that names a picture.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+        encoding = next((ENCODINGS[m] for m in ENCODINGS if content.startswith(m)), "utf-8")
+        text = content.decode(encoding).translate(UNSEEN)
+        if "\0" in text:
+            raise InputError(f"{path}: not a CSV in UTF-8 (it holds zero bytes); save it as UTF-8")
+        hint = EXCEL_HINT.fullmatch(text.splitlines()[0]) if text else None
+        if hint:
+            rows = _split(text, hint.group(1))[1:]
+        else:
+            signs = [sign for sign in SEPARATORS if sign in text] or SEPARATORS[:1]
+            rows = max((_split(text, sign) for sign in signs), key=_fitness)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a CSV in UTF-8 ({error})") from None
+    for row in rows:  # a quote that is not closed takes in the lines of other pictures
+        lines = [line for cell in row.cells for line in cell.split("\n")[1:]]
+        if any(_is_picture(part.strip()) for line in lines for part in re.split("[,;\t]", line)):
+            raise InputError(f"{path}: {row} holds other lines: a quote in it is not closed")
+    return rows
 
-    def _find_names(self) -> int:
-        """The column of the images' names: most of them look like one, or its heading says so."""
-        width = max((len(row.cells) for row in self.rows), default=1)
-        counts = [sum(is_picture(row.cell(column)) for row in self.rows) for column in range(width)]
-        cells = self.heading.cells if self.heading else []
-        headed = [column for column, cell in enumerate(cells) if _plain(cell) in FILE_HEADINGS]
-        if not max(counts):
-            return headed[0] if headed else 0
-        best = [column for column, count in enumerate(counts) if count == max(counts)]
-        return next((column for column in best if column in headed), best[0])
 
-    def _counts_lines(self, heading: Row, column: int) -> bool:
-        """Whether a column is the number of each line."""
-        name = _plain(heading.cell(column))
-        values = [row.cell(column) for row in self.rows]
-        numbers = len(set(values)) == len(values) and all(value.isdecimal() for value in values)
-        return numbers and (name in INDEX_HEADINGS or name.startswith("unnamed"))
+def _fitness(rows: Sequence[Row]) -> tuple[int, int]:
+    """Lines that name a picture, then those of several columns: without tags a line looks the same
+    whatever the sign."""
+    pictures = sum(any(map(_is_picture, row.cells)) for row in rows)
+    return pictures, sum(len(row.cells) > 1 for row in rows)
 
-    def _says_tags(self, heading: str) -> bool:
-        return bool(TAG_HEADING.fullmatch(_plain(heading)))
 
-    # One column for each class.
-
-    def is_one_hot(self, heading: Row) -> bool:
-        values = {row.cell(column).casefold() for row in self.rows for column in self.columns}
-        if not values - {""} or not values <= YES | NO:
-            return False
-        name = heading.cell(self.columns[0])
-        if len(self.columns) > 1 or not self._says_tags(name):
-            return True
-        if values - {""} <= self.folded:
-            return False  # classes of these names
-        if name in self.known:
-            return True
-        raise self._error(
-            f"column {name!r} holds {_listed(values)} alone: name it after its class if it says "
-            "whether an image has it (one-hot), or give 'classes' if there are classes of these "
-            "names"
-        )
-
-    def one_hot(self, heading: Row) -> set[str]:
-        headings = {column: heading.cell(column) for column in self.columns}
-        if not all(headings.values()):
-            raise self._error("a column of 0 and 1 has no heading, its class's name")
-        names = {
-            column: self._spelled(cell, str(heading))
-            for column, cell in headings.items()
-            if not self._means_none(cell)
-        }
-        self._check_spelling(names.values())
-        if len(set(names.values())) < len(names):
-            raise self._error(f"two columns have the same heading in {heading}")
-        self.remarks.append(
-            f"{self.path}: read as one-hot, a column for each class: {', '.join(names.values())}"
-        )
-        self._tell_of_no_tags(headings.values())
-        self._add_by_image(
-            [name for column, name in names.items() if row.cell(column).casefold() in YES]
-            for row in self.rows
-        )
-        return set(names.values())
-
-    # Tags as words.
-
-    def words(self) -> set[str]:
-        if len(self.columns) > 1 and self.heading:
-            self._choose_columns(self.heading)
-        self._refuse_numbers()
-        cells = dict.fromkeys(row.cell(column) for row in self.rows for column in self.columns)
-        unwrapped = [_unwrapped(cell) for cell in cells]
-        separator = self._tag_separator(unwrapped)
-        if separator == ",":
-            self.remarks.append(f"{self.path}: a comma in a cell parts two tags")
-        self._tell_of_no_tags(word for cell in unwrapped for word in cell.split(separator))
-        first = {row.cell(column): row for row in reversed(self.rows) for column in self.columns}
-        tags = {
-            cell: self._parted(inner, separator, first[cell])
-            for cell, inner in zip(cells, unwrapped, strict=True)
-        }
-        found = dict.fromkeys(word for words in tags.values() for word in words)
-        self._check_spelling(found)
-        self._check_joined(set(found))
-        self._add_by_image(
-            [word for column in self.columns for word in tags[row.cell(column)]]
-            for row in self.rows
-        )
-        return set(found)
-
-    def _choose_columns(self, heading: Row) -> None:
-        """Keep the columns whose headings speak of tags, or that have none."""
-        headings = {column: heading.cell(column) for column in self.columns}
-        if not any(map(self._says_tags, headings.values())):
-            raise self._error(
-                f"of the columns {', '.join(map(repr, headings.values()))} none is called 'tags', "
-                "and not all hold 0 and 1 alone (as one-hot columns do): "
-                f"{(self.rows or [heading])[0]}; {EXPECTED}"
-            )
-        self.columns = [c for c, cell in headings.items() if not cell or self._says_tags(cell)]
-        passed_over = [cell for c, cell in headings.items() if c not in self.columns]
-        if passed_over:
-            self.remarks.append(f"{self.path}: columns passed over: {', '.join(passed_over)}")
-
-    def _refuse_numbers(self) -> None:
-        """Refuse numbers and 0/1 without headings, which are hardly the names of classes."""
-        for column in self.columns:
-            values = {row.cell(column) for row in self.rows} - {"", *self.known}
-            truths = {value.casefold() for value in values} <= YES | NO - {""}
-            if self.heading is None and values and truths:
-                raise self._error(
-                    f"a column holds {_listed(values)} alone and has no heading that names its "
-                    "class; write one ('file_name,cat,dog') or give 'classes'"
-                )
-            numbers = [value for value in values if re.fullmatch(r"-?[0-9]*\.?[0-9]+", value)]
-            named = self.heading is None or self._says_tags(self.heading.cell(column))
-            if numbers and (len(self.columns) > 1 or (len(numbers) == len(values) and not named)):
-                row = next(row for row in self.rows if row.cell(column) == numbers[0])
-                raise self._error(
-                    f"{row} holds the number {numbers[0]} in a column of tags; {EXPECTED}"
-                )
-
-    def _tag_separator(self, cells: Sequence[str]) -> str:
-        """The sign between tags."""
-        found = [sign for sign in TAG_SEPARATORS if any(sign in cell for cell in cells)]
-        if self.known and len(found) > 1:
-            found = [sign for sign in found if self._all_known(cells, sign)] or found
-        if len(found) > 1:
-            example = next(cell for cell in cells if found[1] in cell)
-            raise self._error(
-                f"tags are parted by {found[0]!r} in some lines, by {found[1]!r} in others "
-                f"({example!r}): use one separator, or give 'classes'; {EXPECTED}"
-            )
-        if found == [","] and self._all_known(cells, ";"):
-            return ";"  # a class has a comma in its name
-        return found[0] if found else ";"
-
-    def _all_known(self, cells: Sequence[str], sign: str) -> bool:
-        words = (word.strip().casefold() for cell in cells for word in cell.split(sign))
-        return bool(self.known) and all(word in self.folded for word in words if word)
-
-    def _parted(self, cell: str, separator: str, row: Row) -> list[str]:
-        """The tags in a cell."""
-        words = (word.strip().strip("'\"").strip() for word in cell.split(separator))
-        where = row.cell(self.name_column) or str(row)
-        return [self._spelled(word, where) for word in words if word and not self._means_none(word)]
-
-    def _spelled(self, word: str, where: str) -> str:
-        """A tag as ``classes`` spell it."""
-        word = unicodedata.normalize("NFC", word)
-        if not self.known or word in self.known:
-            return word
-        alike = [name for name in self.known if name.casefold() == word.casefold()]
-        if len(alike) != 1:
-            raise self._error(f"tag {word!r} of {where} is not a class ({', '.join(self.known)})")
-        return alike[0]
-
-    def _means_none(self, word: str) -> bool:
-        """Whether it says that there is no tag, unless it is the name of a class."""
-        return word.casefold() in NO_TAG and word.casefold() not in self.folded
-
-    def _tell_of_no_tags(self, words: Iterable[str]) -> None:
-        found = {word.strip() for word in words if self._means_none(word.strip())}
-        if found:
-            self.remarks.append(
-                f"{self.path}: taken for no class: {_listed(found)}; give 'classes' if it is one"
-            )
-
-    def _check_spelling(self, words: Iterable[str]) -> None:
-        """Refuse names that differ by letter case or blanks alone."""
-        spellings: dict[str, str] = {}
-        for word in () if self.known else words:
-            first = spellings.setdefault(" ".join(word.replace("_", " ").split()).casefold(), word)
-            if first != word:
-                raise self._error(
-                    f"the tags {first!r} and {word!r} differ by letter case or blanks alone: spell "
-                    "them alike, or give 'classes', by which tags are then spelled"
-                )
-
-    def _check_joined(self, words: set[str]) -> None:
-        """Refuse a tag that is made of others, as where a sign parts tags that is none of ours."""
-        for word in () if self.known else words:
-            parts = PARTS.split(word)
-            if len(parts) > 1 and words.issuperset(parts):
-                raise self._error(
-                    f"the tag {word!r} is made of the tags {' and '.join(map(repr, parts))}: use "
-                    f"';' as the separator of tags, or give 'classes' if it is one; {EXPECTED}"
-                )
-
-    def _add_by_image(self, tags_of_rows: Iterable[list[str]]) -> None:
-        """Put the tags of all rows of an image together."""
-        names: dict[str, str] = {}
-        pictures = any(is_picture(row.cell(self.name_column)) for row in self.rows)
-        for row, words in zip(self.rows, tags_of_rows, strict=True):
-            written = row.cell(self.name_column)
-            if not written:
-                raise self._error(f"{row} names no image; {EXPECTED}")
-            if pictures and not is_picture(written) and _plain(written) in FILE_HEADINGS:
-                raise self._error(f"{row} is a heading, and not the first line; {EXPECTED}")
-            name = names.setdefault(portable(written), written)
-            self.tags.setdefault(name, []).extend(words)
-        more = len(self.rows) - len(self.tags)
-        if more:
-            self.remarks.append(
-                f"{self.path}: lines that name an image again: {more}; their tags are put together"
-            )
+def _split(text: str, separator: str) -> list[Row]:
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    rows = []
+    for written in reader:
+        cells = [cell.strip() for cell in written]
+        # Some programs put single quotes around each.
+        cells = [c[1:-1].strip() if len(c) > 1 and c[0] == c[-1] == "'" else c for c in cells]
+        if any(cells) and not (cells[0].startswith("#") and not any(cells[1:])):
+            rows.append(Row(reader.line_num, cells))
+    return rows

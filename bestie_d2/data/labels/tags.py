@@ -1,22 +1,31 @@
-"""Readers of image tags, and with them of a data set's images and classes."""
+"""Readers of image tags, and with them of a data set's images and classes; what a reader passed
+over, or took in another way than it was written, is told once and kept."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from detectron2.utils.logger import log_first_n
+
 from bestie_d2.data.labels.coco_json import (
     BACKGROUND,
     IMAGE_LISTS,
+    REFERENCES,
     category_indices,
     crowd_value,
     load_json,
     passed_over_categories,
+    unknown_id,
 )
-from bestie_d2.data.labels.table_files import is_table
-from bestie_d2.data.labels.tag_tables import read_table
+from bestie_d2.data.labels.tag_tables import is_table, read_table
 from bestie_d2.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+_remarks: dict[str, list[str]] = {}  # of the last reading, by data set
 
 
 @dataclass(frozen=True)
@@ -56,14 +65,14 @@ def read_tags(path: str, classes: Sequence[str] | None = None) -> TaggedImages:
     """
     if not is_table(path):
         return tags_from_coco(path, load_json(path, IMAGE_LISTS), classes)
-    table = read_table(path, classes)
-    contiguous = {name: index for index, name in enumerate(table.classes)}
+    tags, names, remarks = read_table(path, classes)
+    contiguous = {name: index for index, name in enumerate(names)}
     records = [
         {"file_name": name, "image_id": number}
-        | {"image_classes": sorted({contiguous[tag] for tag in tags})}
-        for number, (name, tags) in enumerate(table.tags.items(), start=1)
+        | {"image_classes": sorted({contiguous[word] for word in words})}
+        for number, (name, words) in enumerate(tags.items(), start=1)
     ]
-    return TaggedImages(records, table.classes, list(range(1, len(contiguous) + 1)), table.remarks)
+    return TaggedImages(records, names, list(range(1, len(names) + 1)), remarks)
 
 
 def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) -> TaggedImages:
@@ -71,9 +80,17 @@ def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) 
     name = "annotations" if "annotations" in data else "points"
     if not isinstance(data.get(name), list):
         raise InputError(f"{path}: has neither 'annotations' nor 'points' to take tags from")
-    categories = _sorted_categories(path, data["categories"])
+    ids = [category["id"] for category in data["categories"]]
+    if {*map(type, ids)} not in ({int}, {str}, set()):
+        raise InputError(f"{path}: the ids of its categories are {ids}, expected whole numbers")
+    for what in ("id", "name"):
+        values = [category[what] for category in data["categories"]]
+        if len(set(values)) < len(values):
+            shown = ", ".join(map(str, values))
+            raise InputError(f"{path}: two categories have the same {what} ({shown})")
     passed_over = [c for c in passed_over_categories(data) if c["name"] not in (classes or ())]
-    names = [category["name"] for category in categories if category not in passed_over]
+    by_id = sorted(data["categories"], key=lambda category: category["id"])
+    names = [category["name"] for category in by_id if category not in passed_over]
     if classes is not None and sorted(classes) != sorted(names):
         raise InputError(
             f"{path}: its categories ({', '.join(names)}) are not the classes asked for "
@@ -87,18 +104,11 @@ def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) 
     for number, entry in enumerate(data[name]):
         if not isinstance(entry, dict):
             raise InputError(f"{path}: entry {number} of its tags is {entry!r}, expected an object")
-        image_id, category_id = entry.get("image_id"), entry.get("category_id")
-        if image_id not in tags:
-            raise InputError(f"{path}: image id {image_id!r} is not in 'images'")
-        if category_id not in contiguous:
-            raise InputError(
-                f"{path}: tag with category id {category_id!r}, which is not in 'categories'"
-            )
-        crowd = crowd_value(entry)
-        if crowd is None:
-            raise InputError(
-                f"{path}: {name}[{number}]: 'iscrowd' is {entry['iscrowd']!r}, expected 0 or 1"
-            )
+        image_id, category_id, crowd = *map(entry.get, REFERENCES), crowd_value(entry)
+        if crowd is None or image_id not in tags or category_id not in contiguous:
+            problem = unknown_id(entry, tags, contiguous)
+            problem = problem or f"'iscrowd' is {entry['iscrowd']!r}, expected 0 or 1"
+            raise InputError(f"{path}: {name}[{number}]: {problem}")
         crowds += crowd
         (in_crowds if crowd else tags)[image_id].add(contiguous[category_id])
     records = [
@@ -108,7 +118,7 @@ def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) 
         for image in data["images"]
     ]
     remarks = [
-        f"{path}: category {category['name']!r} is no class: "
+        f"category {category['name']!r} is no class: "
         + "it is the parent (supercategory) of others, and " * (category["name"] not in BACKGROUND)
         + "no image has it"
         for category in passed_over
@@ -118,26 +128,31 @@ def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) 
         alike = first.setdefault(" ".join(class_name.split()).casefold(), class_name)
         if alike != class_name:
             remarks.append(
-                f"{path}: the categories {alike!r} and {class_name!r} differ by letter case or "
-                "blanks alone, and are two classes"
+                f"the categories {alike!r} and {class_name!r} differ by letter case or blanks "
+                "alone, and are two classes"
             )
     losing = sum(bool(in_crowds[image_id] - found) for image_id, found in tags.items())
     if losing:
         remarks.append(
-            f"{path}: {crowds} annotations are crowds (iscrowd) and give no tag; by that {losing} "
-            f"of {len(tags)} images lose one"
+            f"{crowds} annotations are crowds (iscrowd) and give no tag; by that {losing} of "
+            f"{len(tags)} images lose one"
         )
-    return TaggedImages(records, classes, sorted(contiguous, key=contiguous.__getitem__), remarks)
+    category_ids = sorted(contiguous, key=contiguous.__getitem__)
+    return TaggedImages(records, classes, category_ids, [f"{path}: {line}" for line in remarks])
 
 
-def _sorted_categories(path: str, categories: Sequence[dict]) -> list[dict]:
-    """By id; the ids are whole numbers or texts, and like the names all different."""
-    ids = [category["id"] for category in categories]
-    if {type(category_id) for category_id in ids} not in ({int}, {str}, set()):
-        raise InputError(f"{path}: the ids of its categories are {ids}, expected whole numbers")
-    for what in ("id", "name"):
-        values = [category[what] for category in categories]
-        if len(set(values)) < len(values):
-            shown = ", ".join(map(str, values))
-            raise InputError(f"{path}: two categories have the same {what} ({shown})")
-    return sorted(categories, key=lambda category: category["id"])
+def keep_remarks(dataset_name: str, lines: Sequence[str]) -> None:
+    """Log the lines, and keep them for who asks about the data set."""
+    _remarks[dataset_name] = list(lines)
+    for line in lines:
+        log_once(line)
+
+
+def remarks_of(dataset_name: str) -> list[str]:
+    """What was to be told of a data set when it was last read."""
+    return list(_remarks.get(dataset_name, ()))
+
+
+def log_once(line: str, level: int = logging.INFO) -> None:
+    """Log a line the first time: a set is read several times in a run."""
+    log_first_n(level, line, name=logger.name, key="message")

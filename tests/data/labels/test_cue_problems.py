@@ -40,7 +40,7 @@ def test_json(tmp_path, write_json):
     usable, problems = read_all(path)
     assert usable == {"a": [(9, 3, 0)], "b": [(0, 0, 1)]}
     assert [problem.removeprefix(f"{path}: ")[:34] for problem in problems] == [
-        "points[2]: expected numbers, 'poin",
+        "points[2]: expected finite numbers",
         "points[3]: image id 9 is not in 'i",
         "points[4]: category id 9 is not in",
         "points of b.png lie on 20x10 pixel",
