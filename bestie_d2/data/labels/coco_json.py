@@ -13,7 +13,7 @@ from bestie_d2.errors import InputError
 
 BACKGROUND = {"background", "_background_", "__background__", "__ignore__"}  # names of no class
 IMAGE_LISTS = {"images": ("id", "file_name"), "categories": ("id", "name")}  # of a COCO-like file
-REFERENCES = {"image_id": "images", "category_id": "categories"}  # of the entries of other lists
+ID_KEYS = {"images": "image_id", "categories": "category_id"}  # in the lists that refer to them
 NAME_KEYS = {"images": "file_name", "categories": "name"}
 WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")  # "007" and "1.0" are names, not numbers
 CROWD_VALUES = {  # of ``iscrowd``, as text
@@ -60,7 +60,7 @@ def load_json(path: str, fields: Mapping[str, Sequence[str]]) -> dict:
             if problem:
                 raise InputError(f"{path}: {name}[{number}]{problem}")
     _check_images(path, data["images"])
-    ids = [(key, _make_ids_regular(data[name])) for key, name in REFERENCES.items()]
+    ids = [(key, _make_ids_regular(data[name])) for name, key in ID_KEYS.items()]
     for entry in _referring_entries(data):
         _make_entry_regular(entry, ids)
     return data

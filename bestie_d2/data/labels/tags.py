@@ -12,8 +12,8 @@ from detectron2.utils.logger import log_first_n
 
 from bestie_d2.data.labels.coco_json import (
     BACKGROUND,
+    ID_KEYS,
     IMAGE_LISTS,
-    REFERENCES,
     category_indices,
     crowd_value,
     load_json,
@@ -104,7 +104,7 @@ def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) 
     for number, entry in enumerate(data[name]):
         if not isinstance(entry, dict):
             raise InputError(f"{path}: entry {number} of its tags is {entry!r}, expected an object")
-        image_id, category_id, crowd = *map(entry.get, REFERENCES), crowd_value(entry)
+        image_id, category_id, crowd = *map(entry.get, ID_KEYS.values()), crowd_value(entry)
         if crowd is None or image_id not in tags or category_id not in contiguous:
             problem = unknown_id(entry, tags, contiguous)
             problem = problem or f"'iscrowd' is {entry['iscrowd']!r}, expected 0 or 1"
