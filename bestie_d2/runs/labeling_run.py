@@ -17,14 +17,19 @@ from typing import Any
 import torch
 import torch.multiprocessing as mp
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MapDataset, MetadataCatalog
+from detectron2.data import MapDataset, MetadataCatalog
 from detectron2.data.build import trivial_batch_collator
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from bestie_d2.checks.configuration import check_trained_classes
 from bestie_d2.data import EvaluationMapper
-from bestie_d2.data.labels.attach import check_classes, check_present, check_readable
+from bestie_d2.data.labels.attach import (
+    check_classes,
+    check_present,
+    check_readable,
+    registered_records,
+)
 from bestie_d2.engine.configuration import import_extra_modules
 from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.errors import InputError
@@ -57,9 +62,7 @@ class LabelingRun:
     ) -> LabelingRun:
         """Read the data set's lists; ``InputError`` if it is unknown, has no images or other
         classes than the model's, or if an image is missing and bad ones are not skipped."""
-        if dataset_name not in DatasetCatalog:
-            raise InputError(f"data set {dataset_name!r} is not registered; see DATASETS.CUSTOM")
-        records = DatasetCatalog.get(dataset_name)
+        records = registered_records(dataset_name)
         if not records:
             raise InputError(f"data set {dataset_name!r} has no images")
         metadata = MetadataCatalog.get(dataset_name)

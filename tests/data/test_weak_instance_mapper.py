@@ -9,7 +9,7 @@ import torch
 from detectron2.data import transforms as T
 from pycocotools import mask as mask_api
 
-from bestie_d2.data import MAPPER_REGISTRY, WeakInstanceMapper
+from bestie_d2.data import MAPPER_REGISTRY, ImageReader, WeakInstanceMapper
 from bestie_d2.data.augmentation import (
     RandomPadCrop,
     RandomPhotometric,
@@ -52,7 +52,7 @@ def record(tmp_path, write_png):
 def mapper(augmentations=(), supervision="tags") -> WeakInstanceMapper:
     return WeakInstanceMapper(
         augmentations=list(augmentations),
-        image_format="RGB",
+        reader=ImageReader("RGB"),
         num_classes=3,
         supervision=supervision,
         transfer=Transfer(min_area=10),

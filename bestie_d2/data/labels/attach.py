@@ -34,17 +34,8 @@ def registered_records(name: str) -> list[dict]:
 
 
 def load_tagged_records(name: str, num_classes: int) -> list[dict]:
-    """The records of a registered data set that have a tag, each with ``image_classes``.
-
-    Images without any tag are left out: they teach nothing.
-
-    Args:
-        num_classes: C of the model.
-
-    Raises:
-        InputError: an unknown name, no (tagged) image, a missing image, or another number of
-            classes than the model's.
-    """
+    """The records of a registered data set with their ``image_classes``, but for images without
+    any tag: they teach nothing. ``num_classes`` is the model's."""
     records = registered_records(name)
     check_classes(MetadataCatalog.get(name).thing_classes, num_classes)
     check_present("image", [record["file_name"] for record in records])
@@ -65,23 +56,14 @@ def load_weak_records(
     cues: str = "",
     score_threshold: float = CUE_SCORE_THRESHOLD,
 ) -> list[dict]:
-    """The records of a registered data set with their weak labels attached.
-
-    Args:
-        num_classes: C of the model.
-        weak_maps, cues: as in :func:`weak_label_paths`.
-        score_threshold: only cues that score above it are kept.
-
-    Raises:
-        InputError: an unknown name, or what :func:`weak_label_paths` and
-            :func:`attach_weak_labels` raise.
-    """
+    """:func:`attach_weak_labels` to the records of a registered data set, with the weak maps and
+    cues of :func:`weak_label_paths`."""
     records = registered_records(name)
-    weak_maps, cues = weak_label_paths(name, weak_maps=weak_maps, cues=cues)
+    folder, cue_path = weak_label_paths(name, weak_maps=weak_maps, cues=cues)
     return attach_weak_labels(
         records,
-        weak_maps=weak_maps,
-        cues=cues,
+        weak_maps=folder,
+        cues=cue_path,
         classes=MetadataCatalog.get(name).thing_classes,
         num_classes=num_classes,
         score_threshold=score_threshold,
@@ -89,15 +71,8 @@ def load_weak_records(
 
 
 def weak_label_paths(name: str, *, weak_maps: str = "", cues: str = "") -> tuple[str, str]:
-    """The folder of weak maps and the cues of a registered data set.
-
-    Args:
-        weak_maps, cues: paths that replace the registered ones unless empty; ``~`` and ``$VAR``
-            are expanded.
-
-    Raises:
-        InputError: the data set is registered without them, and no other path is given.
-    """
+    """The folder of weak maps and the cues of a registered data set, or the paths that replace
+    them unless empty; ``~`` and ``$VAR`` are expanded."""
     metadata = MetadataCatalog.get(name)
     paths = {
         "WEAK_MAPS": expand_path(weak_maps) or metadata.get("weak_maps"),
@@ -131,11 +106,6 @@ def attach_weak_labels(
         classes: names of the data set's classes, in contiguous order.
         num_classes: C of the model.
         score_threshold: only cues that score above it are kept.
-
-    Raises:
-        InputError: no image, another number of classes, a missing image or map, a map of another
-            size than its image, maps of nothing but 0 and 255, or cues that can't be read or are of
-            none of the images.
     """
     if not records:
         raise InputError("the data set has no images")
@@ -180,10 +150,8 @@ def check_classes(classes: Sequence[str], num_classes: int) -> None:
 
 
 def check_map_classes(weak_maps: str, classes: Sequence[str]) -> None:
-    """Refuse a folder of weak maps that says it was made with other classes.
-
-    Maps by other programs say nothing and are taken as they are.
-    """
+    """Refuse a folder of weak maps that says it was made with other classes; maps by other programs
+    say nothing and are taken as they are."""
     path = os.path.join(weak_maps, MADE_WITH)
     try:
         with open(path, encoding="utf-8") as file:

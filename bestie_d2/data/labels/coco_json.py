@@ -33,10 +33,6 @@ def load_json(path: str, fields: Mapping[str, Sequence[str]]) -> dict:
     Args:
         fields: the lists that must be there, those of ``IMAGE_LISTS`` among them, and the keys each
             of their entries must have.
-
-    Raises:
-        InputError: unreadable, not JSON, a list or key is missing, a name, a size or an id is
-            none, or two images have the same id.
     """
     try:
         with open(path, "rb") as file:
@@ -68,7 +64,7 @@ def load_json(path: str, fields: Mapping[str, Sequence[str]]) -> dict:
 
 def _check_images(path: str, images: Sequence[dict]) -> None:
     """Make sizes whole numbers; refuse what is no size or no id, and two images of one id."""
-    first: dict[object, object] = {}
+    first: dict[object, dict] = {}
     for number, image in enumerate(images):
         value, problem = image["id"], ""
         for side in ("height", "width"):
@@ -167,13 +163,8 @@ def unknown_id(entry: Mapping, images: Container, categories: Container) -> str:
 
 
 def category_indices(path: str, data: Mapping, classes: Sequence[str]) -> dict[int | str, int]:
-    """Contiguous class of each category id of a loaded file, matched by name.
-
-    A category that is no class is left out if :func:`passed_over_categories` has it.
-
-    Raises:
-        InputError: a category that is not among ``classes``.
-    """
+    """Contiguous class of each category id of a loaded file, matched by name; without those of
+    :func:`passed_over_categories`, while other categories that are no classes are refused."""
     index = {name: contiguous for contiguous, name in enumerate(classes)}
     passed_over = passed_over_categories(data)
     found = {}

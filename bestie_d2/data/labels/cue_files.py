@@ -77,10 +77,6 @@ def read_cues(
         on_problem: told of each point that cannot be used, which is then left out, and of each
             image of another size; by default the first is an error.
         on_remark: told of what was moved or left out; by default it is logged.
-
-    Raises:
-        InputError: unreadable file, unknown category or image id, a point outside its image, points
-            that are all within 0 and 1, or an image size other than ``sizes`` says.
     """
 
     def tell(line: str) -> None:

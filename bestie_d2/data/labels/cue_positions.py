@@ -87,7 +87,6 @@ def positions_of(cues: PointCues, index_map: np.ndarray) -> CuePositions:
     height, width = index_map.shape
     found = _values_at(index_map, yx)
     on_class = found == wanted
-    no_class = (BACKGROUND_INDEX, IGNORE_INDEX)
 
     def fitting(moved: np.ndarray) -> int:
         return int((_values_at(index_map, moved) == wanted).sum())
@@ -96,7 +95,7 @@ def positions_of(cues: PointCues, index_map: np.ndarray) -> CuePositions:
         points=len(cues),
         on_class=int(on_class.sum()),
         on_background=int((found == BACKGROUND_INDEX).sum()),
-        on_other=int((~on_class & ~np.isin(found, no_class)).sum()),
+        on_other=int((~on_class & ~np.isin(found, (BACKGROUND_INDEX, IGNORE_INDEX))).sum()),
         on_unknown=int((found == IGNORE_INDEX).sum()),
         swapped=fitting(yx[:, ::-1]),
         flipped=fitting(np.stack([height - 1 - yx[:, 0], yx[:, 1]], axis=1)),
@@ -115,16 +114,8 @@ def _values_at(index_map: np.ndarray, yx: np.ndarray) -> np.ndarray:
 
 
 def check_given_points(name: str, records: Sequence[Mapping], num_classes: int) -> None:
-    """Refuse given points of which hardly any lies on its class: nothing would be labeled.
-
-    Of at most ``MAPS_READ`` images, spread over the set, the weak map is read.
-
-    Args:
-        name: of the data set.
-        records: with ``sem_seg_file_name`` and ``cues``.
-
-    Raises:
-        InputError: there are no points or they are of no use, or a map cannot be read.
+    """Refuse given points, the ``cues`` of a data set's records, of which hardly any lies on its
+    class: nothing would be labeled. At most ``MAPS_READ`` weak maps are read, spread over the set.
     """
     with_points = [record for record in records if len(record["cues"])]
     if not with_points:

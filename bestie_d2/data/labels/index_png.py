@@ -24,16 +24,8 @@ PNG_SIZE = struct.Struct(">8x8xII")  # signature, length and name of the first c
 
 
 def read_weak_sem_seg(path: str, num_classes: int, size: Size | None = None) -> np.ndarray:
-    """Read a weak semantic map, or any index PNG, palette or grey.
-
-    Returns:
-        (H, W) uint8 WSSS indices: 0 background, 1..``num_classes``, 255 ignore.
-
-    Raises:
-        InputError: missing, unreadable, not an index image, not of ``size`` (height, width), an
-            index above ``num_classes`` that is not 255, or more classes than a map can hold; the
-            line names the file.
-    """
+    """(H, W) uint8 WSSS indices of a weak map, or any index PNG, palette or grey: 0 background,
+    1..``num_classes``, 255 ignore. All else is refused, as is one not of ``size``."""
     check_class_limit(f"index map {path}", num_classes)
     try:
         with Image.open(path) as image:
@@ -92,15 +84,9 @@ def check_class_limit(what: str, num_classes: int) -> None:
 
 
 def check_maps_hold_classes(folder: str, paths: Sequence[str]) -> None:
-    """Refuse a set of weak maps in which there is 255 and, but for 0, nothing else.
-
-    One such map is ordinary (nothing is known of its image), a whole set of them is a set of masks
-    in black and white. Maps are read until one holds a class; those that cannot be read are passed
-    over here and told of where their turn comes.
-
-    Args:
-        folder: of the maps, for the line.
-    """
+    """Refuse a set of weak maps in which there is 255 and, but for 0, nothing else: masks in black
+    and white. Maps are read until one holds a class; those that cannot be read are passed over here
+    and told of where their turn comes."""
     unknown = False
     first = paths[:: max(1, len(paths) // LOOKED_AT_FIRST)]
     for path in (*first, *paths):

@@ -11,7 +11,7 @@ from pycocotools import mask as mask_api
 
 from bestie_d2.data.datasets.object_masks import check_mask, is_number
 from bestie_d2.data.images import Size
-from bestie_d2.data.labels.coco_json import IMAGE_LISTS, category_indices, load_json
+from bestie_d2.data.labels.coco_json import IMAGE_LISTS, category_indices, load_json, unknown_id
 from bestie_d2.data.names import label_name, match_label_names, names_of_records
 from bestie_d2.errors import InputError
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
@@ -24,12 +24,7 @@ MAX_INSTANCES = BYTE * BYTE - 2  # of two bytes; 65535 is padding
 
 @dataclass(frozen=True)
 class InstanceLabels:
-    """The instances of an image.
-
-    Attributes:
-        classes: ``0..C-1`` of each.
-        rles: compressed RLE of each mask.
-    """
+    """The instances of an image: the class ``0..C-1`` and the compressed RLE of each."""
 
     classes: list[int] = field(default_factory=list)
     rles: list[dict] = field(default_factory=list)
@@ -45,10 +40,8 @@ class InstanceLabels:
 
 
 def move_instance_map(instance_map: np.ndarray, transforms: T.TransformList) -> np.ndarray:
-    """An (H, W) map of instances moved with its image, as a weak map is; of the same type.
-
-    Padding is what a weak map is padded with, in each byte. Transforms take other types than bytes
-    by other rules, so that a map of two bytes is moved byte by byte.
+    """An (H, W) map of instances moved with its image, as a weak map is; of the same type, padding
+    in each byte. Transforms treat other types than bytes otherwise: two bytes are moved one by one.
     """
     if instance_map.dtype == np.uint8:
         return transforms.apply_segmentation(instance_map)
@@ -66,10 +59,6 @@ def attach_instance_labels(records: list[dict], path: str, classes: Sequence[str
         path: COCO JSON with compressed RLE masks; the better its ``score``, the later an instance
             is drawn, without one before all others. Images are matched by their label names.
         classes: names of the data set's classes, in contiguous order.
-
-    Raises:
-        InputError: the file is none; an image, a category, a mask or a score of an entry is none,
-            or not of the data set.
     """
     what = f"instance labels {path}"
     by_name = {label_name(record): record for record in records}
@@ -81,7 +70,9 @@ def attach_instance_labels(records: list[dict], path: str, classes: Sequence[str
     if not any(name in by_name for name in matched):
         raise InputError(f"{what}: none of the data set's images is in it")
     for number, entry in enumerate(data["annotations"]):
-        problem = _problem_of_references(entry, names, contiguous)
+        problem = unknown_id(entry, names, contiguous)
+        if not is_number(_score(entry)):
+            problem = f"'score' is {_score(entry)!r}, expected a number"
         if problem:
             raise InputError(f"{what}: annotations[{number}]: {problem}")
     labels = {name: InstanceLabels() for name in by_name}
@@ -108,13 +99,3 @@ def attach_instance_labels(records: list[dict], path: str, classes: Sequence[str
 
 def _score(entry: Mapping) -> float:
     return entry.get("score", 0.0)
-
-
-def _problem_of_references(entry: Mapping, images: Mapping, categories: Mapping) -> str | None:
-    if not is_number(_score(entry)):
-        return f"'score' is {_score(entry)!r}, expected a number"
-    if entry["image_id"] not in images:
-        return f"image id {entry['image_id']!r} is not in 'images'"
-    if entry["category_id"] not in categories:
-        return f"category id {entry['category_id']!r} is not in 'categories'"
-    return None

@@ -93,9 +93,6 @@ def read_table(
         The tags of each image by file name, in the order of the table; all classes in contiguous
         order (of the alphabet or, if all are numbers, as they count); lines on what was read in
         another way than is usual.
-
-    Raises:
-        InputError: unreadable, or not clear: the line says what was found.
     """
     table = _Table(path, classes or ())
     one_hot = table.is_one_hot()

@@ -58,10 +58,6 @@ def read_tags(path: str, classes: Sequence[str] | None = None) -> TaggedImages:
     Args:
         classes: names in the contiguous order wanted; without it that is the order of category
             ids (JSON) or of names (table).
-
-    Raises:
-        InputError: unreadable file, a table that can be read in two ways, or a tag that is no
-            category.
     """
     if not is_table(path):
         return tags_from_coco(path, load_json(path, IMAGE_LISTS), classes)

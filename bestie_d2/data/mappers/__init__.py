@@ -1,8 +1,7 @@
 """Mappers: from a data set's record to a network's input."""
 
 from .detection import DetectionMapper, EvaluationMapper
-from .image_tags import ImageTagMapper
-from .registry import MAPPER_REGISTRY
+from .image_tags import MAPPER_REGISTRY, ImageTagMapper
 from .weak_instance import WeakInstanceMapper
 
 __all__ = [

@@ -21,11 +21,7 @@ class DetectionMapper(DatasetMapper):
 
     @configurable
     def __init__(self, is_train: bool, *, reader: ImageReader, **arguments: object) -> None:
-        """
-        Args:
-            is_train, arguments: as of Detectron2's ``DatasetMapper``.
-            reader: of the images.
-        """
+        """``is_train`` and ``arguments`` are those of Detectron2's ``DatasetMapper``."""
         super().__init__(is_train, **arguments)
         self.reader = reader
 
@@ -34,14 +30,8 @@ class DetectionMapper(DatasetMapper):
         return {**super().from_config(cfg, is_train), "reader": ImageReader.from_config(cfg)}
 
     def __call__(self, dataset_dict: dict) -> dict:
-        """
-        Returns:
-            The record's other entries, ``image`` (channels, h, w) uint8 and in training
-            ``instances``.
-
-        Raises:
-            InputError: an unreadable image, or one whose size is not the record's.
-        """
+        """The record's other entries, ``image`` (channels, h, w) uint8 and in training
+        ``instances``."""
         record = copy.deepcopy(dataset_dict)
         image = self.reader.read_of(record)
         record.setdefault("height", image.shape[0])

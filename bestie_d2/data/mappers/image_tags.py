@@ -10,13 +10,20 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
+from detectron2.utils.registry import Registry
 from torch import Tensor
 
 from bestie_d2.data.augmentation import build_tag_augmentations
 from bestie_d2.data.images import ImageReader
 from bestie_d2.data.labels.attach import load_tagged_records
-from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
 from bestie_d2.model_keys import num_classes
+
+MAPPER_REGISTRY = Registry("MAPPER")
+MAPPER_REGISTRY.__doc__ = """
+Dataset mappers for weak labels, named by ``INPUT.MAPPER``: built by ``mapper(cfg)``, called with
+one record at a time; ``mapper.load_records(cfg, dataset_name)`` gives the records. ``mapper.needs``
+says what of a record it takes beside the image: of "tags", "weak_maps", "cues", "masks".
+"""
 
 
 def tags_as_mask(image_classes: Sequence[int], num_classes: int) -> Tensor:
@@ -54,15 +61,8 @@ class ImageTagMapper:
         return load_tagged_records(dataset_name, num_classes(cfg))
 
     def __call__(self, record: dict) -> dict:
-        """A record with ``image_classes`` -> model input.
-
-        Returns:
-            The record's other entries, and ``image`` (3, h, w) uint8 and ``image_classes`` (C,)
-            bool.
-
-        Raises:
-            InputError: an unreadable image, or one whose size is not the record's.
-        """
+        """A record with ``image_classes`` -> its other entries, ``image`` (3, h, w) uint8 and
+        ``image_classes`` (C,) bool."""
         record = copy.copy(record)
         augmented = T.AugInput(self.reader.read_of(record))
         self.augmentations(augmented)

@@ -12,14 +12,12 @@ from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 
 from bestie_d2.data.augmentation import build_training_augmentations
-from bestie_d2.data.deep_images import Intensity
 from bestie_d2.data.images import ImageReader
 from bestie_d2.data.labels.attach import load_weak_records
 from bestie_d2.data.labels.cue_positions import check_given_points
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.data.labels.instance_files import attach_instance_labels, move_instance_map
-from bestie_d2.data.mappers.image_tags import tags_as_mask
-from bestie_d2.data.mappers.registry import MAPPER_REGISTRY
+from bestie_d2.data.mappers.image_tags import MAPPER_REGISTRY, tags_as_mask
 from bestie_d2.data.paths import expand_path
 from bestie_d2.labeling.pseudo_labels import Transfer
 from bestie_d2.ops.components import find_components, regions_of_map
@@ -49,20 +47,18 @@ class WeakInstanceMapper:
         self,
         *,
         augmentations: list[T.Augmentation],
-        image_format: str,
+        reader: ImageReader,
         num_classes: int,
         supervision: str,
         transfer: Transfer,
-        intensity: Intensity | None = None,
     ) -> None:
         """
         Args:
             supervision: "tags" puts centers at the instances' centroids, "points" at the cues.
             transfer: how components become instances.
-            intensity: how images of more than 8 bits become 8; None: by their own range.
         """
         self.augmentations = T.AugmentationList(augmentations)
-        self.reader = ImageReader(image_format, intensity or Intensity())
+        self.reader = reader
         self.num_classes = num_classes
         self.centers = "cue" if supervision == "points" else "component"
         self.transfer = transfer
@@ -72,7 +68,7 @@ class WeakInstanceMapper:
         node = cfg.MODEL.BESTIE
         return {
             "augmentations": build_training_augmentations(cfg),
-            "image_format": cfg.INPUT.FORMAT,
+            "reader": ImageReader.from_config(cfg),
             "num_classes": node.NUM_CLASSES,
             "supervision": node.SUPERVISION,
             "transfer": Transfer(
@@ -81,7 +77,6 @@ class WeakInstanceMapper:
                 min_area=node.MIN_AREA,
                 whole_pixel_centers=node.WHOLE_PIXEL_CENTERS,
             ),
-            "intensity": Intensity.from_config(cfg),
         }
 
     @staticmethod
@@ -111,9 +106,6 @@ class WeakInstanceMapper:
             The record's other entries, and ``image`` (3, h, w) uint8, ``sem_seg`` (h, w) uint8
             WSSS indices, ``image_classes`` (C,) bool, ``cues`` in pixels of the crop, the weak
             map's ``components`` and ``pseudo_labels``.
-
-        Raises:
-            InputError: an unreadable file, or an image whose size is not the record's.
         """
         record = copy.copy(record)
         image = self.reader.read_of(record)
