@@ -9,9 +9,7 @@ OUTPUT_DIR/pictures/predictions_1.png and on.
 import argparse
 import os
 
-from detectron2.data import DatasetCatalog
-
-from bestie_d2.checks.configuration import check_config, check_trained_classes
+from bestie_d2.checks.configuration import check_config, check_trained_classes, classes_of
 from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config, with_trained_weights
 from bestie_d2.engine.trainer import load_trained_model
@@ -29,8 +27,7 @@ def main() -> None:
     cfg = load_config(arguments.config_file, arguments.opts)
     check_config(cfg)
     dataset = arguments.dataset or (cfg.DATASETS.TEST or ("",))[0]
-    if dataset not in DatasetCatalog:
-        raise InputError(f"--dataset {dataset!r} is not registered")
+    classes_of(dataset, "--dataset")
     if arguments.num < 1:
         raise InputError(f"--num {arguments.num}: expected 1 or more")
     trained = with_trained_weights(cfg, arguments.opts)

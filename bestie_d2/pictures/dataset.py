@@ -5,6 +5,7 @@ Models and what is found with them come as arguments: pictures stand below what 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -80,8 +81,10 @@ class KnownLabels:
     def _truth(self) -> Mapping | None:
         return load_truth(self.name) if has_truth(self.name) else None
 
-    def cues(self, record: dict) -> PointCues | None:
-        return self.cues_by_name.get(label_name(record))
+    def cues(self, record: dict, above: float = -math.inf) -> PointCues | None:
+        """Those that score above a threshold."""
+        cues = self.cues_by_name.get(label_name(record))
+        return None if cues is None else cues[cues.scores > above]
 
     def weak_map(self, record: dict) -> np.ndarray | None:
         """(H, W) WSSS indices."""

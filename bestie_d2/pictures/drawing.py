@@ -143,9 +143,9 @@ def draw_instances(
         contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(canvas, contours, -1, color, 1)
     picture, font = Image.fromarray(canvas), ImageFont.load_default(TEXT_SIZE)
-    pen = ImageDraw.Draw(picture)
-    for number in order.tolist() if class_names else ():
-        text = class_names[int(found.classes[number])]
+    pen, names = ImageDraw.Draw(picture), class_names or ()
+    for number in order.tolist() if names else ():
+        text = names[int(found.classes[number])]
         text += "" if scores is None else f" {scores[number]:.2f}"
         x, y, width, height = cv2.boundingRect(masks[number].view(np.uint8))
         left, top, right, bottom = pen.textbbox((0, 0), text, font)

@@ -6,8 +6,11 @@ import json
 import math
 import os
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable
+from contextlib import suppress
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import yaml
 from detectron2.config import CfgNode
@@ -24,56 +27,39 @@ from bestie_d2.pipeline.stages import StageJob
 from bestie_d2.pipeline.state import CONFIG_FILE, StageRecord, flattened
 from bestie_d2.storage.processes import running_in
 
-ITERATION = "iteration"
 MAX_POINTS = 120  # of a drawn curve, however long the training
 LABEL_KEYS = ("image_id", "category_id", "segmentation", "score")
-
 Curve = list[tuple[int, float]]  # (iteration, value) by rising iteration
-Block = tuple  # the name of a macro of the page, and its arguments
-
-
-def attempt(what: str, build: Callable[..., list[Block]], *arguments: object) -> list[Block]:
-    """Parts of the page, or one that says why they are not to be had: files may be wrong, or just
-    being written."""
-    try:
-        return build(*arguments)
-    except Exception as error:
-        return [("text", f"{what} cannot be shown: {reason_of(error)}")]
 
 
 class StageFiles:
-    """A stage of a run: what the finished stage wrote down (``manifest``, or None), whether it was
-    ever begun, and the text of the configuration that is trained ("" for none)."""
+    """A stage of a run: what the finished stage wrote down (``manifest``, or None), how far it is
+    (``state``, in words), and the text of the configuration that is trained ("" for none)."""
 
     def __init__(self, pipeline: Pipeline, name: str) -> None:
         self.name, self.kind = name, pipeline.stages[name].kind
         self.folder, self.product = pipeline.folder_of(name), pipeline.product_of(name)
-        self.config = _text_of(os.path.join(self.folder, CONFIG_FILE))
+        self.config = _text_of(self.folder, CONFIG_FILE)
         self.manifest: dict | None = None
-        self.started, self.failure, self.problem = False, "", ""
         record = StageRecord(self.folder)
         self.kept = record.kept
         try:
             self.manifest = record.manifest
-            self.started, self.failure = record.started is not None, record.failure
+            self.state = self._state(record.started is not None, record.failure)
         except InputError as error:
-            self.problem = str(error)
+            self.state = f"damaged: {error}"
 
-    @property
-    def state(self) -> str:
-        """How far it is, in words."""
-        if self.problem:
-            return f"damaged: {self.problem}"
+    def _state(self, begun: bool, failure: str) -> str:
         if self.manifest:
             gone = not os.path.exists(self.product)
             return "finished" + (f", but {os.path.basename(self.product)} is gone" if gone else "")
-        if self.failure:
-            return f"failed: {self.failure}"
-        running = running_in(self.folder)
-        waiting = "begun, not finished" if self.started else "not there yet"
-        return f"running: {running}" if running else waiting
+        if failure:
+            return f"failed: {failure}"
+        if running := running_in(self.folder):
+            return f"running: {running}"
+        return "begun, not finished" if begun else "not there yet"
 
-    def settings(self) -> dict[str, object]:
+    def settings(self) -> dict[str, Any]:
         """The configuration's values by key; none where it is no yaml."""
         try:
             return flattened(yaml.safe_load(self.config))
@@ -84,10 +70,11 @@ class StageFiles:
         """The finite values of all that was measured, by name; of iterations that were gone over
         again, those written last."""
         found: defaultdict[str, dict[int, float]] = defaultdict(dict)
-        for line in read_lines(os.path.join(self.folder, METRICS_FILE)):
-            for key, value in line.items() if isinstance(line.get(ITERATION), int) else ():
+        for line in read_lines(self.folder, METRICS_FILE):
+            iteration: Any = line.get("iteration")
+            for key, value in line.items() if isinstance(iteration, int) else ():
                 if isinstance(value, (int, float)) and math.isfinite(value):
-                    found[key][line[ITERATION]] = float(value)
+                    found[key][iteration] = float(value)
         return {key: sorted(points.items()) for key, points in found.items()}
 
     def load(self) -> CfgNode:
@@ -158,32 +145,22 @@ class Run:
         return found
 
 
-def read_lines(path: str) -> list[dict]:
+def read_lines(*path: str) -> list[dict]:
     """The JSON objects of a file, one a line; none without the file. A line that is none, such as
     the last one of a training that was killed, is passed over."""
     found = []
-    for line in _text_of(path).splitlines():
-        try:
+    for line in _text_of(*path).splitlines():
+        with suppress(ValueError):
             found.append(json.loads(line))
-        except ValueError:
-            continue
     return [content for content in found if isinstance(content, dict)]
 
 
-def last_values(path: str) -> Mapping[str, float]:
-    """The last line of a file of measurements."""
-    return next(iter(read_lines(path)[::-1]), {})
-
-
-def thinned(curve: Sequence[tuple[int, float]]) -> Curve:
+def thinned(curve: Curve) -> Curve:
     """At most ``MAX_POINTS`` points, evenly chosen, the last one among them."""
-    step = math.ceil(len(curve) / MAX_POINTS)
-    return list(curve[::-1][:: max(step, 1)][::-1])
+    return curve[:: -max(1, math.ceil(len(curve) / MAX_POINTS))][::-1]
 
 
-def _text_of(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
+def _text_of(*path: str) -> str:
+    with suppress(OSError):
+        return Path(*path).read_text(encoding="utf-8", errors="replace")
+    return ""

@@ -2,39 +2,55 @@
 
 from __future__ import annotations
 
+import base64
 import math
-import os
+import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
+import torch
 from jinja2 import Environment, FileSystemLoader
+from PIL import Image
 
+from bestie_d2.checks.configuration import check_trained_classes
+from bestie_d2.data import EvaluationMapper, WeakInstanceMapper
 from bestie_d2.data.labels.cue_files import GIVEN_SCORE
-from bestie_d2.engine.label_progress import PSEUDO, REFINED
-from bestie_d2.engine.trainer import METRICS_FILE
-from bestie_d2.evaluation.label_quality import BINS
+from bestie_d2.data.names import relative_name
+from bestie_d2.engine.command_line import reason_of
+from bestie_d2.engine.label_progress import PSEUDO, REFINED, taught_targets
+from bestie_d2.engine.trainer import METRICS_FILE, load_trained_model
+from bestie_d2.errors import InputError
+from bestie_d2.evaluation.label_quality import instances_of_targets
+from bestie_d2.modeling.meta_arch import BESTIE
+from bestie_d2.pictures import dataset
+from bestie_d2.pictures.dataset import KnownLabels
+from bestie_d2.pictures.drawing import MaskSet
+from bestie_d2.pictures.sheets import Layers, draw_layers
 from bestie_d2.pipeline.definition import Pipeline
 from bestie_d2.pipeline.stages import HEADLINES, WEAK_COMPONENTS
-from bestie_d2.report import run_files
-from bestie_d2.report.charts import Series, bar_chart, line_chart
-from bestie_d2.report.image_grid import grid_section
-from bestie_d2.report.run_files import Block, Curve, Run, attempt, thinned
+from bestie_d2.report.charts import Chart, Series, count_chart, line_chart, score_chart
+from bestie_d2.report.run_files import Curve, Run, StageFiles, read_lines, thinned
 from bestie_d2.storage.files import make_folder, replacing
+from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
 
+Block = tuple  # the name of a macro of page.html, and its arguments
 Cell = str | int | float | None
+Found = Mapping[Hashable, dict[str, MaskSet]]  # instances by image id and title
 
+DASH = "–"
+NUMBER = re.compile(r"-?[\d,]+(\.\d+)?(e[-+]?\d+)?")
 RESULTS = {  # columns of the results, and the measurements they show
     "COCO AP": "segm/AP",
     "AP50": "segm/AP50",
     "AP75": "segm/AP75",
     "VOC mAP25": "voc_instance/mAP25",
-    "mAP50": "voc_instance/mAP50",
-    "mAP70": "voc_instance/mAP70",
-    "mAP75": "voc_instance/mAP75",
+    **{name: f"voc_instance/{name}" for name in ("mAP50", "mAP70", "mAP75")},
 }
 SETTINGS = {  # columns of the configuration, and the keys they show
     "model": "MODEL.META_ARCHITECTURE",
@@ -45,14 +61,10 @@ SETTINGS = {  # columns of the configuration, and the keys they show
     "learning rate": "SOLVER.BASE_LR",
     "seed": "SEED",
 }
-
-
-class Mark(NamedTuple):
-    """A cue or a label: what the counts need of it."""
-
-    image: Hashable
-    class_name: str
-    score: float
+KINDS = (REFINED, PSEUDO)  # of labels that BESTIE learns from
+TRAINING_IMAGES, TEST_IMAGES = 8, 4  # shown, however many there are
+FINDERS = ("bestie", "mrcnn", "mrcnn_truth")  # kinds of stages whose models find instances
+SIDE, CUE_RADIUS = 256, 1 / 36  # pixels of a picture's longer side, about; share of the shorter
 
 
 def report_path(pipeline: Pipeline) -> Path:
@@ -63,31 +75,18 @@ def report_path(pipeline: Pipeline) -> Path:
 def write_report(pipeline: Pipeline) -> Path:
     """Write ``report.html`` into a pipeline's output, whole or not at all; returns its path.
 
-    Shows what is there and says what is not, or what is wrong with it, at any time: before a run,
-    while stages are made and when one has failed. It holds a fixed number of pictures and points,
-    whatever the size of the data set and the length of the trainings.
-
-    Raises:
-        InputError: it cannot be written.
+    At any time: it shows what is there and says what is not, or what is wrong with it, with a fixed
+    number of pictures and points. An InputError says why it cannot be written.
     """
-    run = Run(pipeline)
-    sections = {
-        "Results": results_section,
-        "Chain": chain_section,
-        "Curves": curves_section,
-        "Cues": cues_section,
-        "Pseudo labels": pseudo_labels_section,
-        "Pictures": grid_section,
-        "Configuration": configuration_section,
-    }
+    run, path = Run(pipeline), report_path(pipeline)
     done = sum(stage.manifest is not None for stage in run.stages)
     lead = (
         f"Instance masks from {pipeline.supervision} alone: trained on {pipeline.train_set}, "
         f"tested on {pipeline.test_set}. {done} of {len(run.stages)} stages are finished. "
         f"Written {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}."
     )
-    blocks = {title: attempt("This part", build, run) for title, build in sections.items()}
-    path = report_path(pipeline)
+    titles = {part.__name__.replace("_", " ").capitalize(): part for part in SECTIONS}
+    blocks = {title: attempt("This part", part, run) for title, part in titles.items()}
     make_folder(path.parent, "output")
     with replacing(path) as file:
         file.write(page(f"Run of {pipeline.name}", lead, blocks))
@@ -101,51 +100,52 @@ def page(title: str, lead: str, sections: Mapping[str, Sequence[Block]]) -> str:
     return template.render(title=title, lead=lead, sections=sections)
 
 
+def attempt(what: str, build: Callable[..., Any], *arguments: object) -> list[Block]:
+    """Parts of the page, or one that says why they are not to be had: files may be wrong, or just
+    being written."""
+    try:
+        return build(*arguments) or []
+    except Exception as error:
+        return [("text", f"{what} cannot be shown: {reason_of(error)}")]
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Block:
     """A table whose first column titles the rows; columns of numbers are right-aligned, floats have
-    one decimal, None is a dash."""
-    rows = list(rows)
-    columns = [[row[i] for row in rows if row[i] is not None] for i in range(len(head))]
-    numbers = [bool(cells) and all(map(_is_number, cells)) for cells in columns]
-    return ("table", list(zip(head, numbers, strict=True)), [list(map(_shown, r)) for r in rows])
+    one decimal, None and NaN are a dash."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    columns = [{row[i] for row in cells} - {DASH} for i in range(len(head))]
+    numbers = [bool(column) and all(map(NUMBER.fullmatch, column)) for column in columns]
+    return ("table", list(zip(head, numbers, strict=True)), cells)
 
 
-def _is_number(cell: Cell) -> bool:
-    try:
-        return math.isfinite(float(cell))  # type: ignore[arg-type]  # None was left out
-    except ValueError:
-        return False
+def _cell(value: Cell) -> str:
+    if isinstance(value, float):
+        return f"{value:,.1f}" if math.isfinite(value) else DASH
+    return f"{value:,}" if isinstance(value, int) else value or DASH
 
 
-def _shown(cell: Cell) -> str:
-    if cell is None or isinstance(cell, str):
-        return cell or "–"
-    return f"{cell:,}" if isinstance(cell, int) else f"{cell:,.1f}"
-
-
-def results_section(run: Run) -> list[Block]:
+def results(run: Run) -> list[Block]:
     """The figures of everything that was evaluated on the test set, in percent."""
     evaluated = run.finished("evaluate")
     if not evaluated:
         return [("text", "Not evaluated yet.")]
-    rows = []
-    for owner in (WEAK_COMPONENTS, *(stage.name for stage in run.stages)):
-        found = run_files.last_values(os.path.join(evaluated[-1].folder, owner, METRICS_FILE))
-        if found:
-            title = "given weak maps' components (free)" if owner == WEAK_COMPONENTS else owner
-            values = [found.get(key, math.nan) for key in RESULTS.values()]
-            rows.append([title, *(float(v) if math.isfinite(v) else None for v in values)])
+    titles = {WEAK_COMPONENTS: "given weak maps' components (free)"}
+    titles |= {stage.name: stage.name for stage in run.stages}
+    rows: list[list[Cell]] = []
+    for name, title in titles.items():
+        for measured in read_lines(evaluated[-1].folder, name, METRICS_FILE)[-1:]:
+            rows.append([title, *map(measured.get, RESULTS.values())])
     note = f"On {run.pipeline.test_set}, in percent."
     return [table(["trained stage", *RESULTS], rows), ("text", note, True)]
 
 
-def chain_section(run: Run) -> list[Block]:
+def chain(run: Run) -> list[Block]:
     """A row for each stage: how far it is, how long it took, what came out."""
     rows: list[list[Cell]] = []
     notes: list[Block] = []
     for stage in run.stages:
         manifest = stage.manifest or {}
-        reads = ", ".join(run.pipeline.inputs_of(stage.name)) or None
+        reads = ", ".join(run.pipeline.inputs_of(stage.name))
         took = round(manifest["seconds"]) if manifest else None
         rows.append([stage.name, reads, stage.state, took, manifest.get("text")])
         if stage.kept:
@@ -156,7 +156,7 @@ def chain_section(run: Run) -> list[Block]:
     return [table(["stage", "reads", "state", "seconds", "figures"], rows), *notes]
 
 
-def curves_section(run: Run) -> list[Block]:
+def curves(run: Run) -> list[Block]:
     """The charts of each training that has written something down: losses, evaluations (paper:
     Figure 7), and how right the labels of BESTIE are (Figure 6)."""
     trainings = {stage.name: stage.curves() for stage in run.stages if stage.config}
@@ -167,99 +167,65 @@ def curves_section(run: Run) -> list[Block]:
     for name, curves in trainings.items():
         keys = ["total_loss", *sorted(key for key in curves if key.startswith("loss_"))]
         names = {key: key.removeprefix("loss_").replace("_", " ") for key in keys}
-        losses.append(_chart(name, _series(curves, names), "loss", log=True))
+        losses.append(line_chart(name, _series(curves, names), "loss", log=True))
         measured = _series(curves, HEADLINES)
         if any(len(one.points) > 1 for one in measured):
-            evaluations.append(_chart(name, measured, "percent"))
+            evaluations.append(line_chart(name, measured, "percent"))
         else:
             once.append(name)
         labels += _label_charts(name, curves)
-    why = (
-        f"No curve of {', '.join(once)}: evaluated once or never so far. TEST.EVAL_PERIOD in its "
-        "configuration evaluates it every so many iterations."
-    )
-    return [
-        ("heading", "Losses"),
-        ("text", LOSSES, True),
-        ("charts", losses),
-        ("heading", "Evaluations while training"),
-        *([("text", f"On {run.pipeline.test_set}.", True)] if evaluations else []),
-        ("charts", evaluations),
-        *([("text", why)] if once else []),
-        ("heading", "Labels that BESTIE learns from"),
-        ("text", LABELS, True) if labels else ("text", NO_LABELS),
-        ("charts", labels),
-    ]
-
-
-LOSSES = (
-    "Losses are medians over 20 iterations, as Detectron2 writes them down; long curves are "
-    "thinned. Values of 0 have no place on a logarithmic axis."
-)
-LABELS = (
-    "Counted on TEST.LABEL_PROGRESS.DATASET, whose truth no training reads. Pseudo labels are what "
-    "semantic knowledge transfer makes once and for all; refined labels are the network's grouping "
-    "of the weak maps."
-)
-NO_LABELS = (
-    "No training has measured its labels against the truth: for that, TEST.LABEL_PROGRESS.DATASET "
-    "in a configuration of BESTIE names a set with truth."
-)
+    return [("curves", run.pipeline.test_set, losses, evaluations, ", ".join(once), labels)]
 
 
 def _series(curves: Mapping[str, Curve], names: Mapping[str, str]) -> list[Series]:
-    """Those of the curves that were measured, under these names."""
-    return [Series(name, thinned(curves[key])) for key, name in names.items() if key in curves]
+    """Those of the curves that were measured, under these names; pseudo labels are made before
+    training: a level."""
+    found = {key: name for key, name in names.items() if key in curves}
+    return [Series(found[key], thinned(curves[key]), key.startswith(PSEUDO)) for key in found]
 
 
-def _chart(
-    title: str, series: list[Series], y_title: str, note: str = "", log: bool = False
-) -> tuple:
-    return title, line_chart(series, x_title="iteration", y_title=y_title, log=log), note
-
-
-def _label_charts(name: str, curves: Mapping[str, Curve]) -> list[tuple]:
+def _label_charts(name: str, curves: Mapping[str, Curve]) -> list[Chart]:
     """True positives, and precision and recall, of one training's pseudo and refined labels."""
     if f"{PSEUDO}/objects" not in curves:
         return []
-    series = {
-        measure: [  # pseudo labels are made before training: a level, no curve
-            one._replace(level=kind == PSEUDO)
-            for kind in (REFINED, PSEUDO)
-            for one in _series(
-                curves, {f"{kind}/{measure}": f"{kind}, {measure}".replace("_", " ")}
-            )
-        ]
-        for measure in ("true_positives", "precision", "recall")
-    }
+    true_positives, precision, recall = (
+        _series(curves, {f"{kind}/{key}": f"{kind}, {key}".replace("_", " ") for kind in KINDS})
+        for key in ("true_positives", "precision", "recall")
+    )
     note = f"The images have {curves[f'{PSEUDO}/objects'][-1][1]:.0f} objects."
-    shares = series["precision"] + series["recall"]
-    return [
-        _chart(f"{name}: labels that are right", series["true_positives"], "true positives", note),
-        _chart(f"{name}: precision and recall of the labels", shares, "percent"),
-    ]
+    right = line_chart(f"{name}: labels that are right", true_positives, "true positives")
+    shares = f"{name}: precision and recall of the labels"
+    return [right._replace(note=note), line_chart(shares, precision + recall, "percent")]
 
 
-def cues_section(run: Run) -> list[Block]:
+class Mark(NamedTuple):
+    """A cue or a label: what the counts need of it."""
+
+    image: Hashable
+    class_name: str
+    score: float
+
+
+def cues(run: Run) -> list[Block]:
     """The cues that were found or given; those that score above the threshold are used."""
     labels, threshold = run.labels, run.cfg.DATASETS.CUE_THRESHOLD
-    cues = [
+    marks = [
         Mark(name, labels.class_names[class_id], score)
         for name, points in labels.cues_by_name.items()
         for class_id, score in zip(points.classes.tolist(), points.scores.tolist(), strict=True)
     ]
-    if not cues:
+    if not marks:
         return [("text", "No cues yet.")]
-    used = [cue for cue in cues if cue.score > threshold]
+    used = [cue for cue in marks if cue.score > threshold]
     images = len(labels.records)
     text = (
-        f"{len(cues):,} cues in {images:,} images; the {len(used):,} that score above "
+        f"{len(marks):,} cues in {images:,} images; the {len(used):,} that score above "
         f"{threshold:g} are used in training."
     )
-    return [("text", text), *statistics("cues", cues, used, labels.class_names, images)]
+    return [("text", text), *statistics("cues", marks, used, labels.class_names, images)]
 
 
-def pseudo_labels_section(run: Run) -> list[Block]:
+def pseudo_labels(run: Run) -> list[Block]:
     """The labels that were exported last, and what the export measured."""
     if run.exported is None:
         return [("text", "Not exported yet.")]
@@ -291,42 +257,110 @@ def statistics(
     head = ["class", what, "used", "images with some", "in such an image", "mean score"]
     if used is marks:
         head, rows = head[:2] + head[3:], [row[:2] + row[3:] for row in rows]
-    charts = [_count_chart(used, images, what if used is marks else f"used {what}")]
+    counted = what if used is marks else f"used {what}"
+    charts = [count_chart([mark.image for mark in used], images, counted)]
     if any(mark.score != GIVEN_SCORE for mark in marks):
-        charts.insert(0, _score_chart(marks, what))
+        charts.insert(0, score_chart([mark.score for mark in marks], what))
     return [table(head, rows), ("charts", charts)]
 
 
-def _score_chart(marks: Sequence[Mark], what: str) -> tuple:
-    counts, edges = np.histogram([mark.score for mark in marks], bins=BINS, range=(0, 1))
-    bars = [(f"{start:.1f}", count) for start, count in zip(edges, counts.tolist(), strict=False)]
-    chart = bar_chart(bars, x_title="score, from this number on", y_title=what)
-    return f"Scores of {what}", chart, ""
+def pictures(run: Run) -> list[Block]:
+    """Images spread over both sets, with everything that is made or known of them."""
+    blocks: list[Block] = []
+    for title, training in (("Training images", True), ("Test images", False)):
+        blocks += [("heading", title), *attempt(title, _grid, run, training)]
+    return blocks
 
 
-def _count_chart(marks: Sequence[Mark], images: int, what: str) -> tuple:
-    """How many images have how many marks."""
-    numbers = list(Counter(mark.image for mark in marks).values())
-    numbers += [0] * (images - len(numbers))
-    width = math.ceil((max(numbers, default=0) + 1) / BINS)
-    counts = np.bincount(np.array(numbers, int) // width, minlength=1).tolist()
-    bars = [(str(number * width), count) for number, count in enumerate(counts)]
-    x_title = f"{what} in an image" + (", from this number on" if width > 1 else "")
-    chart = bar_chart(bars, x_title=x_title, y_title="images")
-    return f"{what.capitalize()} in an image", chart, ""
+def _grid(run: Run, training: bool) -> list[Block]:
+    """A row for each image: what models make of it, the truth, in training its weak and exported
+    labels."""
+    stages = run.finished("bestie")[-1:] if training else run.finished(*FINDERS)
+    if not stages and not training:
+        return [("text", "No model that finds instances has been trained yet.")]
+    labels = run.labels if training else KnownLabels(run.pipeline.test_set)
+    records = dataset.spread_over(labels.records, TRAINING_IMAGES if training else TEST_IMAGES)
+    counts = (len(records), len(labels.records), labels.name)
+    blocks: list[Block] = [("grid_note", *counts, training, dataset.MIN_SCORE)]
+    found: Found = {record["image_id"]: {} for record in records}
+    for stage in stages:
+        add = _add_taught if training else _add_predictions
+        blocks += attempt(stage.name, add, run, stage, records, found)
+
+    def row(record: dict) -> list[Block]:
+        image_id = record["image_id"]
+        layers = Layers(run.reader.read(record["file_name"]), instances=found[image_id])
+        if training:
+            layers.weak_map = labels.weak_map(record)
+            layers.cues = labels.cues(record, above=run.cfg.DATASETS.CUE_THRESHOLD)
+            with suppress(InputError):  # told among the pseudo labels
+                if run.exported is not None:
+                    exported = dataset.mask_set(record, run.exported.get(image_id, []))
+                    layers.instances["exported labels"] = exported
+        layers.instances |= labels.truth(record)
+        return [_pictures(record, layers, labels.class_names)]
+
+    for record in records:
+        blocks += attempt(record["file_name"], row, record)
+    return blocks
 
 
-def configuration_section(run: Run) -> list[Block]:
+@torch.no_grad()
+def _add_taught(run: Run, stage: StageFiles, records: Sequence[dict], found: Found) -> None:
+    """The labels that a finished BESTIE training learned from, at the images' size: pseudo labels
+    and, if it refines any, refined labels as its model has them."""
+    cfg, train_set = stage.load(), run.pipeline.train_set
+    check_trained_classes(cfg, train_set)
+    model = cast(BESTIE, load_trained_model(cfg)[0].eval())  # what such a stage trains
+    mapper = WeakInstanceMapper(**{**WeakInstanceMapper.from_config(cfg), "augmentations": []})
+    for record in WeakInstanceMapper.load_records(cfg, train_set):
+        if record["image_id"] in found:
+            item = mapper(record)
+            for kind, targets in taught_targets(model, item).items():
+                masks, classes, _ = instances_of_targets(targets, item["sem_seg"])
+                labels = MaskSet(masks, classes, foreground=item["sem_seg"] > 0)
+                found[record["image_id"]][kind.replace("_", " ")] = labels
+
+
+def _add_predictions(run: Run, stage: StageFiles, records: Sequence[dict], found: Found) -> None:
+    cfg = stage.load()
+    model, mapper = load_trained_model(cfg)[0].eval(), EvaluationMapper(cfg, is_train=False)
+    for record in records:
+        masks = dataset.predicted_masks(model, mapper(record))
+        found[record["image_id"]][f"prediction, {stage.name}"] = masks
+
+
+def _pictures(record: dict, layers: Layers, class_names: Sequence[str]) -> Block:
+    """The pictures of one image, each with the classes that it shows."""
+    classes: dict[str, Iterable] = {title: of.classes for title, of in layers.instances.items()}
+    if layers.cues is not None:
+        classes["cues"] = layers.cues.classes
+    if layers.weak_map is not None:
+        classes["weak map"] = np.setdiff1d(layers.weak_map, (BACKGROUND_INDEX, IGNORE_INDEX)) - 1
+    pictures = []
+    drawn = draw_layers(layers, side=SIDE, largest=SIDE, cue_radius=CUE_RADIUS)
+    for title, pixels in drawn.items():
+        counts = Counter(class_names[int(class_id)] for class_id in classes.get(title, ()))
+        words = [name if n == 1 else f"{n} {name}" for name, n in sorted(counts.items())]
+        content = ", ".join(words) or ("nothing" if title in classes else "")
+        file = BytesIO()
+        Image.fromarray(pixels).save(file, "JPEG", quality=80)
+        data = base64.b64encode(file.getvalue()).decode()
+        pictures.append((title, content, data, pixels.shape[1], pixels.shape[0]))
+    return ("pictures", relative_name(record), pictures)
+
+
+def configuration(run: Run) -> list[Block]:
     """Pipeline, versions and seeds, and of each training its main settings and whole file."""
     pipeline = run.pipeline
     manifests = [stage.manifest for stage in run.stages if stage.manifest]
     versions = manifests[-1]["versions"] if manifests else {}  # of the last in the chain
-    facts: list[list[Cell]] = [
-        ["supervision", pipeline.supervision],
-        ["training set", pipeline.train_set],
-        ["test set", pipeline.test_set],
-        ["versions", ", ".join(f"{name} {number}" for name, number in versions.items())],
-    ]
+    facts = {
+        "supervision": pipeline.supervision,
+        "training set": pipeline.train_set,
+        "test set": pipeline.test_set,
+        "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
+    }
     stages = []
     for name, entry in pipeline.stages.items():
         pairs = zip(entry.overrides[::2], entry.overrides[1::2], strict=True)
@@ -334,15 +368,17 @@ def configuration_section(run: Run) -> list[Block]:
         threshold = f"{entry.score_threshold:g}" if entry.score_threshold else None
         stages.append([name, entry.config, entry.weights_from, threshold, overrides])
     head = ["stage", "configuration file", "starts from", "score threshold", "overrides"]
-    blocks = [table(["pipeline", pipeline.name], facts), ("heading", "Stages"), table(head, stages)]
+    facts_table = table(["pipeline", pipeline.name], facts.items())
+    blocks = [facts_table, ("heading", "Stages"), table(head, stages)]
     trainings = [stage for stage in run.stages if stage.config]
+    rows: list[list[Cell]] = []
+    for stage in trainings:
+        values = map(stage.settings().get, SETTINGS.values())
+        rows.append([stage.name, *(f"{v:g}" if isinstance(v, float) else v for v in values)])
     if trainings:
-        rows = [[s.name, *_values(s.settings(), SETTINGS.values())] for s in trainings]
         blocks += [("heading", "Trainings"), table(["stage", *SETTINGS], rows)]
-        blocks += [("details", f"Whole configuration of {s.name}", s.config) for s in trainings]
-    return blocks
+    return blocks + [("details", f"Whole configuration of {s.name}", s.config) for s in trainings]
 
 
-def _values(settings: Mapping, keys: Iterable[str]) -> list[Cell]:
-    values = (settings.get(key) for key in keys)
-    return [f"{value:g}" if isinstance(value, float) else value for value in values]
+# In this order, titled by their names.
+SECTIONS = (results, chain, curves, cues, pseudo_labels, pictures, configuration)

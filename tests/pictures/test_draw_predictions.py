@@ -42,7 +42,7 @@ def test_draw_predictions(project, run_tool, checkpoint, dataset, columns):
 
 def test_what_cannot_be_drawn_is_told(run_tool):
     for arguments, line in (
-        (["--dataset", "nowhere"], "--dataset 'nowhere' is not registered"),
+        (["--dataset", "nowhere"], "--dataset: data set 'nowhere' is not registered"),
         (["--num", "0"], "--num 0: expected 1 or more"),
         ([], "no weights"),
     ):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from bestie_d2.report.run_files import MAX_POINTS, StageFiles, last_values, read_lines, thinned
+from bestie_d2.report.run_files import MAX_POINTS, StageFiles, read_lines, thinned
 
 
 def test_curves_of_a_training_that_was_killed_and_resumed(pipeline, tmp_path):
@@ -27,12 +27,12 @@ def test_curves_of_a_training_that_was_killed_and_resumed(pipeline, tmp_path):
     assert curves["segm/AP"] == [(59, 11.5)]
     assert "segm/APl" not in curves
     assert len(read_lines(str(path))) == 5
-    assert last_values(str(path)) == {"segm/AP": 12.0}
+    assert read_lines(str(path))[-1] == {"segm/AP": 12.0}
 
 
 def test_no_file_is_no_curve(elsewhere):
     assert StageFiles(elsewhere, "pam").curves() == {}
-    assert last_values(str(Path(elsewhere.output, "metrics.json"))) == {}
+    assert read_lines(str(Path(elsewhere.output, "metrics.json"))) == []
 
 
 def test_long_curves_are_thinned_to_their_last_point():

@@ -11,8 +11,7 @@ from PIL import Image
 
 from bestie_d2.pictures.sheets import Layers
 from bestie_d2.report.charts import Series, line_chart
-from bestie_d2.report.image_grid import _pictures
-from bestie_d2.report.sections import page, table
+from bestie_d2.report.sections import _pictures, page, table
 
 EVIL = '<script>"&'
 
@@ -24,18 +23,18 @@ def html_of(*blocks: tuple) -> str:
 
 
 def test_every_text_is_escaped():
-    chart = line_chart([Series(EVIL, [(0, 1)])], x_title=EVIL, y_title=EVIL)
+    chart = line_chart(EVIL, [Series(EVIL, [(0, 1)])], EVIL)
     blocks = [
         ("text", EVIL),
         ("heading", EVIL),
         table([EVIL], [[EVIL]]),
         ("details", EVIL, EVIL),
-        ("charts", [(EVIL, chart, EVIL)]),
+        ("charts", [chart._replace(note=EVIL)]),
         ("pictures", EVIL, [(EVIL, EVIL, "", 3, 2)]),
     ]
     html = page(EVIL, EVIL, {EVIL: blocks})
     assert "<script" not in html
-    head, section, in_blocks, in_chart = 3, 4, 1 + 1 + 2 + 2 + 2 + 6, 4
+    head, section, in_blocks, in_chart = 3, 4, 1 + 1 + 2 + 2 + 2 + 6, 3
     assert html.count("&lt;script") == head + section + in_blocks + in_chart
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from bestie_d2.report.sections import Mark, pseudo_labels_section, statistics
+from bestie_d2.report.sections import Mark, pseudo_labels, statistics
 
 MARKS = [
     Mark("1", "fish", 0.95),
@@ -82,4 +82,4 @@ def test_what_the_export_measured_is_told(figures, told):
         def finished(self, kind: str) -> list:
             return [type("Stage", (), {"manifest": {"figures": figures}})]
 
-    assert pseudo_labels_section(Finished())[0] == ("text", f"1 labels in 2 images.{told}")
+    assert pseudo_labels(Finished())[0] == ("text", f"1 labels in 2 images.{told}")
