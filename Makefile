@@ -29,14 +29,15 @@ setup: ## prepare the environment in $(VENV); quick when it is up to date
 demo: setup ## the whole chain on the embedded data (ARGS=... for tools/run_pipeline.py)
 	@"$(RUN)" tools/run_pipeline.py --config configs/pipelines/shapes.yaml $(ARGS)
 
-test: setup lint ## lint, then the test suite (ARGS=... for pytest)
+test: setup lint ## lint and types, then the test suite (ARGS=... for pytest)
 	@"$(RUN)" -m pytest $(ARGS)
 
-lint: setup ## ruff: rules and formatting
+lint: setup ## ruff and mypy: rules, formatting, types
 	@"$(RUN)" -m ruff check .
 	@"$(RUN)" -m ruff format --check .
+	@"$(RUN)" -m mypy
 
 clean: ## remove the environment, caches and build left-overs
 	@if [ -e "$(VENV)/bestie_d2_setup.json" ]; then rm -rf "$(VENV)"; fi
-	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find bestie_d2 tests tools third_party -name __pycache__ -type d -prune -exec rm -rf {} +

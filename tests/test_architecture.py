@@ -140,3 +140,20 @@ def test_everything_imported_is_declared():
     imported -= STANDARD_LIBRARY | NOT_ON_THE_INDEX | {"bestie_d2"}
     needed = {INSTALLED_BY.get(name, name).lower() for name in imported}
     assert needed - declared == set()
+
+
+def test_no_two_files_have_one_name():
+    names = [path.name for path in FILES.values() if path.name != "__init__.py"]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_what_the_plan_names_is_there():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([a-z_0-9]+(?:/[a-z_0-9.]+)+/?)`", text)
+    assert len(named) > text.count("\n") / 2
+
+    def is_there(name: str) -> bool:
+        paths = [room / name for room in (PACKAGE, ROOT)]
+        return any(path.exists() or path.with_suffix(".py").exists() for path in paths)
+
+    assert [name for name in named if not is_there(name)] == []
