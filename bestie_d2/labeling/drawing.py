@@ -25,8 +25,14 @@ def draw_targets(
     channels = [image.peak_classes + b * num_classes for b, image in enumerate(labels)]
     peaks = np.concatenate([image.peaks for image in labels])
     scales = np.concatenate([image.scales for image in labels])
-    arrays = (foreground.put(array) for array in (np.concatenate(channels), peaks, scales))
-    center = draw_centers(foreground, num_classes, *arrays, scales.max(initial=0))
+    center = draw_centers(
+        foreground,
+        num_classes,
+        foreground.put(np.concatenate(channels)),
+        foreground.put(peaks),
+        foreground.put(scales),
+        scales.max(initial=0),
+    )
     return InstanceTargets(center, offset, weight)
 
 
