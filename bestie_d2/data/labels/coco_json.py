@@ -114,7 +114,9 @@ def _referring_entries(data: Mapping) -> Iterator[dict]:
     for name in ("annotations", "points"):
         entries = data.get(name)
         if isinstance(entries, list):
-            yield from (entry for entry in entries if isinstance(entry, dict))
+            for entry in entries:
+                if isinstance(entry, dict):
+                    yield entry
 
 
 def crowd_value(entry: Mapping) -> int | None:
@@ -194,5 +196,6 @@ def passed_over_categories(data: Mapping) -> list[dict]:
         and category["supercategory"] != category["name"]
     }
     hardly = [category for category in data["categories"] if category["name"] in above | BACKGROUND]
-    used = {str(entry.get("category_id")) for entry in _referring_entries(data) if hardly}
+    entries = _referring_entries(data) if hardly else ()
+    used = {str(entry.get("category_id")) for entry in entries}
     return [category for category in hardly if str(category["id"]) not in used]

@@ -90,10 +90,10 @@ def read_cues(
     matched = match_label_names(path, files, known)
     pairs = list(zip(found, matched, strict=True))
     left = {without_suffix(image.file).casefold(): image.file for image, name in pairs if not name}
-    for name in {*known.values()}.difference(matched):
-        if name.casefold() in left:
+    for label in {*known.values()}.difference(matched):
+        if label.casefold() in left:
             tell(
-                f"{path}: {left[name.casefold()]!r} and the image {name!r} differ in upper and "
+                f"{path}: {left[label.casefold()]!r} and the image {label!r} differ in upper and "
                 "lower case alone: name them alike"
             )
     images: dict[str, ImagePoints] = {}
@@ -154,7 +154,7 @@ def _points_of_lines(file: Path, num_classes: int, tell: Tell) -> Iterator[Point
     for number, line in enumerate(lines, start=1):
         words = line.split()
         try:
-            x, y, label, score = map(float, (*words, GIVEN_SCORE)[:4])
+            x, y, label, score = map(float, (*words, str(GIVEN_SCORE))[:4])
         except ValueError:
             problem = f"expected 'x y class [score]', got {line!r}"
         else:

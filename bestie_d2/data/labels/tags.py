@@ -95,7 +95,7 @@ def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) 
     classes = list(classes or names)
     contiguous = category_indices(path, data, classes)
     tags: dict[int | str, set[int]] = {image["id"]: set() for image in data["images"]}
-    in_crowds: dict[int | str, set[int]] = {image_id: set() for image_id in tags}
+    in_crowds: set[tuple[int | str, int]] = set()  # images and classes
     crowds = 0
     for number, entry in enumerate(data[name]):
         if not isinstance(entry, dict):
@@ -106,7 +106,10 @@ def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) 
             problem = problem or f"'iscrowd' is {entry['iscrowd']!r}, expected 0 or 1"
             raise InputError(f"{path}: {name}[{number}]: {problem}")
         crowds += crowd
-        (in_crowds if crowd else tags)[image_id].add(contiguous[category_id])
+        if crowd:
+            in_crowds.add((image_id, contiguous[category_id]))
+        else:
+            tags[image_id].add(contiguous[category_id])
     records = [
         {"file_name": image["file_name"], "image_id": image["id"]}
         | {key: image[key] for key in ("height", "width") if key in image}
@@ -127,7 +130,7 @@ def tags_from_coco(path: str, data: dict, classes: Sequence[str] | None = None) 
                 f"the categories {alike!r} and {class_name!r} differ by letter case or blanks "
                 "alone, and are two classes"
             )
-    losing = sum(bool(in_crowds[image_id] - found) for image_id, found in tags.items())
+    losing = len({image_id for image_id, index in in_crowds if index not in tags[image_id]})
     if losing:
         remarks.append(
             f"{crowds} annotations are crowds (iscrowd) and give no tag; by that {losing} of "
