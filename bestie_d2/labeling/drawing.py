@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,6 +12,14 @@ from torch import Tensor
 from bestie_d2.labeling.grouping import Foreground
 from bestie_d2.ops.heatmap import draw_gaussians, zeros
 from bestie_d2.structures import InstanceTargets, PseudoLabels
+
+Areas = TypeVar("Areas", np.ndarray, Tensor, float)
+
+
+def scales_of(areas: Areas, sigma: float, by_size: float) -> Areas:
+    """Sigma of the Gaussian of an object of so many pixels: this share of the square root of its
+    size, or the same for all."""
+    return by_size * areas**0.5 if by_size else areas * 0.0 + sigma
 
 
 def draw_targets(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bestie_d2.labeling.drawing import draw_targets
+from bestie_d2.labeling.drawing import draw_targets, scales_of
 from bestie_d2.labeling.grouping import fetch
 from bestie_d2.ops.components import Components, find_components
 from bestie_d2.structures import InstanceTargets, PointCues, PseudoLabels
@@ -43,13 +43,8 @@ class Transfer:
             weights=kept.astype(np.float64),
             peaks=np.floor(centers[kept]).astype(np.int64),
             peak_classes=components.classes[kept],
-            scales=self.scales(components.areas[kept]),
+            scales=scales_of(components.areas[kept], self.sigma, self.sigma_by_size),
         )
-
-    def scales(self, areas: np.ndarray) -> np.ndarray:
-        """(M,) sigma of the Gaussian of objects of (M,) pixels."""
-        by_size = self.sigma_by_size * np.sqrt(areas)
-        return by_size if self.sigma_by_size else np.full(len(areas), float(self.sigma))
 
     def at_cues(self, labels: PseudoLabels, cues: PointCues, tags: Tensor) -> PseudoLabels:
         """The same instances, but Gaussians are drawn at every cue of a class that (C,) bool tags
@@ -60,7 +55,8 @@ class Transfer:
         scales = np.full(len(peaks), float(self.sigma))
         known = hit >= 0
         known[known] = labels.weights[hit[known]] > 0
-        scales[known] = self.scales(labels.components.areas[hit[known]])
+        areas = labels.components.areas[hit[known]]
+        scales[known] = scales_of(areas, self.sigma, self.sigma_by_size)
         classes = tagged.classes.numpy()
         return replace(labels, peaks=peaks, peak_classes=classes, scales=scales)
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bestie_d2.labeling.drawing import draw_centers, draw_offsets
+from bestie_d2.labeling.drawing import draw_centers, draw_offsets, scales_of
 from bestie_d2.labeling.grouping import (
     CenterClustering,
     Centers,
@@ -116,8 +116,8 @@ def refine_labels(
         foreground.put(channels),
         # What is left out is drawn where it cannot be seen.
         torch.where(kept[:, None], yx, -foreground.shape[1] * foreground.shape[2]),
-        sigma_by_size * areas.sqrt() if sigma_by_size else torch.full_like(areas, sigma),
-        sigma_by_size * largest**0.5 if sigma_by_size else sigma,
+        scales_of(areas, sigma, sigma_by_size),
+        scales_of(float(largest), sigma, sigma_by_size),
     )
     return InstanceTargets(heatmaps, *drawn)
 
