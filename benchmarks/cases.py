@@ -13,9 +13,9 @@ from scenes import SIGMA, Layout, Scene, make_scene
 from torch import Tensor
 
 from bestie_d2.labeling.decode import group_instances
-from bestie_d2.labeling.drawing import draw_targets
-from bestie_d2.labeling.pseudo_labels import Transfer, transfer_semantic_knowledge
 from bestie_d2.labeling.refinement import components_of, refine_labels
+from bestie_d2.labeling.targets import draw_targets
+from bestie_d2.labeling.transfer import Transfer, transfer_semantic_knowledge
 from bestie_d2.modeling.losses import guided_errors
 from bestie_d2.ops.heatmap import find_peaks
 from bestie_d2.structures import InstanceTargets, PointCues

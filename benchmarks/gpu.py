@@ -30,7 +30,7 @@ from scenes import make_scene
 from tabulate import tabulate
 
 from bestie_d2.engine.command_line import run_tool
-from bestie_d2.labeling.pseudo_labels import Transfer
+from bestie_d2.labeling.transfer import Transfer
 from bestie_d2.ops.components import find_components
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "bestie_voc.yaml"

@@ -2,8 +2,8 @@
 
 from bestie_d2.evaluation.voc_instance import voc_instance_ap
 from bestie_d2.labeling.decode import group_instances
-from bestie_d2.labeling.pseudo_labels import transfer_semantic_knowledge
 from bestie_d2.labeling.refinement import refine_labels, refine_labels_from_points
+from bestie_d2.labeling.transfer import transfer_semantic_knowledge
 from bestie_d2.modeling.losses import top_k_cross_entropy, weighted_l1, weighted_mse
 from bestie_d2.ops.heatmap import find_peaks
 from bestie_d2.structures import InstanceTargets, PointCues

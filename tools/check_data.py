@@ -13,9 +13,9 @@ indices, tags and, where it is known, the truth.
 import argparse
 import os
 
-from bestie_d2.checks.data import check_data
-from bestie_d2.checks.images import ImageCheck
-from bestie_d2.checks.weak_maps import check_weak_maps, maps_to_check
+from bestie_d2.checks.data_report import check_data
+from bestie_d2.checks.image_check import ImageCheck
+from bestie_d2.checks.weak_map_check import check_weak_maps, maps_to_check
 from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError

@@ -9,7 +9,7 @@ OUTPUT_DIR/pictures/predictions_1.png and on.
 import argparse
 import os
 
-from bestie_d2.checks.configuration import check_config, check_trained_classes, classes_of
+from bestie_d2.checks.training import check_config, check_trained_classes, classes_of
 from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config, with_trained_weights
 from bestie_d2.engine.trainer import load_trained_model

@@ -18,7 +18,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from bestie_d2.checks.weak_maps import check_weak_maps
+from bestie_d2.checks.weak_map_check import check_weak_maps
 from bestie_d2.data import ImageReader
 from bestie_d2.data.deep_images import IMAGE_RANGE, Intensity
 from bestie_d2.engine.command_line import labeling_config, labeling_parser, parse_options, run_tool

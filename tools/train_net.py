@@ -9,7 +9,7 @@ An OUTPUT_DIR that holds a training is only gone on with, by --resume; it is nev
 from argparse import Namespace
 from contextlib import nullcontext
 
-from bestie_d2.checks.configuration import (
+from bestie_d2.checks.training import (
     check_config,
     check_processes,
     check_test_sets,

@@ -13,7 +13,7 @@ from detectron2.engine import default_argument_parser, launch
 from detectron2.utils.comm import is_main_process
 from torch.multiprocessing import ProcessRaisedException
 
-from bestie_d2.checks.configuration import check_config
+from bestie_d2.checks.training import check_config
 from bestie_d2.engine.configuration import load_config, with_trained_weights
 from bestie_d2.errors import InputError
 

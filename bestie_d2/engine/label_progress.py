@@ -14,7 +14,7 @@ from detectron2.evaluation import inference_context
 from detectron2.utils import comm
 from torch import Tensor
 
-from bestie_d2.checks.configuration import read_label_progress
+from bestie_d2.checks.training import read_label_progress
 from bestie_d2.data import WeakInstanceMapper
 from bestie_d2.data.augmentation import ResizeLongSide
 from bestie_d2.evaluation import encode_masks

@@ -28,7 +28,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from torch import nn
 
-from bestie_d2.checks import configuration as checks
+from bestie_d2.checks import training as checks
 from bestie_d2.data import EvaluationMapper, ImageReader
 from bestie_d2.data.images import describe_traits
 from bestie_d2.data.training_stream import TrainingStream

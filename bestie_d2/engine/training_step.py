@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
-from bestie_d2.checks.configuration import PRECISIONS, on_cpu
+from bestie_d2.checks.training import PRECISIONS, on_cpu
 from bestie_d2.data.training_stream import seed_for
 from bestie_d2.detectron2_seam import SimpleTrainer
 

@@ -1,11 +1,11 @@
 """Measuring and nothing else: AP of instances and tags, IoU of maps, quality of labels."""
 
-from bestie_d2.evaluation.image_tags import ImageTagEvaluator, image_tag_scores
 from bestie_d2.evaluation.semantic_iou import (
     SemanticIoUEvaluator,
     SemanticTruth,
     has_semantic_truth,
 )
+from bestie_d2.evaluation.tag_scores import ImageTagEvaluator, image_tag_scores
 from bestie_d2.evaluation.truth import ObjectsByImage, encode_masks, has_truth, load_truth
 from bestie_d2.evaluation.voc_instance import VOCInstanceEvaluator, voc_instance_ap
 from bestie_d2.evaluation.weak_components import (

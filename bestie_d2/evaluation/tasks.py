@@ -10,8 +10,8 @@ from detectron2.evaluation import DatasetEvaluator
 
 from bestie_d2.data import load_tagged_records
 from bestie_d2.evaluation.coco_instance import COCOInstanceEvaluator
-from bestie_d2.evaluation.image_tags import ImageTagEvaluator
 from bestie_d2.evaluation.semantic_iou import SemanticIoUEvaluator, SemanticTruth
+from bestie_d2.evaluation.tag_scores import ImageTagEvaluator
 from bestie_d2.evaluation.truth import load_truth
 from bestie_d2.evaluation.voc_instance import VOCInstanceEvaluator
 from bestie_d2.model_keys import num_classes

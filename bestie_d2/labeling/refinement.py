@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bestie_d2.labeling.drawing import draw_centers, draw_offsets, scales_of
 from bestie_d2.labeling.grouping import (
     CenterClustering,
     Centers,
@@ -25,6 +24,7 @@ from bestie_d2.labeling.grouping import (
     highest_of,
     sums_of,
 )
+from bestie_d2.labeling.targets import draw_centers, draw_offsets, scales_of
 from bestie_d2.ops.components import Components, find_components
 from bestie_d2.structures import InstanceTargets, PointCues
 

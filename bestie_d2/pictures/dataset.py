@@ -32,7 +32,7 @@ from bestie_d2.evaluation import has_truth, load_truth
 from bestie_d2.model_keys import num_classes
 from bestie_d2.modeling.meta_arch import BESTIE
 from bestie_d2.ops.components import find_components, regions_of_map
-from bestie_d2.pictures.drawing import MaskSet
+from bestie_d2.pictures.overlays import MaskSet
 from bestie_d2.pictures.sheets import Layers, contact_sheet, draw_layers, write_sheets
 from bestie_d2.structures import PointCues
 

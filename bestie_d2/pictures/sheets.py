@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from bestie_d2.pictures import drawing
-from bestie_d2.pictures.drawing import Array, MaskSet
+from bestie_d2.pictures import overlays
+from bestie_d2.pictures.overlays import Array, MaskSet
 from bestie_d2.structures import PointCues
 
 GAP, TITLE_HEIGHT = 8, 34  # pixels
@@ -59,7 +59,7 @@ def draw_layers(
     *,
     side: int = 384,
     largest: int = 512,
-    cue_radius: float = drawing.CUE_RADIUS,
+    cue_radius: float = overlays.CUE_RADIUS,
 ) -> dict[str, np.ndarray]:
     """A picture of each thing known of an image, by title.
 
@@ -69,7 +69,7 @@ def draw_layers(
         largest: finished pictures are shrunk to this longer side.
         cue_radius: a share of the shorter side.
     """
-    image = drawing.brighten(layers.image)
+    image = overlays.brighten(layers.image)
     factor = max(1, round(side / max(image.shape[:2])))
     image = image.repeat(factor, axis=0).repeat(factor, axis=1)
 
@@ -78,24 +78,24 @@ def draw_layers(
 
     pictures = {"image": image}
     if layers.weak_map is not None:
-        pictures["weak map"] = drawing.draw_weak_map(image, enlarged(layers.weak_map))
+        pictures["weak map"] = overlays.draw_weak_map(image, enlarged(layers.weak_map))
     if layers.activations is not None:
         maps = enlarged(layers.activations)
-        pictures["activations"] = drawing.draw_activations(image, maps, layers.tags)
+        pictures["activations"] = overlays.draw_activations(image, maps, layers.tags)
     if layers.cues is not None:
         yx = layers.cues.yx * factor + (factor - 1) / 2  # an index is a pixel's middle
         cues = PointCues(yx, layers.cues.classes, layers.cues.scores)
-        pictures["cues"] = drawing.draw_cues(image, cues, cue_radius)
+        pictures["cues"] = overlays.draw_cues(image, cues, cue_radius)
     if layers.center is not None:
-        pictures["center map"] = drawing.draw_center_map(image, enlarged(layers.center))
+        pictures["center map"] = overlays.draw_center_map(image, enlarged(layers.center))
     if layers.offset is not None:
         shown = layers.visible_offsets()
         shown = None if shown is None else enlarged(shown)
-        pictures["offsets"] = drawing.draw_offsets(enlarged(layers.offset), shown)
+        pictures["offsets"] = overlays.draw_offsets(enlarged(layers.offset), shown)
     for title, found in layers.instances.items():
         below = None if found.foreground is None else enlarged(found.foreground)
         large = MaskSet(enlarged(found.masks), found.classes, found.scores, below)
-        pictures[title] = drawing.draw_instances(image, large, class_names)
+        pictures[title] = overlays.draw_instances(image, large, class_names)
     for title, pixels in pictures.items():
         picture = Image.fromarray(pixels)
         picture.thumbnail((largest, largest), Image.Resampling.BOX)
@@ -116,7 +116,7 @@ def contact_sheet(rows: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
     for title, left, width in zip(titles, lefts, widths, strict=False):
         size = float(np.clip(width / (len(title) * LETTER), *TITLE_SIZES))
         middle, font = (left + width / 2, TITLE_HEIGHT / 2), ImageFont.load_default(size)
-        ImageDraw.Draw(sheet).text(middle, title, drawing.BLACK, font, "mm")
+        ImageDraw.Draw(sheet).text(middle, title, overlays.BLACK, font, "mm")
         for row, top in zip(rows, tops, strict=False):
             if title in row:
                 sheet.paste(Image.fromarray(row[title]), (left, top))

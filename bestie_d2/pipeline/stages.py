@@ -14,8 +14,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils.env import seed_all_rng
 
-from bestie_d2.checks import configuration as checks
-from bestie_d2.checks.weak_maps import check_weak_maps
+from bestie_d2.checks import training as checks
+from bestie_d2.checks.weak_map_check import check_weak_maps
 from bestie_d2.data import register_custom_datasets
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.engine.trainer import Trainer, append_metrics, evaluate

@@ -18,7 +18,7 @@ import torch
 from jinja2 import Environment, FileSystemLoader
 from PIL import Image
 
-from bestie_d2.checks.configuration import check_trained_classes
+from bestie_d2.checks.training import check_trained_classes
 from bestie_d2.data import EvaluationMapper, WeakInstanceMapper
 from bestie_d2.data.labels.cue_files import GIVEN_SCORE
 from bestie_d2.data.names import relative_name
@@ -30,7 +30,7 @@ from bestie_d2.evaluation.label_quality import instances_of_targets
 from bestie_d2.modeling.meta_arch import BESTIE
 from bestie_d2.pictures import dataset
 from bestie_d2.pictures.dataset import KnownLabels
-from bestie_d2.pictures.drawing import MaskSet
+from bestie_d2.pictures.overlays import MaskSet
 from bestie_d2.pictures.sheets import Layers, draw_layers
 from bestie_d2.pipeline.definition import Pipeline
 from bestie_d2.pipeline.stages import HEADLINES, WEAK_COMPONENTS

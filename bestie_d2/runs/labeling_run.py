@@ -22,7 +22,7 @@ from detectron2.data.build import trivial_batch_collator
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from bestie_d2.checks.configuration import check_trained_classes
+from bestie_d2.checks.training import check_trained_classes
 from bestie_d2.data import EvaluationMapper
 from bestie_d2.data.labels.attach import (
     check_classes,

@@ -21,7 +21,7 @@ from PIL import Image
 from pycocotools import mask as mask_api
 from tqdm import tqdm
 
-from bestie_d2.checks.configuration import classes_of
+from bestie_d2.checks.training import classes_of
 from bestie_d2.data.datasets.object_masks import to_rle
 from bestie_d2.data.datasets.weak import WeakDataset, load_weak_dataset
 from bestie_d2.data.images import ImageReader
@@ -42,7 +42,7 @@ from bestie_d2.evaluation.weak_components import count_against_points, count_aga
 from bestie_d2.labeling.thresholds import ForegroundRecipe, weak_foreground
 from bestie_d2.labeling.weak_maps import cams_to_index_map, to_index_map
 from bestie_d2.model_keys import num_classes, num_classes_key
-from bestie_d2.pictures.drawing import brighten, draw_image, draw_weak_map
+from bestie_d2.pictures.overlays import brighten, draw_image, draw_weak_map
 from bestie_d2.pictures.sheets import contact_sheet
 from bestie_d2.runs.labeling_run import LabelingRun
 from bestie_d2.storage.files import make_folder, replacing, write_json

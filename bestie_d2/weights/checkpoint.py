@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bestie_d2.errors import InputError
 from bestie_d2.weights import key_names
 from bestie_d2.weights.class_names import CLASSES, classes_beside, classes_in, compare_classes
-from bestie_d2.weights.files import as_tensors, of_model_zoo, read_weights
+from bestie_d2.weights.reading import as_tensors, of_model_zoo, read_weights
 
 CHECKPOINTS = "model_*.pth"  # in OUTPUT_DIR
 LISTED = 5  # keys that an error names before it only counts

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bestie_d2.labeling.decode import group_instances
-from bestie_d2.labeling.pseudo_labels import transfer_semantic_knowledge
 from bestie_d2.labeling.refinement import refine_labels
+from bestie_d2.labeling.transfer import transfer_semantic_knowledge
 from bestie_d2.ops.heatmap import find_peaks
 from bestie_d2.structures import PointCues
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bestie_d2.checks.configuration import (
+from bestie_d2.checks.training import (
     check_config,
     check_processes,
     check_sides_of_images,

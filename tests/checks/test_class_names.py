@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from bestie_d2.checks.configuration import (
+from bestie_d2.checks.training import (
     check_class_names,
     check_trained_classes,
     classes_of,

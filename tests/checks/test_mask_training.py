@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from detectron2.data import DatasetCatalog
 
-from bestie_d2.checks.configuration import check_train_sets
+from bestie_d2.checks.training import check_train_sets
 from bestie_d2.data import register_weak_dataset
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError

@@ -8,7 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 from pycocotools import mask as mask_api
 
-from bestie_d2.checks.weak_maps import check_weak_maps
+from bestie_d2.checks.weak_map_check import check_weak_maps
 from bestie_d2.errors import InputError
 
 CAT, DOG = 0, 1

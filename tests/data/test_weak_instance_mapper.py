@@ -21,7 +21,7 @@ from bestie_d2.data.labels.instance_files import InstanceLabels
 from bestie_d2.data.mappers.weak_instance import transform_cues
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
-from bestie_d2.labeling.pseudo_labels import Transfer
+from bestie_d2.labeling.transfer import Transfer
 from bestie_d2.structures import PointCues
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

@@ -13,7 +13,7 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 from torch.utils.data import DataLoader
 
-from bestie_d2.checks.configuration import check_config
+from bestie_d2.checks.training import check_config
 from bestie_d2.engine import training_step
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.engine.solver import build_optimizer

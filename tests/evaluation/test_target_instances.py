@@ -2,8 +2,8 @@ import numpy as np
 import torch
 
 from bestie_d2.evaluation.label_quality import instances_of_targets
-from bestie_d2.labeling.drawing import draw_targets
-from bestie_d2.labeling.pseudo_labels import Transfer, transfer_semantic_knowledge
+from bestie_d2.labeling.targets import draw_targets
+from bestie_d2.labeling.transfer import Transfer, transfer_semantic_knowledge
 from bestie_d2.ops.components import regions_of_map
 from bestie_d2.structures import InstanceTargets, PointCues
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bestie_d2.labeling import decode, grouping, pseudo_labels, refinement
+from bestie_d2.labeling import decode, grouping, refinement, transfer
 from bestie_d2.labeling.decode import group_instances
-from bestie_d2.labeling.pseudo_labels import transfer_semantic_knowledge
 from bestie_d2.labeling.refinement import components_of, refine_labels, refine_labels_from_points
+from bestie_d2.labeling.transfer import transfer_semantic_knowledge
 from bestie_d2.structures import InstanceTargets, PointCues
 
 SIDE, CELL, CLASSES = 64, 16, 3  # 4 x 4 squares of 12 pixels fit

@@ -13,7 +13,7 @@ from bestie_d2.data import WeakInstanceMapper
 from bestie_d2.data.augmentation import RandomPhotometric, ResizeLongSide
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.labeling.grouping import CenterClustering
-from bestie_d2.labeling.pseudo_labels import Transfer
+from bestie_d2.labeling.transfer import Transfer
 
 BASE = str(Path(__file__).resolve().parents[2] / "configs" / "Base-BESTIE.yaml")
 

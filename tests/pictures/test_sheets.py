@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from bestie_d2.pictures.drawing import MaskSet
+from bestie_d2.pictures.overlays import MaskSet
 from bestie_d2.pictures.sheets import (
     COLUMNS,
     GAP,

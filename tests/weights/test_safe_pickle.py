@@ -16,7 +16,7 @@ from torch import nn
 
 from bestie_d2.errors import InputError
 from bestie_d2.weights.checkpoint import BestieCheckpointer, load_released_bestie, load_released_pam
-from bestie_d2.weights.files import read_weights
+from bestie_d2.weights.reading import read_weights
 
 SYSTEM = f"{os.system.__module__}.system"
 

@@ -22,7 +22,7 @@ from torch import nn
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
 from bestie_d2.weights.checkpoint import BestieCheckpointer
-from bestie_d2.weights.files import read_weights
+from bestie_d2.weights.reading import read_weights
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 

@@ -19,7 +19,7 @@ from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.data.labels.instance_files import attach_instance_labels, move_instance_map
 from bestie_d2.data.mappers.image_tags import MAPPER_REGISTRY, tags_as_mask
 from bestie_d2.data.paths import expand_path
-from bestie_d2.labeling.pseudo_labels import Transfer
+from bestie_d2.labeling.transfer import Transfer
 from bestie_d2.ops.components import find_components, regions_of_map
 from bestie_d2.structures import PointCues
 

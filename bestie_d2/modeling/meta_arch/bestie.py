@@ -11,7 +11,7 @@ from detectron2.structures import BitMasks, Instances
 from torch import Tensor, nn
 
 from bestie_d2.labeling.decode import group_instances
-from bestie_d2.labeling.drawing import draw_targets
+from bestie_d2.labeling.targets import draw_targets
 from bestie_d2.modeling.criterion import (
     SUPERVISIONS,
     BestieCriterion,

@@ -15,7 +15,7 @@ from tiny_pipeline import SHORT, TOOL, raising, shorten
 
 from bestie_d2.pipeline import stages
 from bestie_d2.storage.processes import only_run_in
-from bestie_d2.weights.files import read_weights
+from bestie_d2.weights.reading import read_weights
 
 FASTER = (*SHORT, "pam.SOLVER.BASE_LR", "0.5")
 SKIPPED = {"pam": "skip", "cues": "skip"}

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bestie_d2.labeling.pseudo_labels import transfer_semantic_knowledge
+from bestie_d2.labeling.transfer import transfer_semantic_knowledge
 from bestie_d2.structures import PointCues
 
 TAGS = torch.tensor([True, True, False])

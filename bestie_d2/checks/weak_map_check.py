@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
 
-from bestie_d2.checks.configuration import classes_of
+from bestie_d2.checks.training import classes_of
 from bestie_d2.data.labels.attach import check_map_classes, weak_map_path
 from bestie_d2.data.labels.index_png import check_maps_hold_classes, read_weak_sem_seg
 from bestie_d2.data.names import label_name

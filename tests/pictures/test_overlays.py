@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bestie_d2.data.labels.index_png import index_palette
-from bestie_d2.pictures.drawing import (
+from bestie_d2.pictures.overlays import (
     GREY,
     MaskSet,
     brighten,

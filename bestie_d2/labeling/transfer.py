@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bestie_d2.labeling.drawing import draw_targets, scales_of
 from bestie_d2.labeling.grouping import fetch
+from bestie_d2.labeling.targets import draw_targets, scales_of
 from bestie_d2.ops.components import Components, find_components
 from bestie_d2.structures import InstanceTargets, PointCues, PseudoLabels
 

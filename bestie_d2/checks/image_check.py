@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 
-from bestie_d2.checks.configuration import objects_of
-from bestie_d2.checks.weak_maps import INDICES, WeakMapReport
+from bestie_d2.checks.training import objects_of
+from bestie_d2.checks.weak_map_check import INDICES, WeakMapReport
 from bestie_d2.data.datasets.object_masks import problem_of_mask
 from bestie_d2.data.images import UNREADABLE, ImageReader
 from bestie_d2.data.labels.cue_positions import CuePositions, positions_of

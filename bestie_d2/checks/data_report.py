@@ -18,9 +18,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from torch import nn
 from tqdm import tqdm
 
-from bestie_d2.checks import configuration
-from bestie_d2.checks.images import ImageCheck, Tally, packed
-from bestie_d2.checks.weak_maps import LISTED
+from bestie_d2.checks import training as training_checks
+from bestie_d2.checks.image_check import ImageCheck, Tally, packed
+from bestie_d2.checks.weak_map_check import LISTED
 from bestie_d2.data import EvaluationMapper, expand_path
 from bestie_d2.data.images import UNREADABLE, describe_traits
 from bestie_d2.data.labels import attach
@@ -91,7 +91,7 @@ def check_data(cfg: CfgNode, *, jobs: int = 1) -> DataReport:
     images."""
     report = DataReport()
     with report.catching(CONFIGURATION):
-        configuration.check_config(cfg)
+        training_checks.check_config(cfg)
     with report.catching(CONFIGURATION):
         for path in (Path(cfg.OUTPUT_DIR), *Path(cfg.OUTPUT_DIR).parents):
             if path.exists() and not path.is_dir():
@@ -101,7 +101,7 @@ def check_data(cfg: CfgNode, *, jobs: int = 1) -> DataReport:
     report.lines.append(f"{ROOT_VARIABLE}{state}: {os.path.abspath(datasets_root())}")
     if not report.problems:
         try:  # no mistake of the data, and cured by a key
-            configuration.check_sides_of_images(cfg)
+            training_checks.check_sides_of_images(cfg)
         except InputError as error:
             report.lines.append(f"before you train: {error}")
     weights = cfg.MODEL.WEIGHTS
@@ -121,17 +121,17 @@ def check_data(cfg: CfgNode, *, jobs: int = 1) -> DataReport:
             _check_set(cfg, name, report, jobs, training=key == "TRAIN")
     if not report.problems:
         with report.catching(LISTS):
-            configuration.check_class_names(cfg)
+            training_checks.check_class_names(cfg)
         with report.catching("TEST.LABEL_PROGRESS"):
             if cfg.TEST.LABEL_PROGRESS.DATASET:
-                configuration.read_label_progress(cfg)
+                training_checks.read_label_progress(cfg)
     return report
 
 
 def _check_set(cfg: CfgNode, name: str, report: DataReport, jobs: int, *, training: bool) -> None:
     """All that training, or its evaluation, reads of a set."""
-    mapper = configuration.training_mapper(cfg) if training else EvaluationMapper
-    before, needs = report.count, configuration.needs_of(mapper)
+    mapper = training_checks.training_mapper(cfg) if training else EvaluationMapper
+    before, needs = report.count, training_checks.needs_of(mapper)
     masks = "masks" in needs
     if not training and name in cfg.DATASETS.TRAIN:
         report.lines += ["", f"test set {name}: the images of the training set"]
@@ -149,10 +149,10 @@ def _check_set(cfg: CfgNode, name: str, report: DataReport, jobs: int, *, traini
         return  # the training's own check would say it again
     with report.catching(LISTS):
         if not training:
-            configuration.check_test_sets(with_keys(cfg, {"DATASETS.TEST": (name,)}))
+            training_checks.check_test_sets(with_keys(cfg, {"DATASETS.TEST": (name,)}))
         elif masks:
             alone = {"DATASETS.TRAIN": (name,), "DATASETS.TEST": ()}
-            configuration.check_train_sets(with_keys(cfg, alone))
+            training_checks.check_train_sets(with_keys(cfg, alone))
         else:
             mapper.load_records(cfg, name)
         if masks or (not training and has_truth(name)):
@@ -164,7 +164,7 @@ def _read_records(cfg: CfgNode, name: str, report: DataReport) -> list[dict]:
     """The records of a registered data set; what is wrong with its lists is a problem."""
     records: list[dict] = []
     with report.catching(LISTS):
-        classes = configuration.classes_of(name)
+        classes = training_checks.classes_of(name)
         records = DatasetCatalog.get(name)
         report.notice(LISTS, *remarks_of(name))
         if not records:
