@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bestie_d2.labeling import decode, grouping, refinement, transfer
+from bestie_d2.labeling import decode, grouping, refinement
+from bestie_d2.labeling import transfer as transferring
 from bestie_d2.labeling.decode import group_instances
 from bestie_d2.labeling.refinement import components_of, refine_labels, refine_labels_from_points
 from bestie_d2.labeling.transfer import transfer_semantic_knowledge
@@ -92,7 +93,7 @@ def waits(monkeypatch) -> list[int]:
         sizes.append(tensor.nbytes)
         return tensor.numpy()
 
-    for module in (decode, grouping, pseudo_labels, refinement):
+    for module in (decode, grouping, transferring, refinement):
         monkeypatch.setattr(module, "fetch", counted)
     return sizes
 
