@@ -87,6 +87,9 @@ def _add_network_keys(cfg: CfgNode) -> None:
     cfg.MODEL.TIMM = CfgNode()
     cfg.MODEL.TIMM.NAME = "convnext_tiny"
     cfg.MODEL.TIMM.OUTPUT_STRIDE = 32  # 8 or 16 dilate the last stages in place of their stride
+    # Stages that keep their weights and norms: 0 none, 1 the stem, 2 also res2, and so on.
+    cfg.MODEL.TIMM.FREEZE_AT = 0
+    cfg.MODEL.TIMM.FREEZE_NORM = False  # batch norms of all stages keep their pre-trained values
     # Out of stem (stride 2, where there is one), res2, res3, res4 and res5 (4 to 32).
     cfg.MODEL.TIMM.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
 

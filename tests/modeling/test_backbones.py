@@ -8,6 +8,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, build_backbone, build_model
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
 from bestie_d2.modeling.backbone import TimmBackbone, TorchvisionResNet
+from bestie_d2.modeling.layers import InterleavedConv2d
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 ALL = ["stem", "res2", "res3", "res4", "res5"]
@@ -128,6 +129,65 @@ def test_any_timm_network_tells_the_truth_and_learns_as_a_whole(name, channels):
 def test_a_timm_network_that_does_not_do_is_an_input_error(overrides, line):
     with pytest.raises(InputError, match=line):
         build_backbone(timm_config(*overrides))
+
+
+def test_frozen_stages_keep_their_weights_and_norms():
+    backbone = build_backbone(
+        timm_config("MODEL.TIMM.NAME", "tf_efficientnet_lite0", "MODEL.TIMM.FREEZE_AT", "2")
+    )
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    backbone.train()
+    sum(f.square().mean() for f in backbone(torch.randn(2, 3, 32, 32)).values()).backward()
+    torch.optim.SGD([p for p in backbone.parameters() if p.requires_grad], lr=1.0).step()
+    changed = {
+        ".".join(name.split(".")[:3]).removeprefix("body.")
+        for name, value in backbone.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    # conv_stem, bn1 and blocks 0 are the stem's, blocks 1 are res2's
+    assert changed == {f"blocks.{stage}" for stage in range(2, 7)}
+
+
+def test_frozen_norms_leave_the_weights_free():
+    backbone = build_backbone(
+        timm_config("MODEL.TIMM.NAME", "tf_efficientnet_lite0", "MODEL.TIMM.FREEZE_NORM", "True")
+    )
+    learn = {name.split(".")[-2] for name, p in backbone.named_parameters() if p.requires_grad}
+    assert learn == {"conv_stem", "conv_dw", "conv_pw", "conv_pwl"}
+
+
+@pytest.mark.parametrize("name", ["hrnet_w18", "convnext_atto"])
+def test_stages_that_cannot_be_frozen_are_an_input_error(name):
+    with pytest.raises(InputError, match=rf"FREEZE_AT is 1, but {name} has no such stage"):
+        build_backbone(timm_config("MODEL.TIMM.NAME", name, "MODEL.TIMM.FREEZE_AT", "1"))
+
+
+@pytest.mark.parametrize(("dilation", "kernel"), [(2, 3), (2, 5), (4, 3)])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_interleaved_convolution_is_the_dilated_one(dilation, kernel, channels_last):
+    padding = dilation * (kernel // 2)
+    plain = torch.nn.Conv2d(8, 8, kernel, padding=padding, dilation=dilation, groups=8).double()
+    assert InterleavedConv2d.suits(plain)
+    memory = torch.channels_last if channels_last else torch.contiguous_format
+    image = torch.randn(2, 8, 11, 13).double().to(memory_format=memory).requires_grad_()
+    values = []
+    for kind in (torch.nn.Conv2d, InterleavedConv2d):
+        plain.__class__ = kind
+        out = plain(image)
+        image.grad = plain.weight.grad = None
+        out.square().sum().backward()
+        values.append((out.detach(), image.grad, plain.weight.grad))
+    torch.testing.assert_close(values[0], values[1])
+
+
+def test_only_dilated_depthwise_convolutions_are_interleaved():
+    def suits(*args, **kwargs):
+        return InterleavedConv2d.suits(torch.nn.Conv2d(8, 8, *args, **kwargs))
+
+    assert not suits(3, padding=1, groups=8)
+    assert not suits(3, padding=2, dilation=2)
+    assert not suits(3, padding=1, dilation=2, groups=8)
+    assert not suits(3, padding=2, dilation=2, groups=8, stride=2)
 
 
 def test_heads_name_the_features_that_a_backbone_lacks():

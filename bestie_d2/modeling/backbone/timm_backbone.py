@@ -13,10 +13,12 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 
 from bestie_d2.errors import InputError, check_choice, check_choices
-from bestie_d2.modeling.layers import set_batch_norm_momentum
+from bestie_d2.modeling.layers import InterleavedConv2d, set_batch_norm_momentum
+from bestie_d2.modeling.norms import freeze_batch_norms
 
 STRIDES = {"stem": 2, "res2": 4, "res3": 8, "res4": 16, "res5": 32}  # of features by name
 DEEPEST = STRIDES["res5"]
+FREEZE_STEM = 1  # MODEL.TIMM.FREEZE_AT of the stem alone; 2 is res2, and so on, as in Detectron2
 HRNETS = ("hrnet_w18_small", "hrnet_w18", "hrnet_w32", "hrnet_w48")
 
 
@@ -36,12 +38,16 @@ class TimmBackbone(Backbone):
         batch_norm_momentum: float,
         output_stride: int = DEEPEST,
         in_channels: int = 3,
+        freeze_at: int = 0,
+        freeze_norm: bool = False,
     ) -> None:
         """
         Args:
             out_features: names out of ``STRIDES``.
             batch_norm_momentum: PyTorch's momentum of every batch norm (released recipe: 0.1).
             output_stride: 8 or 16 dilate the last stages in place of their stride.
+            freeze_at: stages that stay as they are: 0 none, 1 the stem, 2 also res2, and so on.
+            freeze_norm: all batch norms stay as they are.
         """
         super().__init__()
         self.name = name
@@ -81,9 +87,32 @@ class TimmBackbone(Backbone):
         last = re.fullmatch(r"blocks\.(\d+)", info.module_name()[-1])
         if last and isinstance(getattr(body, "blocks", None), nn.Sequential):
             body.blocks = body.blocks[: int(last[1]) + 1]
+        for layer in body.modules():
+            if isinstance(layer, nn.Conv2d) and InterleavedConv2d.suits(layer):
+                layer.__class__ = InterleavedConv2d
         set_batch_norm_momentum(body, batch_norm_momentum)
+        if freeze_at:
+            self._freeze(freeze_at)
+        if freeze_norm:
+            freeze_batch_norms(body)
         self._out_feature_channels = dict(zip(self._out_features, info.channels(), strict=True))
         self._out_feature_strides = dict(zip(self._out_features, expected, strict=True))
+
+    def _freeze(self, stages: int) -> None:
+        """Keep the first stages, with their norms, as they are."""
+        features = self.body.feature_info.info  # of every stage, wanted or not
+        names = list(STRIDES)[-len(features) :]  # some networks have no stem
+        last = list(STRIDES)[stages - FREEZE_STEM]
+        if last not in names or self._size_divisibility:
+            raise InputError(f"MODEL.TIMM.FREEZE_AT is {stages}, but {self.name} has no such stage")
+        prefix = features[names.index(last)]["module"]
+        layers = [(n, m) for n, m in self.body.named_modules() if [*m.parameters(recurse=False)]]
+        inside = [i for i, (n, _) in enumerate(layers) if f"{n}.".startswith(f"{prefix}.")]
+        for name, layer in layers[: inside[-1] + 1]:
+            for parameter in layer.parameters(recurse=False):
+                parameter.requires_grad = False
+            parent, _, own = name.rpartition(".")
+            setattr(self.body.get_submodule(parent), own, freeze_batch_norms(layer))
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
@@ -95,6 +124,8 @@ class TimmBackbone(Backbone):
             "batch_norm_momentum": cfg.MODEL.BESTIE.BATCH_NORM_MOMENTUM,
             "output_stride": node.OUTPUT_STRIDE,
             "in_channels": input_shape.channels,
+            "freeze_at": node.FREEZE_AT,
+            "freeze_norm": node.FREEZE_NORM,
         }
 
     @property
