@@ -151,6 +151,41 @@ class PseudoLabels:
     scales: np.ndarray
 
 
+@dataclass(frozen=True)
+class ObjectMask:
+    """One found object; no more of its mask is kept than its crop.
+
+    Attributes:
+        class_id: ``0..C-1``.
+        score: in [0, 1].
+        top_left: (y, x) pixel of the image that the crop's first pixel lies on.
+        mask: (h, w) bool, the crop; all of it lies in the image.
+    """
+
+    class_id: int
+    score: float
+    top_left: tuple[int, int]
+    mask: np.ndarray
+
+
+@dataclass(frozen=True)
+class LabeledImage:
+    """What was found in one picture.
+
+    Attributes:
+        file_name: relative to the input's root, ``/`` between folders.
+        image_path: where the file is.
+        height, width: of the picture as it is looked at (turned as its EXIF says), in pixels.
+        objects: may share pixels; none is an ordinary case.
+    """
+
+    file_name: str
+    image_path: str
+    height: int
+    width: int
+    objects: list[ObjectMask]
+
+
 @dataclass
 class InstanceTargets:
     """What the center and offset branches are guided by; leading batch dimensions are allowed.
