@@ -80,6 +80,13 @@ def test_evaluation_set_carries_the_truth(name, truth):
     assert MetadataCatalog.get(name).json_file == truth
 
 
+def test_class_maps_are_truth_beside_the_tags(name, points, tmp_path):
+    register_weak_dataset(name, images="imgs", points=str(points), class_maps=str(tmp_path))
+    first = DatasetCatalog.get(name)[0]
+    assert first["semantic_truth_file_name"] == str(tmp_path / f"{Path(first['file_name']).stem}.png")
+    assert has_semantic_truth(name)
+
+
 def test_csv_takes_sizes_from_the_images(name, tmp_path, write_png):
     write_png(tmp_path / "a.png", np.zeros((4, 6)))
     (tmp_path / "tags.csv").write_text("a.png,dog\n")

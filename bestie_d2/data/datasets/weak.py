@@ -19,7 +19,7 @@ from bestie_d2.data.datasets.true_objects import (
 from bestie_d2.data.images import UNREADABLE, image_size
 from bestie_d2.data.labels.coco_json import IMAGE_LISTS, load_json
 from bestie_d2.data.labels.tags import keep_remarks, log_once, read_tags, tags_from_coco
-from bestie_d2.data.names import located, name_records, without_suffix
+from bestie_d2.data.names import label_name, located, name_records, without_suffix
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
 
@@ -37,6 +37,7 @@ class WeakDataset:
     cues: str | None = None
     weak_maps: str | None = None
     annotations: str | None = None
+    class_maps: str | None = None
     classes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -58,6 +59,7 @@ def register_weak_dataset(
     cues: str | None = None,
     weak_maps: str | None = None,
     annotations: str | None = None,
+    class_maps: str | None = None,
     classes: Sequence[str] | None = None,
     prepare: Callable[[], None] | None = None,
 ) -> None:
@@ -74,6 +76,8 @@ def register_weak_dataset(
         cues: cue JSON or folder of text files.
         weak_maps: folder of index PNGs.
         annotations: COCO instance JSON, the truth of an evaluation set.
+        class_maps: folder of index PNGs, the true class of each pixel: measured with, never
+            trained on.
         classes: names in contiguous order; else the order of the category ids.
         prepare: called before the files are first read (to draw or unpack them).
 
@@ -81,7 +85,9 @@ def register_weak_dataset(
         InputError: the name is taken by another data set, or the arguments don't go together.
     """
     names = tuple(classes or ()) or None
-    dataset = WeakDataset(name, images, points, tags, cues, weak_maps, annotations, names)
+    dataset = WeakDataset(
+        name, images, points, tags, cues, weak_maps, annotations, class_maps, names
+    )
     if _registered.get(name) == dataset:
         return
     if name in DatasetCatalog:
@@ -172,6 +178,9 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
                 record["height"], record["width"] = image_size(path)
             except InputError as error:
                 record[UNREADABLE] = str(error)
+        if dataset.class_maps:
+            file = f"{label_name(record)}.png"
+            record["semantic_truth_file_name"] = os.path.join(dataset.class_maps, file)
     if data is not None:
         found = objects_of_file(source, data, records, tagged.classes, dataset.images)
         if found.bad:
