@@ -1,5 +1,7 @@
 """Registration: what a record holds, what is never opened, and every refusal."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from detectron2.config import get_cfg
@@ -11,6 +13,7 @@ from PIL.ExifTags import Base
 from bestie_d2.config import add_bestie_config
 from bestie_d2.data import load_tagged_records, register_custom_datasets, register_weak_dataset
 from bestie_d2.errors import InputError
+from bestie_d2.evaluation.semantic_iou import has_semantic_truth
 from bestie_d2.runs.labeling_run import LabelingRun
 
 IMAGES = [
@@ -83,7 +86,9 @@ def test_evaluation_set_carries_the_truth(name, truth):
 def test_class_maps_are_truth_beside_the_tags(name, points, tmp_path):
     register_weak_dataset(name, images="imgs", points=str(points), class_maps=str(tmp_path))
     first = DatasetCatalog.get(name)[0]
-    assert first["semantic_truth_file_name"] == str(tmp_path / f"{Path(first['file_name']).stem}.png")
+    assert first["semantic_truth_file_name"] == str(
+        tmp_path / f"{Path(first['file_name']).stem}.png"
+    )
     assert has_semantic_truth(name)
 
 
