@@ -260,7 +260,8 @@ def _add_wsss_keys(cfg: CfgNode) -> None:
 
 
 def _add_solver_keys(cfg: CfgNode) -> None:
-    # Learning rate of everything but the backbone, as a multiple of BASE_LR.
+    # Learning rate of everything but the backbone (of a feature pyramid: the network under it), as
+    # a multiple of BASE_LR.
     cfg.SOLVER.HEAD_LR_FACTOR = 1.0
     # With SOLVER.AMP.ENABLED, what convolutions and products are computed in while training:
     # "bfloat16" (also on processors that have it), or "float16" (GPUs only; gradients are scaled).

@@ -18,8 +18,8 @@ POLYNOMIAL = "WarmupPolynomialLR"  # SOLVER.LR_SCHEDULER_NAME of the schedule th
 
 def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
     """Detectron2's parameter groups; all but the backbone at ``SOLVER.HEAD_LR_FACTOR`` times its
-    learning rate, which a model without a backbone refuses. What the backbone shares with the rest
-    counts as the backbone's."""
+    learning rate, which a model without a backbone refuses. Of a feature pyramid only the network
+    under it is the backbone; what that shares with the rest counts as the backbone's."""
     solver = cfg.SOLVER
     groups = get_default_optimizer_params(
         model,
@@ -36,7 +36,8 @@ def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
             f"SOLVER.HEAD_LR_FACTOR is {solver.HEAD_LR_FACTOR}, but {cfg.MODEL.META_ARCHITECTURE} "
             "has no 'backbone' to tell its head from: set it to 1"
         )
-    backbone = set(model.get_submodule("backbone").parameters())
+    network = model.get_submodule("backbone")
+    backbone = set(getattr(network, "bottom_up", network).parameters())
     # Optimizers number parameters in the order of the groups: that of the model, in each part.
     order = {parameter: number for number, parameter in enumerate(model.parameters())}
     parts: list[dict] = []

@@ -177,11 +177,11 @@ class BestieCheckpointer(DetectionCheckpointer):
         if given.keys().isdisjoint(ours):
             names = _listed(list(given))
             raise InputError(f"MODEL.WEIGHTS holds nothing of this model (its tensors are {names})")
-        prefix, part = ("", "model") if self.whole else (key_names.BACKBONE, "backbone")
-        empty = [k for k in unfit if k.startswith(prefix) and ours[k].dtype.is_floating_point]
+        wanted = {key for key in ours if self.whole or key_names.BODY.match(key)}
+        empty = [k for k in unfit if k in wanted and ours[k].dtype.is_floating_point]
         if empty:
-            count = sum(key.startswith(prefix) for key in ours)
+            part = "model" if self.whole else "backbone"
             raise InputError(
-                f"MODEL.WEIGHTS leaves {len(empty)} of {count} tensors of the {part} without "
+                f"MODEL.WEIGHTS leaves {len(empty)} of {len(wanted)} tensors of the {part} without "
                 f"weights ({_listed(empty)}): check MODEL.* against what the file was trained with"
             )

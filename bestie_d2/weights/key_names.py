@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor
 
 BACKBONE = "backbone.body."
+BODY = re.compile(r"backbone\.(bottom_up\.)?body\.")  # also of a network under a feature pyramid
 HEAD = "head."
 # Rules, of which the first that fits a name holds: a pattern, and what takes its place (None: the
 # tensor is left out).
@@ -98,7 +99,6 @@ def recognize(state: Mapping[str, Tensor], model_keys: Iterable[str]) -> dict[st
     def plain(key: str) -> str:
         return WRAPPERS.sub("", key.replace("_", "."))
 
-    ours = [key for key in model_keys if key.startswith(BACKBONE)]
-    names = {plain(key.removeprefix(BACKBONE)): key for key in ours}
+    names = {plain(BODY.sub("", key)): key for key in model_keys if BODY.match(key)}
     backbone = {names[plain(key)]: value for key, value in state.items() if plain(key) in names}
     return backbone or dict(state)

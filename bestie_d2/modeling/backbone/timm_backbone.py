@@ -9,7 +9,8 @@ from typing import Any
 import timm
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
+from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from torch import Tensor, nn
 
 from bestie_d2.errors import InputError, check_choice, check_choices
@@ -142,6 +143,29 @@ class TimmBackbone(Backbone):
 def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
     """The network that ``MODEL.TIMM`` names."""
     return TimmBackbone(cfg, input_shape)
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """Detectron2's pyramid, up to ``p6``, over the features ``MODEL.FPN.IN_FEATURES`` of the network
+    that ``MODEL.TIMM`` names; its ``OUT_FEATURES`` play no part."""
+    node = cfg.MODEL.FPN
+    check_choices("MODEL.FPN.IN_FEATURES", node.IN_FEATURES, STRIDES)
+    network = TimmBackbone(cfg, input_shape, out_features=node.IN_FEATURES)
+    strides = {name: shape.stride for name, shape in network.output_shape().items()}
+    if list(strides.values()) != [DEEPEST >> n for n in reversed(range(len(strides)))]:
+        raise InputError(
+            f"MODEL.FPN needs features whose strides double up to {DEEPEST}, but "
+            f"MODEL.FPN.IN_FEATURES and MODEL.TIMM.OUTPUT_STRIDE give {strides}"
+        )
+    return FPN(
+        bottom_up=network,
+        in_features=list(strides),
+        out_channels=node.OUT_CHANNELS,
+        norm=node.NORM,
+        top_block=LastLevelMaxPool(),
+        fuse_type=node.FUSE_TYPE,
+    )
 
 
 @BACKBONE_REGISTRY.register()
