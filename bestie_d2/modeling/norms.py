@@ -42,6 +42,8 @@ def freeze_batch_norms(module: nn.Module) -> nn.Module:
 
     Returns the module, changed in place, or what takes its place.
     """
+    if isinstance(module, StaysInEval):
+        return module
     if isinstance(module, _BatchNorm) and module.running_mean is None:
         raise InputError(
             f"a {type(module).__name__} of the backbone has no running statistics, so it cannot be "

@@ -90,6 +90,17 @@ def test_the_head_is_all_but_the_backbone():
     assert list(rates) == ["backbone.weight", "backbone.bias", "scale", "head.bias"]
 
 
+def test_the_layers_of_a_feature_pyramid_are_no_backbone():
+    cfg = load_config("", ["SOLVER.HEAD_LR_FACTOR", "10", "SOLVER.BASE_LR", "0.5"])
+    model, pyramid = torch.nn.Module(), torch.nn.Module()
+    model.backbone, model.head = pyramid, torch.nn.Linear(2, 2, bias=False)
+    pyramid.lateral, pyramid.bottom_up = (torch.nn.Linear(2, 2, bias=False) for _ in range(2))
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    rates = {names[p]: g["lr"] for g in parameter_groups(cfg, model) for p in g["params"]}
+    network = "backbone.bottom_up.weight"
+    assert rates == {network: 0.5, "backbone.lateral.weight": 5.0, "head.weight": 5.0}
+
+
 def test_a_head_factor_needs_a_backbone():
     linear = torch.nn.Linear(2, 2)
     assert len(parameter_groups(load_config(), linear)) == 1

@@ -40,12 +40,12 @@ def test_resnet_tells_the_truth_about_its_outputs(depth):
 
 def assert_true_shapes(backbone):
     with torch.no_grad():
-        features = backbone(torch.zeros(1, 3, 64, 96))
+        features = backbone(torch.zeros(1, 3, 64, 128))
     shapes = backbone.output_shape()
     assert list(features) == list(shapes)
     for name, feature in features.items():
         shape: ShapeSpec = shapes[name]
-        assert feature.shape == (1, shape.channels, 64 // shape.stride, 96 // shape.stride)
+        assert feature.shape == (1, shape.channels, 64 // shape.stride, 128 // shape.stride)
 
 
 def test_hrnet_builds_only_what_its_outputs_need():
@@ -112,6 +112,39 @@ def test_any_timm_network_tells_the_truth_and_learns_as_a_whole(name, channels):
     dilated = build_backbone(timm_config("MODEL.TIMM.NAME", name, "MODEL.TIMM.OUTPUT_STRIDE", "16"))
     assert_true_shapes(dilated.eval())
     assert dilated.output_shape()["res5"].stride == 16
+
+
+@pytest.mark.parametrize("names", [["res3", "res4", "res5"], ["res2", "res3", "res4", "res5"]])
+def test_a_pyramid_over_a_timm_network_tells_the_truth(names):
+    cfg = pyramid_config("MODEL.FPN.IN_FEATURES", str(names), "MODEL.FPN.OUT_CHANNELS", "24")
+    pyramid = build_backbone(cfg)
+    assert_true_shapes(pyramid.eval())
+    levels = [f"p{name[-1]}" for name in names]
+    assert list(pyramid.output_shape()) == [*levels, "p6"]
+    assert {shape.channels for shape in pyramid.output_shape().values()} == {24}
+    sum(f.sum() for f in pyramid.train()(torch.randn(2, 3, 64, 64)).values()).backward()
+    assert all(p.grad is not None for p in pyramid.parameters())
+
+
+def pyramid_config(*overrides):
+    pair = ("MODEL.BACKBONE.NAME", "build_timm_fpn_backbone")
+    return timm_config("MODEL.TIMM.NAME", "tf_efficientnet_lite0", *pair, *overrides)
+
+
+@pytest.mark.parametrize(
+    ("features", "output_stride", "line"),
+    [
+        ("[]", "32", r"MODEL\.FPN\.IN_FEATURES has nothing; choose from"),
+        ("['p3']", "32", r"MODEL\.FPN\.IN_FEATURES has \['p3'\]; choose from"),
+        ("['res3', 'res4']", "32", r"double up to 32, but .*give \{'res3': 8, 'res4': 16\}"),
+        ("['res3', 'res5']", "32", r"double up to 32, but .*give \{'res3': 8, 'res5': 32\}"),
+        ("['res4', 'res5']", "16", r"double up to 32, but .*give \{'res4': 16, 'res5': 16\}"),
+    ],
+)
+def test_features_that_make_no_pyramid_are_an_input_error(features, output_stride, line):
+    keys = ("MODEL.FPN.IN_FEATURES", features, "MODEL.TIMM.OUTPUT_STRIDE", output_stride)
+    with pytest.raises(InputError, match=line):
+        build_backbone(pyramid_config(*keys))
 
 
 @pytest.mark.parametrize(

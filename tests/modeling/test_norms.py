@@ -99,6 +99,12 @@ def test_a_plain_norm_is_frozen_as_detectron2_freezes_it():
     assert freeze_batch_norms(frozen)[1] is frozen[1]
 
 
+def test_what_is_frozen_already_is_left():
+    layers = freeze_batch_norms(nn.Sequential(BatchNormAct2d(4), nn.BatchNorm2d(4)))
+    kept = list(layers)
+    assert list(freeze_batch_norms(layers)) == kept
+
+
 def test_norms_that_need_no_freezing_are_left_and_others_refused():
     layers = nn.Sequential(GroupNormAct(4, 2), nn.LayerNorm(4))
     kept = list(layers)

@@ -83,6 +83,13 @@ def test_weights_of_another_backbone_are_refused(tmp_path):
     assert torch.equal(before, model.backbone.body.conv1.weight)
 
 
+def test_weights_of_another_network_under_a_pyramid_are_refused(tmp_path):
+    path = str(tmp_path / "resnet.pth")
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), path)
+    with pytest.raises(InputError, match=r"of the backbone .*\(backbone\.bottom_up\.body\."):
+        BestieCheckpointer(build("mrcnn_voc_animals.yaml")).load(path)
+
+
 def test_weights_of_another_kind_of_model_are_refused(tmp_path):
     BestieCheckpointer(build(), str(tmp_path)).save("bestie")
     mask_rcnn = build("mrcnn_nuclei.yaml")
@@ -150,38 +157,6 @@ def lite0(**changes: str):
     values = {"NAME": "tf_efficientnet_lite0", **changes}
     pairs = [word for key, value in values.items() for word in (f"MODEL.TIMM.{key}", value)]
     return build("bestie_shapes.yaml", "MODEL.BACKBONE.NAME", "build_timm_backbone", *pairs)
-
-
-BLOCKS_OF_LITE0 = (1, 2, 2, 3, 3, 4, 1)
-
-
-def as_lukemelas_names_it(key: str) -> str:
-    """The other way round than the package does it, block by block."""
-    layer, _, rest = key.partition(".")
-    around = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1"}
-    if layer != "blocks":
-        return f"{around.get(layer, '_fc')}.{rest}"
-    stage, number, name, *rest = rest.split(".")
-    names = {"conv_pw": "_expand_conv", "conv_dw": "_depthwise_conv", "conv_pwl": "_project_conv"}
-    names |= {"bn1": "_bn0", "bn2": "_bn1", "bn3": "_bn2"}
-    if stage == "0":
-        names = {"conv_dw": "_depthwise_conv", "conv_pw": "_project_conv"}
-        names |= {"bn1": "_bn1", "bn2": "_bn2"}
-    index = sum(BLOCKS_OF_LITE0[: int(stage)]) + int(number)
-    return ".".join(["_blocks", str(index), names[name], *rest])
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """An installed package with EfficientNet-Lite0's weights, under the keys of its authors."""
-    classifier = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    folder = tmp_path / "weights_of_lite0" / "models"
-    folder.mkdir(parents=True)
-    (tmp_path / "weights_of_lite0" / "__init__.py").write_text("raise RuntimeError('imported')")
-    state = {as_lukemelas_names_it(key): value for key, value in classifier.state_dict().items()}
-    torch.save(state, folder / "lite0.pth")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    return classifier.state_dict()
 
 
 def test_weights_in_an_installed_package(package):
