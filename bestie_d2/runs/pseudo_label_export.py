@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from detectron2.data import MetadataCatalog
 from detectron2.structures import Instances
-from pycocotools import mask as mask_api
 from torch import Tensor
 
 from bestie_d2.errors import InputError
@@ -24,10 +23,10 @@ from bestie_d2.evaluation.truth import ObjectsByImage, encode_masks
 from bestie_d2.runs.labeling_run import LabelingRun
 from bestie_d2.storage.files import write_json_lists
 from bestie_d2.storage.results import Results
+from bestie_d2.writers.coco_writer import annotation_of
 
 DESCRIPTION = "pseudo labels: what a model that was trained on weak labels makes of these images"
 DETECTIONS = "TEST.DETECTIONS_PER_IMAGE"  # the one key outside MODEL and INPUT: Detectron2's models
-SCORE_DECIMALS = 6  # of the scores in the file
 
 
 @dataclass(frozen=True)
@@ -112,16 +111,7 @@ def labels_of(record: Mapping, output: Mapping, *, recipe: LabelRecipe) -> dict:
     chosen, removed = recipe.choose(instances, record.get("image_classes"))
     kept = instances[chosen.to(instances.scores.device)]
     objects = (encode_masks(kept.pred_masks), kept.pred_classes.tolist(), kept.scores.tolist())
-    labels = [
-        {
-            "category_id": class_id,
-            "segmentation": {"size": rle["size"], "counts": rle["counts"].decode("ascii")},
-            "bbox": mask_api.toBbox(rle).tolist(),
-            "area": int(mask_api.area(rle)),
-            "score": round(score, SCORE_DECIMALS),
-        }
-        for rle, class_id, score in zip(*objects, strict=True)
-    ]
+    labels = [annotation_of(*found) for found in zip(*objects, strict=True)]
     return {"labels": labels, "removed": removed}
 
 

@@ -1,0 +1,51 @@
+"""The segmentation labels that Ultralytics' YOLO is trained with.
+
+Definition: https://docs.ultralytics.com/datasets/segment/: a line an object, the class from 0 and
+a polygon of x and y as shares of the picture's width and height. How it is filled: whole pixels by
+``cv2.fillPoly``, which takes the border in (``ultralytics/data/utils.py``, ``polygon2mask``).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import yaml
+
+from bestie_d2.storage.files import replacing
+from bestie_d2.structures import LabeledImage, ObjectMask
+from bestie_d2.writers.outlines import inset, join_holes, join_parts, trace_parts
+from bestie_d2.writers.writer import Writer
+
+DECIMALS = 7  # 0.001 pixels in a picture of 10,000
+
+
+class YoloWriter(Writer):
+    """``yolo/labels/<name>.txt`` and ``yolo/data.yaml``; pictures belong into ``yolo/images``.
+
+    A slit leads to each hole, and parts are joined by a line one pixel wide to the nearest one, as
+    Ultralytics' own converter does, so that an object stays one object. Scores have no place in
+    labels, nor has an object's number.
+    """
+
+    format_name = "yolo"
+
+    def write(self, image: LabeledImage) -> None:
+        with replacing(self.path_of(image, ".txt", "yolo/labels")) as file:
+            for found in image.objects:
+                shares = _polygon(found) / (image.width, image.height)
+                numbers = (f"{share:.{DECIMALS}f}" for share in shares.ravel())
+                file.write(f"{found.class_id} {' '.join(numbers)}\n")
+
+    def close(self) -> None:
+        names = dict(enumerate(self.class_names))
+        content = {"path": ".", "train": "images", "val": "images", "names": names}
+        folder = self.output / self.format_name
+        folder.mkdir(exist_ok=True)
+        with replacing(folder / "data.yaml") as file:
+            yaml.safe_dump(content, file, sort_keys=False, allow_unicode=True)
+        super().close()
+
+
+def _polygon(found: ObjectMask) -> np.ndarray:
+    """(P, 2) x and y in pixels."""
+    parts = trace_parts(found.mask, found.top_left)
+    return join_parts([inset(join_holes(part)) for part in parts])
