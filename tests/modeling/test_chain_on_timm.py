@@ -1,4 +1,4 @@
-"""Every network of the chain, from tags to Mask R-CNN, on a timm network with a package's weights."""
+"""Every network of the chain from tags to Mask R-CNN, on a timm network and its weights."""
 
 from __future__ import annotations
 

@@ -147,8 +147,8 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
 
 @BACKBONE_REGISTRY.register()
 def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
-    """Detectron2's feature pyramid, up to ``p6``, over the network that ``MODEL.TIMM`` names; of its
-    features those of ``MODEL.FPN.IN_FEATURES`` are built, whatever ``OUT_FEATURES`` says."""
+    """Detectron2's feature pyramid, up to ``p6``, over the network that ``MODEL.TIMM`` names: over
+    the features ``MODEL.FPN.IN_FEATURES``, whatever ``OUT_FEATURES`` says."""
     node = cfg.MODEL.FPN
     check_choices("MODEL.FPN.IN_FEATURES", node.IN_FEATURES, STRIDES)
     network = TimmBackbone(cfg, input_shape, out_features=node.IN_FEATURES)
