@@ -10,7 +10,8 @@ from bestie_d2.engine.configuration import load_strict_yaml
 from bestie_d2.engine.trainer import FINAL_CHECKPOINT
 from bestie_d2.errors import InputError
 
-SUPERVISIONS = {"tags": (), "points": ("pam", "cues")}  # and the stages that it has no use for
+FROM_TAGS = ("pam", "cues", "cam_maps", "components")
+SUPERVISIONS = {"tags": (), "points": FROM_TAGS}  # and the stages that it has no use for
 TEXTS = ("name", "supervision", "output", "train_set", "test_set")
 
 
@@ -35,7 +36,9 @@ KINDS = {  # in the order in which they run
     "cues": StageKind("cues.json", reads=("pam",), needs="pam"),
     "wsss": StageKind(FINAL_CHECKPOINT, TRAINING),
     "maps": StageKind("weak_maps", reads=("wsss",), needs="wsss"),
-    "bestie": StageKind(FINAL_CHECKPOINT, TRAINING, reads=("cues", "maps", "export")),
+    "cam_maps": StageKind("weak_maps", reads=("pam",), needs="pam"),
+    "components": StageKind("", reads=("pam", "cues", "wsss", "maps", "cam_maps"), needs="pam"),
+    "bestie": StageKind(FINAL_CHECKPOINT, TRAINING, reads=("cues", "maps", "cam_maps", "export")),
     "export": StageKind("pseudo_labels.json", ("score_threshold",), ("bestie",), "bestie"),
     "mrcnn": StageKind(FINAL_CHECKPOINT, TRAINING, reads=("export",), needs="export"),
     "mrcnn_truth": StageKind(FINAL_CHECKPOINT, TRAINING),
@@ -58,7 +61,8 @@ class StageEntry:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Stages by name, in the order in which they run, each with a folder in ``output``.
+    """Stages by name, in the order in which they run, each with a folder in ``output``, but for
+    those that are ``shared`` with another pipeline: their folders are in its output.
 
     What a missing stage would have made must be registered with the data set, or named by the
     configurations of later stages.
@@ -70,9 +74,10 @@ class Pipeline:
     train_set: str
     test_set: str
     stages: dict[str, StageEntry]
+    shared: Mapping[str, str] = field(default_factory=dict)  # a stage, and that other output
 
     def folder_of(self, stage: str) -> str:
-        return os.path.join(self.output, stage)
+        return os.path.join(self.shared.get(stage, self.output), stage)
 
     def product_of(self, stage: str) -> str:
         return os.path.join(self.folder_of(stage), self.kind_of(stage).product)
@@ -140,6 +145,8 @@ def read_pipeline(
         for number in range(1, rounds + 1) if name == "export" else ():
             for repeated in REPEATED:
                 stages[f"{repeated}{ROUND}{number}"] = replace(stages[repeated], overrides=[])
+    if {"maps", "cam_maps"} <= stages.keys():
+        raise InputError(f"{where} 'maps' and 'cam_maps' both make the weak maps; leave one out")
     pipeline = Pipeline(**{key: content[key] for key in TEXTS}, stages=stages)
     if len(overrides) % 2:
         raise InputError(f"overrides come as STAGE.KEY VALUE pairs, got {' '.join(overrides)!r}")

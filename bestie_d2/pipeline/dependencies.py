@@ -45,7 +45,11 @@ AT_TRAINING = """
     MODEL.WSSS.MASK_LOSS_* MODEL.WSSS.FOCAL MODEL.WSSS.PSEUDO MODEL.WSSS.DROPOUT
 """
 
-ALSO = {"export": "TEST.DETECTIONS_PER_IMAGE", "evaluate": "TEST"}  # kinds that use a model
+ALSO = {  # of kinds that use a model
+    "export": "TEST.DETECTIONS_PER_IMAGE",
+    "evaluate": "TEST",
+    "components": "TEST DATASETS.CUE_THRESHOLD",
+}
 
 # Parts of the data, as they are printed.
 TAGS, IMAGES = "training set's list", "training set's image files"
@@ -54,13 +58,15 @@ MASKS, WEIGHTS = "true masks", "initial weights"
 TEST_PARTS = tuple(f"test set's {part}" for part in ("list", "image files", MASKS, WEAK_MAPS))
 DATA = {  # by kind of stage; what an earlier stage makes of it is compared as its product
     **dict.fromkeys(("pam", "wsss"), (TAGS, IMAGES, WEIGHTS)),
-    **dict.fromkeys(("cues", "maps", "export"), (TAGS, IMAGES)),
+    **dict.fromkeys(("cues", "maps", "cam_maps", "export"), (TAGS, IMAGES)),
     "bestie": (TAGS, IMAGES, CUES, WEAK_MAPS, LABELS, WEIGHTS),
     "mrcnn": (IMAGES, WEIGHTS),
     "mrcnn_truth": (IMAGES, MASKS, WEIGHTS),
+    "components": (TAGS, IMAGES, *TEST_PARTS),
     "evaluate": TEST_PARTS,
 }
-MADE_BY = {"cues": CUES, "maps": WEAK_MAPS, "export": LABELS}  # kinds of stages that make parts
+# Kinds of stages that make parts.
+MADE_BY = {"cues": CUES, "maps": WEAK_MAPS, "cam_maps": WEAK_MAPS, "export": LABELS}
 KEYS = {CUES: "CUES", WEAK_MAPS: "WEAK_MAPS", LABELS: "INSTANCE_LABELS"}  # of DATASETS
 IN_METADATA = {CUES: "cues", WEAK_MAPS: "weak_maps", MASKS: "json_file"}
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import sys
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +19,9 @@ from bestie_d2.engine.command_line import reason_of
 from bestie_d2.errors import InputError
 from bestie_d2.pipeline.definition import Pipeline
 from bestie_d2.pipeline.dependencies import Hashes
-from bestie_d2.pipeline.stages import StageJob, run_stage
+from bestie_d2.pipeline.spent_time import PROCESSOR_SECONDS, SECONDS, spent_time
+from bestie_d2.pipeline.stage_job import StageJob
+from bestie_d2.pipeline.stages import run_stage
 from bestie_d2.pipeline.state import LOG_FILE, Sources, StageRecord
 from bestie_d2.storage.processes import only_run_in
 
@@ -59,8 +61,8 @@ def run_pipeline(
         after_failure: called when a stage fails or is interrupted, before that is raised.
 
     Returns:
-        A table: what was done with each stage, the seconds of the last run that worked on it, its
-        figures. "" in a dry run.
+        A table: what was done with each stage, its time over all runs that worked on it, on the
+        clock and of the processors, and its figures; their sums. "" in a dry run.
 
     Raises:
         InputError: a configuration is wrong, or what holds results is out of date and not in
@@ -78,14 +80,13 @@ def run_pipeline(
     with contextlib.nullcontext() if dry_run else only_run_in(pipeline.output, "output"):
         plan: dict[str, Decision] = {}
         for job in jobs:
-            if job.name not in names[:start]:
+            if why := _why_kept(job, "" if job.name in names[start:] else first):
+                if not job.record.manifest or not os.path.exists(job.product):
+                    raise InputError(f"stage {job.name}: {why}, but is not finished")
+                plan[job.name] = Decision("keep", why)
+            else:
                 pending = [name for name, decision in plan.items() if decision.sources]
                 plan[job.name] = _decide(job, hashes, redo, pending)
-            elif job.record.manifest and os.path.exists(job.product):
-                plan[job.name] = Decision("keep", f"comes before {first}")
-            else:
-                why = f"the stage {job.name!r} before it is not finished"
-                raise InputError(f"--from {first}: {why}")
         changed = {name: decision for name, decision in plan.items() if decision.state == CHANGED}
         for name, decision in plan.items() if dry_run or changed else ():
             tell(name, decision)
@@ -94,19 +95,39 @@ def run_pipeline(
         if changed:
             raise _refusal(changed, pipeline)
         rows = []
-        for job in jobs:
+        for number, job in enumerate(jobs, 1):
             decision = plan[job.name]
             if decision.sources:  # what it reads is made now
                 decision = _decide(job, hashes, redo)
-            tell(job.name, decision)
+            tell(job.name, decision, f" (stage {number} of {len(jobs)})")
             if decision.state == CHANGED:
                 raise _refusal({job.name: decision}, pipeline)
             if decision.sources:
                 _run(job, decision.sources, decision.state == RESUME, after_failure)
                 hashes.forget(job.product)
             made = job.record.manifest or {}
-            rows.append([job.name, decision.state, f"{made['seconds']:.0f} s", made["text"]])
-    return tabulate(rows, ["stage", "", "time", "figures"], colalign=("left", "left", "right"))
+            times = [made[SECONDS], made.get(PROCESSOR_SECONDS, math.nan)]
+            rows.append([job.name, decision.state, *times, made["text"]])
+    return _table(rows)
+
+
+def _why_kept(job: StageJob, first: str) -> str:
+    """Why a stage is taken as it is, before the stage ``first`` or from elsewhere; "" if not."""
+    if output := job.pipeline.shared.get(job.name):
+        return f"is taken from {output}"
+    return f"comes before --from {first}" if first else ""
+
+
+def _table(rows: Sequence[list]) -> str:
+    """A row for each stage: name, state, seconds, seconds of the processors (NaN where an older
+    version did not count them), figures; and their sums."""
+    sums = [sum(row[column] for row in rows) for column in (2, 3)]
+    lines = [
+        [name, state, *("-" if math.isnan(t) else f"{t:.0f} s" for t in times), text]
+        for name, state, *times, text in [*rows, ["all", "", *sums, ""]]
+    ]
+    head = ["stage", "", "time", "of processors", "figures"]
+    return tabulate(lines, head, colalign=("left", "left", "right", "right", "left"))
 
 
 def _decide(
@@ -165,9 +186,9 @@ def _refusal(changed: Mapping[str, Decision], pipeline: Pipeline) -> InputError:
     )
 
 
-def tell(name: str, decision: Decision) -> None:
+def tell(name: str, decision: Decision, which: str = "") -> None:
     """Print what is done with a stage, and what changed, line by line."""
-    print(f"{name:9s} {decision.state:7s} {decision.reason}", flush=True)
+    print(f"{name:9s} {decision.state:7s} {decision.reason}{which}", flush=True)
     more = len(decision.details) - SHOWN
     for line in [*decision.details[:SHOWN], *([f"and {more} more"] if more > 0 else [])]:
         print(f"{'':17s} {line}", flush=True)
@@ -181,19 +202,18 @@ def _run(job: StageJob, sources: Sources, resumed: bool, after_failure: Callable
             record.set_aside()
     with only_run_in(job.folder, "output"):
         record.begin(sources, resume=resumed)
-        start = time.monotonic()
         try:
-            with _logging_to(job.folder):
+            with spent_time(job.folder) as spent, _logging_to(job.folder):
                 figures, text = run_stage(job)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
             record.fail("interrupted (Ctrl-C)" if interrupted else reason_of(error))
             after_failure()
             raise
-        seconds = round(time.monotonic() - start, 1)
-        print(f"{'':9s} {seconds:.0f} s: {text}", flush=True)
+        times = spent.total()
+        print(f"{'':9s} {times[SECONDS]:.0f} s: {text}", flush=True)
         seeds = {name: cfg.SEED for name, cfg in job.configs.items()}
-        result = {"seconds": seconds, "resumed": resumed, "seeds": seeds, "figures": figures}
+        result = {**times, "resumed": resumed, "seeds": seeds, "figures": figures}
         record.finish(sources, **result, text=text)
 
 

@@ -1,12 +1,12 @@
-"""What the stages of a pipeline are run with, and do: each calls what the tool of the same purpose
-calls, and comes back with the figures that it is judged by."""
+"""What the stages of a pipeline do: each calls what the tool of the same purpose calls, and comes
+back with the figures that it is judged by."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Mapping
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -17,24 +17,23 @@ from detectron2.utils.env import seed_all_rng
 from bestie_d2.checks import training as checks
 from bestie_d2.checks.weak_map_check import check_weak_maps
 from bestie_d2.data import register_custom_datasets
-from bestie_d2.engine.configuration import load_config
 from bestie_d2.engine.trainer import Trainer, append_metrics, evaluate
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import evaluate_weak_components, has_truth, has_weak_maps
 from bestie_d2.evaluation.base import PERCENT
-from bestie_d2.model_keys import num_classes_key, with_keys
-from bestie_d2.pipeline.definition import Pipeline
-from bestie_d2.pipeline.dependencies import DATA, KEYS, MADE_BY, WEIGHTS, Hashes, counts
-from bestie_d2.pipeline.state import CONFIG_FILE, NOT_MADE, Sources, StageRecord, flattened
-from bestie_d2.runs.cue_extraction import CueRecipe, extract_cue_file
+from bestie_d2.evaluation.tasks import INSTANCES
+from bestie_d2.evaluation.weak_components import HELD
+from bestie_d2.model_keys import with_keys
+from bestie_d2.pipeline.dependencies import KEYS, MADE_BY
+from bestie_d2.pipeline.stage_job import MASK_SETS, StageJob
+from bestie_d2.pipeline.state import CONFIG_FILE
+from bestie_d2.runs.cue_extraction import CueRecipe, count_cue_file, extract_cue_file
 from bestie_d2.runs.labeling_run import LabelingRun
 from bestie_d2.runs.pseudo_label_export import LabelRecipe, export_pseudo_labels
-from bestie_d2.runs.weak_map_making import SINGLE_STAGE, MapRecipe, make_network_maps
+from bestie_d2.runs.weak_map_making import CAM, SINGLE_STAGE, MapRecipe, make_network_maps
 from bestie_d2.storage.files import replacing
 
-# What is added to the training set's name where masks are trained on: exported, or true ones.
-MASK_SETS = {"mrcnn": "_pseudo_labels", "mrcnn_truth": "_truth"}
-SCORE_THRESHOLD = "score_threshold"  # among the keys of a stage, beside its configuration's
+METHODS = {"wsss": SINGLE_STAGE, "pam": CAM}  # by the kind of stage that trains the network
 WEAK_COMPONENTS = "weak_components"  # beside the trained stages in the folder of "evaluate"
 HEADLINES = {  # metrics of an evaluation, and how the table calls them
     "image_tags/mAP": "mAP of tags",
@@ -43,16 +42,19 @@ HEADLINES = {  # metrics of an evaluation, and how the table calls them
     "segm/AP50": "AP50",
     "voc_instance/mAP50": "VOC mAP50",
 }
+ALSO_KEPT = ("segm/AP75", *(f"voc_instance/mAP{percent}" for percent in (25, 70, 75)))
 
 # What a stage is judged by: all values by name (None for no number), and the few for the table.
 Figures = tuple[Mapping[str, float | None], str]
 
 
 def headlines(results: Mapping) -> Figures:
-    """Of everything that was measured, what the table shows."""
+    """Of everything that was measured, what is kept, and what the table shows."""
     metrics = flatten_results_dict(results)
-    values = {key: _finite(metrics[key]) for key in HEADLINES if key in metrics}
-    return values, ", ".join(f"{HEADLINES[key]} {_shown(v)}" for key, v in values.items())
+    kept = (*HEADLINES, *ALSO_KEPT)
+    values = {key: _finite(metrics[key]) for key in kept if key in metrics}
+    shown = [f"{HEADLINES[key]} {_shown(values[key])}" for key in HEADLINES if key in values]
+    return values, ", ".join(shown)
 
 
 def _finite(value: float) -> float | None:
@@ -61,72 +63,6 @@ def _finite(value: float) -> float | None:
 
 def _shown(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
-
-
-@cache
-def _default_values() -> dict[str, object]:
-    """All keys of a configuration without a file."""
-    return flattened(load_config())
-
-
-class StageJob:
-    """One stage with its ``configs``, by stage, of what is trained, used or evaluated, without what
-    earlier stages make; several only for ``evaluate``. A stage that uses another's model takes that
-    one's overrides too, then its own."""
-
-    def __init__(self, pipeline: Pipeline, name: str) -> None:
-        self.pipeline, self.name, self.entry = pipeline, name, pipeline.stages[name]
-        self.folder, self.product = pipeline.folder_of(name), pipeline.product_of(name)
-        self.record = StageRecord(self.folder)
-        self.inputs = pipeline.inputs_of(name)
-        # what earlier stages have made that it reads, by kind of stage
-        self.products = {pipeline.stages[i].kind: pipeline.product_of(i) for i in self.inputs}
-        owners = [name] if pipeline.kind_of(name).trains else self.inputs
-        try:
-            self.configs = {owner: self._config(owner) for owner in owners}
-        except InputError as error:
-            raise InputError(f"stage {name}: {error}") from None
-
-    def _config(self, owner: str) -> CfgNode:
-        """The configuration of ``owner``'s model as this stage takes it."""
-        pipeline, entry = self.pipeline, self.pipeline.stages[owner]
-        others = self.entry.overrides if self.name != owner else []
-        cfg = load_config(entry.config, [*entry.overrides, *others])
-        train_set, test_set = pipeline.train_set, pipeline.test_set
-        trained_on = train_set + MASK_SETS.get(entry.kind, "")
-        cfg = with_keys(cfg, {"DATASETS.TRAIN": (trained_on,), "DATASETS.TEST": (test_set,)})
-        checks.check_config(cfg)
-        if self.name == owner or others:  # else the stage that trains the model has been through it
-            checks.check_sides_of_images(cfg)  # not days later, when the stage begins
-        supervision = cfg.MODEL.BESTIE.SUPERVISION
-        if entry.kind == "bestie" and supervision != pipeline.supervision:
-            raise InputError(
-                f"MODEL.BESTIE.SUPERVISION is {supervision!r}, but the pipeline's supervision is "
-                f"{pipeline.supervision!r}"
-            )
-        if unknown := [name for name in (train_set, test_set) if name not in DatasetCatalog]:
-            raise InputError(f"data set {unknown[0]!r} is not registered")
-        return with_keys(cfg, {"OUTPUT_DIR": ""})
-
-    def sources(self, hashes: Hashes, pending: Collection[str] = ()) -> Sources:
-        """What the stage is made from now; ``pending`` are stages that will be made before it."""
-        kind, several = self.entry.kind, len(self.configs) > 1
-        config: dict[str, object] = {SCORE_THRESHOLD: self.entry.score_threshold}
-        counted: dict[str, object] = {SCORE_THRESHOLD: 0.0}
-        for owner, cfg in self.configs.items():
-            prefix, node = f"{owner}." if several else "", num_classes_key(cfg).split(".")[1]
-            for key, value in flattened(cfg).items():
-                config[prefix + key] = value
-                if counts(kind, key, node):
-                    counted[prefix + key] = _default_values().get(key)
-        made = [MADE_BY.get(made_by) for made_by in self.products]
-        made += [WEIGHTS] if self.entry.weights_from else []
-        parts = [part for part in DATA[kind] if part not in made]
-        data = hashes.of_data(parts, next(iter(self.configs.values())))
-        inputs = dict.fromkeys(self.inputs, NOT_MADE)
-        for name in inputs.keys() - set(pending):
-            inputs[name] = hashes.of_product(self.pipeline.product_of(name))
-        return Sources(config, data, inputs, counted)
 
 
 def run_stage(job: StageJob) -> Figures:
@@ -196,14 +132,58 @@ def _extract_cues(job: StageJob) -> Figures:
 
 
 def _make_maps(job: StageJob) -> Figures:
-    train_set, recipe = job.pipeline.train_set, MapRecipe(SINGLE_STAGE)
-    make_network_maps(_with_model(job, "wsss"), train_set, job.product, recipe, overwrite=True)
+    train_set, (owner,) = job.pipeline.train_set, job.configs
+    cfg, recipe = _with_model(job, owner), MapRecipe(METHODS[owner])
+    make_network_maps(cfg, train_set, job.product, recipe, overwrite=True)
     report = check_weak_maps(train_set, job.product)
     print("\n".join([report.table(), *report.describe()]))
     if not report.figures:
         return {"maps": report.images}, f"{report.images} maps"
     miou = _finite(report.figures["mIoU"])
     return {"maps": report.images, "mIoU": miou}, f"mIoU {_shown(miou)}"
+
+
+def _measure_components(job: StageJob) -> Figures:
+    """What the networks that learn from tags give for nothing: components of the maps that they
+    make of the test set, whose tags they do not see, each taken for an instance; and how many cues
+    the components of the training set's maps hold."""
+    values: dict[str, float | None] = {}
+    texts, test_set = [], job.pipeline.test_set
+    for owner in job.configs:
+        cfg = _with_model(job, owner)
+        cfg = with_keys(cfg, {"MODEL.WSSS.TEST.USE_TAGS": False})
+        folder = os.path.join(job.folder, owner)
+        maps = os.path.join(folder, "weak_maps")
+        without_tags = MapRecipe(METHODS[owner], use_tags=False)
+        make_network_maps(cfg, test_set, maps, without_tags, overwrite=True)
+        found, text = headlines(_components_evaluated(cfg, test_set, folder, maps))
+        values |= {f"{owner}/{key}": value for key, value in found.items()}
+        texts.append(f"{owner}: {text}")
+    made = job.products.get("maps") or job.products.get("cam_maps")
+    if made and "cues" in job.products:
+        recipe = CueRecipe.from_config(job.configs["pam"], job.pipeline.train_set)
+        cues, train_set = job.products["cues"], job.pipeline.train_set
+        summary = count_cue_file(train_set, cues, replace(recipe, weak_maps=made))
+        print("\n".join(summary.describe(recipe.threshold)))
+        total = max(sum(summary.components), 1)
+        for held, count in zip(HELD, summary.components, strict=True):
+            values[f"components with {held}"] = PERCENT * count / total
+        texts.append(f"{_shown(values['components with one'])} % of components with one cue")
+    return values, "; ".join(texts)
+
+
+def _components_evaluated(cfg: CfgNode, test_set: str, folder: str, weak_maps: str = "") -> Mapping:
+    """What is measured of the components of the test set's weak maps; written to the folder too."""
+    os.makedirs(folder, exist_ok=True)
+    name = os.path.join(folder, "inference")
+    results = evaluate_weak_components(
+        test_set,
+        INSTANCES.build_evaluators(cfg, test_set, name),
+        weak_maps=weak_maps,
+        min_area=cfg.MODEL.BESTIE.TEST.MIN_AREA,
+    )
+    append_metrics(folder, results)
+    return results
 
 
 def _export(job: StageJob) -> Figures:
@@ -227,12 +207,7 @@ def _evaluate(job: StageJob) -> Figures:
     texts, test_set = [], job.pipeline.test_set
     if has_weak_maps(test_set):  # had for nothing: their components as instances
         cfg, folder = next(iter(job.configs.values())), os.path.join(job.folder, WEAK_COMPONENTS)
-        os.makedirs(folder, exist_ok=True)
-        evaluators = Trainer.build_evaluator(cfg, test_set, os.path.join(folder, "inference"))
-        min_area = cfg.MODEL.BESTIE.TEST.MIN_AREA
-        results = evaluate_weak_components(test_set, evaluators, min_area=min_area)
-        append_metrics(folder, results)
-        found, _ = headlines(results)
+        found, _ = headlines(_components_evaluated(cfg, test_set, folder))
         values |= {f"{WEAK_COMPONENTS}/{key}": value for key, value in found.items()}
     for owner in job.configs:
         cfg = _with_model(job, owner, os.path.join(job.folder, owner))
@@ -244,4 +219,10 @@ def _evaluate(job: StageJob) -> Figures:
 
 
 # Of the kinds of stages that train nothing.
-RUNS = {"cues": _extract_cues, "maps": _make_maps, "export": _export, "evaluate": _evaluate}
+RUNS = {
+    "cues": _extract_cues,
+    **dict.fromkeys(("maps", "cam_maps"), _make_maps),
+    "components": _measure_components,
+    "export": _export,
+    "evaluate": _evaluate,
+}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
+import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,10 +15,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import detectron2
+import numpy as np
+import timm
 import torch
+import torchvision
 import yaml
 
 from bestie_d2.errors import InputError
+from bestie_d2.pipeline.spent_time import TIME_FILE
 from bestie_d2.storage.files import make_folder, write_json
 from bestie_d2.storage.processes import LOCK_FILE
 
@@ -30,7 +35,7 @@ TYPES: dict[str, tuple[type, ...]] = {  # of what is written; "config" is a hash
     "seconds": NUMBER,
 }
 # In the folder of a stage that has made nothing yet, and of one without a checkpoint or label.
-TRACES = {STARTED, FAILED, LOG_FILE, CONFIG_FILE, "classes.json"}
+TRACES = {STARTED, FAILED, LOG_FILE, CONFIG_FILE, TIME_FILE, "classes.json"}
 MEASURED = ("metrics.json", "events.out.tfevents.")
 NOT_READ, NOT_MADE = "not read", "not made yet"  # in place of the hash of a product
 WIDTH = 60  # letters of a value that are printed
@@ -204,6 +209,7 @@ class StageRecord:
         make_folder(self._folder, "output")
         if not resume:
             instead_of = ["", *self.kept][-1]
+            (self._folder / TIME_FILE).unlink(missing_ok=True)
             write_json(self._folder / STARTED, {**sources.content, "instead_of": instead_of})
         (self._folder / FAILED).unlink(missing_ok=True)
 
@@ -214,10 +220,23 @@ class StageRecord:
     def finish(self, sources: Sources, **result: object) -> None:
         """Write the manifest."""
         versions = {"python": platform.python_version(), "bestie_d2": version("bestie_d2")}
-        versions |= {module.__name__: module.__version__ for module in (torch, detectron2)}
+        modules = (torch, torchvision, detectron2, timm, np)
+        versions |= {module.__name__: module.__version__ for module in modules}
         instead_of = (self.started or {}).get("instead_of", "")
         content = {**sources.content, "instead_of": instead_of, "versions": versions, **result}
+        content |= {"commit": _commit(), "threads": torch.get_num_threads()}
         write_json(self._folder / MANIFEST, content)
+
+
+def _commit() -> str:
+    """The commit that the program is of, with ``-dirty`` where files were changed since; "" where
+    it does not run from a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
+    with suppress(OSError, subprocess.CalledProcessError):
+        if (root / ".git").exists():
+            return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
+    return ""
 
 
 def flattened(node: Mapping, prefix: str = "") -> dict[str, object]:

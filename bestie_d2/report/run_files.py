@@ -23,7 +23,7 @@ from bestie_d2.engine.trainer import METRICS_FILE
 from bestie_d2.errors import InputError
 from bestie_d2.pictures.dataset import KnownLabels
 from bestie_d2.pipeline.definition import Pipeline
-from bestie_d2.pipeline.stages import StageJob
+from bestie_d2.pipeline.stage_job import StageJob
 from bestie_d2.pipeline.state import CONFIG_FILE, StageRecord, flattened
 from bestie_d2.storage.processes import running_in
 
@@ -107,9 +107,9 @@ class Run:
         """The finished stages of these kinds."""
         return [stage for stage in self.stages if stage.manifest and stage.kind in kinds]
 
-    def product_of(self, kind: str) -> str:
-        """What the last finished stage of a kind has made; "" if there is none."""
-        return next((stage.product for stage in self.finished(kind)[::-1]), "")
+    def product_of(self, *kinds: str) -> str:
+        """What the last finished stage of these kinds has made; "" if there is none."""
+        return next((stage.product for stage in self.finished(*kinds)[::-1]), "")
 
     @cached_property
     def cfg(self) -> CfgNode:
@@ -122,7 +122,8 @@ class Run:
     def labels(self) -> KnownLabels:
         """Weak labels of the training set, where they are made or given, and truth if known."""
         sets = self.cfg.DATASETS
-        maps, cues = self.product_of("maps") or sets.WEAK_MAPS, self.product_of("cues") or sets.CUES
+        maps = self.product_of("maps", "cam_maps") or sets.WEAK_MAPS
+        cues = self.product_of("cues") or sets.CUES
         return KnownLabels(self.pipeline.train_set, weak_maps=maps, cues=cues)
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import math
 import re
 from collections import Counter
@@ -126,15 +127,16 @@ def _cell(value: Cell) -> str:
 
 def results(run: Run) -> list[Block]:
     """The figures of everything that was evaluated on the test set, in percent."""
-    evaluated = run.finished("evaluate")
+    evaluated = run.finished("components", "evaluate")
     if not evaluated:
         return [("text", "Not evaluated yet.")]
     titles = {WEAK_COMPONENTS: "given weak maps' components (free)"}
     titles |= {stage.name: stage.name for stage in run.stages}
     rows: list[list[Cell]] = []
-    for name, title in titles.items():
-        for measured in read_lines(evaluated[-1].folder, name, METRICS_FILE)[-1:]:
-            rows.append([title, *map(measured.get, RESULTS.values())])
+    for stage, (name, title) in itertools.product(evaluated, titles.items()):
+        free = "components of its maps (free)" if stage.kind == "components" else ""
+        for measured in read_lines(stage.folder, name, METRICS_FILE)[-1:]:
+            rows.append([f"{title} {free}".strip(), *map(measured.get, RESULTS.values())])
     note = f"On {run.pipeline.test_set}, in percent."
     return [table(["trained stage", *RESULTS], rows), ("text", note, True)]
 

@@ -13,10 +13,12 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from torch import Tensor
+from tqdm import tqdm
 
-from bestie_d2.data.labels.attach import CUE_SCORE_THRESHOLD, weak_map_path
+from bestie_d2.data.labels.attach import CUE_SCORE_THRESHOLD, registered_records, weak_map_path
+from bestie_d2.data.labels.cue_files import read_cues_of_records
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
-from bestie_d2.data.names import relative_name
+from bestie_d2.data.names import label_name, relative_name
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.weak_components import MIN_AREA, CueSummary, count_cues
@@ -128,6 +130,25 @@ def cues_of(cams: Tensor, record: Mapping, recipe: CueRecipe) -> tuple[PointCues
     tags = list(record["image_classes"])
     maps = activation_maps(cams[tags].float().cpu(), (record["height"], record["width"]))
     return extract_cues(maps, tags, **recipe.extraction), maps
+
+
+def count_cue_file(dataset_name: str, path: str, recipe: CueRecipe) -> CueSummary:
+    """The summary of the cues that a file holds of a registered data set, in the recipe's maps."""
+    records, classes = registered_records(dataset_name), MetadataCatalog.get(dataset_name)
+    by_name = read_cues_of_records(path, records, classes=classes.thing_classes)
+    summary = CueSummary(len(classes.thing_classes))
+    for record in tqdm(records, desc="counting cues", unit="image", leave=False):
+        size, cues = (record["height"], record["width"]), by_name.get(label_name(record))
+        weak_map = weak_map_path(recipe.weak_maps, record)
+        counts = count_cues(
+            cues or PointCues.empty(),
+            record["image_classes"],
+            threshold=recipe.threshold,
+            index_map=read_weak_sem_seg(weak_map, len(classes.thing_classes), size),
+            min_area=recipe.min_area,
+        )
+        summary.add(counts)
+    return summary
 
 
 def count_for_alphas(

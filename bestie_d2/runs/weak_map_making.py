@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from PIL import Image
@@ -38,6 +39,7 @@ from bestie_d2.data.names import (
     without_suffix,
 )
 from bestie_d2.errors import InputError
+from bestie_d2.evaluation.tag_scores import TAG_LOGIT
 from bestie_d2.evaluation.weak_components import count_against_points, count_against_truth
 from bestie_d2.labeling.thresholds import ForegroundRecipe, weak_foreground
 from bestie_d2.labeling.weak_maps import cams_to_index_map, to_index_map
@@ -137,6 +139,8 @@ class MapRecipe:
     method: str  # one of ARCHITECTURES
     cam_threshold: float = 0.3  # of "cam": smallest foreground, a share of the class's peak
     min_margin: float = 0.0  # of "single-stage": 255 where the two most probable are closer
+    # of "cam": take the classes of the tags, else those that the classifier finds
+    use_tags: bool = field(default=True, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("cam_threshold", "min_margin"):
@@ -169,6 +173,7 @@ def make_network_maps(
     check_class_limit(num_classes_key(cfg), num_classes(cfg))
     run = LabelingRun.open(cfg, dataset_name, jobs=jobs, skip_bad=skip_bad)
     settings = {**run.settings(), "recipe": str(recipe), CLASSES: classes_of(dataset_name)}
+    settings |= {} if recipe.use_tags else {"tags": "not used"}
     with only_run_for(output):
         maps = StagedMaps(output, settings, overwrite=overwrite)
         left = [record for record in run.records if not maps.has(label_name(record))]
@@ -179,10 +184,11 @@ def make_network_maps(
 def _save_map(maps: StagedMaps, recipe: MapRecipe, record: dict, output: dict) -> None:
     if recipe.method == SINGLE_STAGE:
         index_map = to_index_map(output["sem_seg"], recipe.min_margin).cpu().numpy()
-    else:  # untagged classes are out
-        size = (record["height"], record["width"])
-        tags = record["image_classes"]
-        index_map = cams_to_index_map(output["cams"], tags, size, recipe.cam_threshold)
+    else:  # other classes are out
+        size, classes = (record["height"], record["width"]), record["image_classes"]
+        if not recipe.use_tags:
+            classes = torch.nonzero(output["tag_logits"] > TAG_LOGIT).flatten().tolist()
+        index_map = cams_to_index_map(output["cams"], classes, size, recipe.cam_threshold)
     maps.save(label_name(record), index_map)
 
 

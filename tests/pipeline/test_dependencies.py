@@ -12,9 +12,9 @@ from bestie_d2.pipeline.runner import CHANGED, Decision, tell
 from bestie_d2.pipeline.state import NOT_MADE, Found, Sources
 
 TRAININGS = ["pam", "wsss", "bestie", "mrcnn", "mrcnn_truth"]
-USES = ["cues", "maps", "export", "evaluate"]
+USES = ["cues", "maps", "cam_maps", "components", "export", "evaluate"]
 NODES = {"pam": "PAM", "cues": "PAM", "wsss": "WSSS", "maps": "WSSS", "mrcnn": "ROI_HEADS"}
-NODES |= {"mrcnn_truth": "ROI_HEADS"}
+NODES |= {"mrcnn_truth": "ROI_HEADS", "cam_maps": "PAM", "components": "PAM"}
 
 COUNTED = {  # key: the kinds of stages that it counts for
     "MODEL.DEVICE": [],
@@ -33,7 +33,7 @@ COUNTED = {  # key: the kinds of stages that it counts for
     "SOLVER.AMP.ENABLED": TRAININGS,
     "SEED": TRAININGS,
     "DATALOADER.SAMPLER_TRAIN": TRAININGS,
-    "TEST.PRECISE_BN.ENABLED": [*TRAININGS, "evaluate"],
+    "TEST.PRECISE_BN.ENABLED": [*TRAININGS, "components", "evaluate"],
     "INPUT.MIN_SIZE_TRAIN": TRAININGS,
     "MODEL.RPN.PRE_NMS_TOPK_TRAIN": TRAININGS,
     "INPUT.BESTIE.CROP_SIZE": TRAININGS,
@@ -44,18 +44,18 @@ COUNTED = {  # key: the kinds of stages that it counts for
     "INPUT.TEST_SIDE": USES,
     "MODEL.ROI_HEADS.SCORE_THRESH_TEST": USES,
     "MODEL.RPN.PRE_NMS_TOPK_TEST": USES,
-    "MODEL.PAM.ALPHA": ["pam", "cues"],
-    "MODEL.PAM.CUES.KERNEL": ["cues"],
-    "MODEL.PAM.TEST.FLIP": ["cues"],
+    "MODEL.PAM.ALPHA": ["pam", "cues", "cam_maps", "components"],
+    "MODEL.PAM.CUES.KERNEL": ["cues", "cam_maps", "components"],
+    "MODEL.PAM.TEST.FLIP": ["cues", "cam_maps", "components"],
     "MODEL.WSSS.DROPOUT": ["wsss"],
     "MODEL.WSSS.TEST.SCALES": ["maps"],
     "MODEL.WSSS.PAMR.ITERATIONS": ["wsss", "maps"],
     "MODEL.BESTIE.SIGMA": ["bestie"],
     "MODEL.BESTIE.CLUSTERING.AREA": ["bestie", "export", "evaluate"],
     "MODEL.BESTIE.TEST.KERNEL": ["export", "evaluate"],
-    "DATASETS.CUE_THRESHOLD": ["bestie"],
-    "TEST.DETECTIONS_PER_IMAGE": ["export", "evaluate"],
-    "TEST.MAX_DETECTIONS_PER_IMAGE": ["evaluate"],
+    "DATASETS.CUE_THRESHOLD": ["bestie", "components"],
+    "TEST.DETECTIONS_PER_IMAGE": ["components", "export", "evaluate"],
+    "TEST.MAX_DETECTIONS_PER_IMAGE": ["components", "evaluate"],
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from bestie_d2.errors import InputError
 from bestie_d2.pipeline.definition import read_pipeline
-from bestie_d2.pipeline.stages import StageJob
+from bestie_d2.pipeline.stage_job import StageJob
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PIPELINES = sorted((CONFIGS / "pipelines").glob("*.yaml"))

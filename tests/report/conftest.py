@@ -13,7 +13,7 @@ from detectron2.config import CfgNode
 
 from bestie_d2.engine.trainer import Trainer
 from bestie_d2.pipeline.definition import Pipeline, read_pipeline
-from bestie_d2.pipeline.stages import StageJob
+from bestie_d2.pipeline.stage_job import StageJob
 from bestie_d2.pipeline.state import Sources, StageRecord
 
 ROOT = Path(__file__).resolve().parents[2]

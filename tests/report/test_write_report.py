@@ -13,7 +13,7 @@ import pytest
 
 from bestie_d2.errors import InputError
 from bestie_d2.pipeline.definition import read_pipeline
-from bestie_d2.pipeline.stages import StageJob
+from bestie_d2.pipeline.stage_job import StageJob
 from bestie_d2.pipeline.state import Sources, StageRecord
 from bestie_d2.report import write_report
 
