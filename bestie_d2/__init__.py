@@ -16,6 +16,7 @@ from bestie_d2.data import (
     register_voc,
     register_weak_dataset,
 )
+from bestie_d2.engine.predictor import BESTIEPredictor
 from bestie_d2.errors import InputError
 from bestie_d2.modeling import BESTIE, INSTANCE_HEAD_REGISTRY, PAMClassifier, SingleStageWSSS
 
@@ -23,6 +24,7 @@ __all__ = [
     "BESTIE",
     "INSTANCE_HEAD_REGISTRY",
     "MAPPER_REGISTRY",
+    "BESTIEPredictor",
     "InputError",
     "PAMClassifier",
     "SingleStageWSSS",

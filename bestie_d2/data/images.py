@@ -111,6 +111,13 @@ class ImageReader:
         with _opened(path) as file:
             return _read(file, path, self.intensity)
 
+    def take(self, image: Image.Image | np.ndarray, array_format: str = "RGB") -> Picture:
+        """An image in memory as one in a file: of Pillow, or an array (H, W) grey, (H, W, 3) of
+        ``array_format``, "RGB" or "BGR", or (H, W, 4) with opacity, of any type of numbers."""
+        if isinstance(image, np.ndarray):
+            return _of_array(image, array_format, self.intensity)
+        return _decoded(image, "in memory", self.intensity)
+
     def open_of(self, record: Mapping) -> Picture:
         """:meth:`open`, for :meth:`read_of`."""
         picture = self.open(record["file_name"])
@@ -168,7 +175,39 @@ def _read(file: BinaryIO, path: str, intensity: Intensity) -> Picture:
             stored = deep.read_deep_tiff(page)
             if stored:
                 return _scaled(stored, path, intensity)
-    image = _open_one(file, path)
+    return _decoded(_open_one(file, path), path, intensity, start, file)
+
+
+def _of_array(values: np.ndarray, array_format: str, intensity: Intensity) -> Picture:
+    channels = 1 if values.ndim == 2 else values.shape[-1]
+    if values.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in values.shape:
+        shape = "x".join(map(str, values.shape))
+        raise InputError(f"image: an array of {shape}, expected (H, W), (H, W, 3) or (H, W, 4)")
+    if values.dtype.kind not in "uif":
+        raise InputError(f"image: an array of {values.dtype}, expected numbers such as uint8")
+    if channels == 1:
+        values = values.reshape(values.shape[:2])
+    elif array_format == "BGR":
+        values = values[..., [2, 1, 0, 3][:channels]]
+    if values.dtype == np.uint8:
+        if channels == 4:
+            return _decoded(Image.fromarray(values), "in memory", intensity)
+        return Picture(np.ascontiguousarray(values))
+    opacity = None
+    if channels == 4:
+        largest = np.iinfo(values.dtype).max if values.dtype.kind in "ui" else 1.0
+        values, opacity = values[..., :3], (values[..., 3] / largest).clip(0, 1)
+    return _scaled(DeepImage(values, str(values.dtype), opacity), "in memory", intensity)
+
+
+def _decoded(
+    image: Image.Image,
+    path: str,
+    intensity: Intensity,
+    start: bytes = b"",
+    file: BinaryIO | None = None,
+) -> Picture:
+    """What Pillow has opened, and the file where there is one, with its first bytes."""
     orientation = _orientation_of(image)
     image.load()
     left = _orientation_of(image)  # Pillow turns a TIFF itself
@@ -189,11 +228,13 @@ def _read(file: BinaryIO, path: str, intensity: Intensity) -> Picture:
     return Picture(_turned(values, left), tuple(traits))
 
 
-def _deep_image(image: Image.Image, start: bytes, file: BinaryIO, left: int) -> DeepImage | None:
+def _deep_image(
+    image: Image.Image, start: bytes, file: BinaryIO | None, left: int
+) -> DeepImage | None:
     """What Pillow has opened, if it has more than 8 bits."""
     png = start.startswith(PNG_SIGNATURE)
     grey = image.mode in DEEP_MODES or image.mode.startswith("I;")
-    if png and start[PNG_DEPTH] == 16:
+    if file and png and start[PNG_DEPTH] == 16:
         values, opacity = deep.read_deep_png(file, image.info.get("transparency") if grey else None)
         return DeepImage(values, "16-bit", opacity, left)
     depth = DEEP_MODES.get(image.mode, "16-bit")

@@ -31,9 +31,10 @@ from bestie_d2.data import register_custom_datasets
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import with_keys
 from bestie_d2.storage.files import make_folder
-from bestie_d2.weights.checkpoint import CHECKPOINTS
+from bestie_d2.weights.checkpoint import CHECKPOINTS, FINAL_CHECKPOINT
 
 BASE = "_BASE_"
+RUN_CONFIG = "config.yaml"  # in OUTPUT_DIR, whole; Detectron2 writes it when a training begins
 WEIGHTS = "MODEL.WEIGHTS"
 MODEL_ZOO = "model_zoo://"  # a _BASE_ out of the installed Detectron2's own configurations
 KINDS = {
@@ -220,6 +221,24 @@ def with_trained_weights(cfg: CfgNode, overrides: Sequence[str] = ()) -> CfgNode
     if "://" not in path and not os.path.isfile(path):
         raise InputError(f"MODEL.WEIGHTS {path}: no such file")
     return with_keys(cfg, {WEIGHTS: path})
+
+
+def load_run_config(folder: str | os.PathLike, overrides: Sequence[str] = ()) -> CfgNode:
+    """The configuration of a finished training with its last weights, by its ``OUTPUT_DIR`` alone,
+    wherever that lies now: no data set is needed, and the device is one that this machine has."""
+    folder = os.fspath(folder)
+    path = os.path.join(folder, RUN_CONFIG)
+    if not os.path.isfile(path):
+        raise InputError(f"run {folder}: no {RUN_CONFIG} there: name the OUTPUT_DIR of a training")
+    default = get_cfg()
+    add_bestie_config(default)
+    here = ["MODEL.DEVICE", default.MODEL.DEVICE, "DATASETS.CUSTOM", "[]", "DATASETS.TRAIN", "()"]
+    cfg = load_config(path, [*here, *overrides])
+    given = WEIGHTS in overrides[::2]
+    # What training started from is no trained model.
+    start = cfg.MODEL.WEIGHTS if given else os.path.join(folder, FINAL_CHECKPOINT)
+    cfg = with_keys(cfg, {"OUTPUT_DIR": folder, WEIGHTS: start})
+    return with_trained_weights(cfg, overrides)
 
 
 def check_output(output_dir: str, *, resume: bool) -> None:

@@ -41,10 +41,9 @@ from bestie_d2.errors import InputError
 from bestie_d2.evaluation.tasks import task_of
 from bestie_d2.modeling.norms import synchronize_batch_norms
 from bestie_d2.pictures.dataset import spread_over
-from bestie_d2.weights.checkpoint import BestieCheckpointer
+from bestie_d2.weights.checkpoint import FINAL_CHECKPOINT, BestieCheckpointer
 
 METRICS_FILE = "metrics.json"
-FINAL_CHECKPOINT = "model_final.pth"  # Detectron2's, after the last iteration
 LOOKED_AT = 8  # pictures, of which it is told how they are taken
 PLAIN_SAMPLER = "TrainingSampler"  # Detectron2's name of the sampler that shuffles all images
 STANDARD_OUTPUT = 1  # file descriptor

@@ -9,6 +9,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,6 +28,9 @@ from bestie_d2.labeling.grouping import (
     sums_of,
 )
 from bestie_d2.ops.components import find_components
+from bestie_d2.structures import BACKGROUND_INDEX, Components, ObjectMask
+
+PIXELS_AT_ONCE = 2**22  # of components that are grouped together, where a picture is large
 
 
 @torch.no_grad()
@@ -57,28 +64,122 @@ def group_instances(
     index_map = fetch(sem_seg_prob.max(dim=0).indices.to(torch.uint8))  # faster than argmax
     components = find_components(index_map, range(len(center)), min_area=min_area)
     foreground = Foreground([components], sem_seg_prob.device)
-    value = foreground.read(center[None], foreground.classes)
-    offsets = foreground.read_offsets(offset[None])
+    parts, classes, scores = group_pixels(
+        foreground,
+        foreground.read(center[None], foreground.classes),
+        foreground.read(sem_seg_prob[None], foreground.classes + 1),
+        foreground.read_offsets(offset[None]),
+        center_threshold=center_threshold,
+        kernel=kernel,
+        clustering=clustering,
+        keep_centerless=keep_centerless,
+    )
+    height, width = components.shape
+    masks = torch.zeros(len(classes) + 1, height, width, dtype=torch.bool, device=parts.device)
+    masks.view(-1).index_fill_(0, parts.mul_(height * width).add_(foreground.pixels), True)
+    return masks[:-1], foreground.put(classes), foreground.put(scores)
+
+
+def group_pixels(
+    foreground: Foreground,
+    center: Tensor,
+    probability: Tensor,
+    offset: Sequence[Tensor],
+    *,
+    center_threshold: float,
+    kernel: int,
+    clustering: bool | CenterClustering,
+    keep_centerless: bool,
+) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    """Instances among the pixels of one image's components, each of which is grouped by itself.
+
+    Args:
+        center, probability: (n,) of each pixel's class.
+        offset: (n,) y and x.
+
+    Returns:
+        (n,) int64 instance ``0..N-1`` of each pixel, ``N`` for none; (N,) int64 classes and (N,)
+        float32 scores in host memory.
+    """
     centers = find_centers(
-        foreground, value, offsets, threshold=center_threshold, kernel=kernel, clustering=clustering
+        foreground, center, offset, threshold=center_threshold, kernel=kernel, clustering=clustering
     )
     if keep_centerless:  # a component without a center gets its centroid
+        (components,) = foreground.components
         lonely = np.setdiff1d(np.arange(len(components)), centers.owners)
         centroids = components.centroids()[lonely].astype(np.int64)
         centers = centers.joined(centroids, lonely, clustered=False)
-    parts = assign(foreground, offsets, centers)
-
-    probability = foreground.read(sem_seg_prob[None], foreground.classes + 1)
-    areas, scores = _scores(parts, value, probability, centers)
+    parts = assign(foreground, offset, centers)
+    areas, scores = _scores(parts, center, probability, centers)
     found = np.flatnonzero(areas)  # centers that nothing votes for are no instances
     number = np.full(len(areas) + 1, len(found))
     number[found] = np.arange(len(found))
-    height, width = components.shape
-    masks = torch.zeros(len(found) + 1, height, width, dtype=torch.bool, device=parts.device)
-    index = foreground.put(number * (height * width)).index_select(0, parts)
-    masks.view(-1).index_fill_(0, index.add_(foreground.pixels), True)
     classes = foreground.classes[centers.owners[found]]
-    return masks[:-1], foreground.put(classes), foreground.put(scores[found].astype(np.float32))
+    parts = foreground.put(number).index_select(0, parts)
+    return parts, classes, scores[found].astype(np.float32)
+
+
+@dataclass(frozen=True)
+class PixelValues:
+    """What the network says of a picture, kept of no more than its foreground.
+
+    Attributes:
+        index_map: (H, W) uint8 WSSS indices of the likeliest class.
+        values: (4, n) float32 of the ``n`` pixels that are no background, in raster order: center
+            and probability of their class, y and x of their offset in pixels of the picture.
+    """
+
+    index_map: np.ndarray
+    values: np.ndarray
+
+    def objects(
+        self, num_classes: int, device: torch.device, *, min_area: int, **grouping: Any
+    ) -> list[ObjectMask]:
+        """The instances that :func:`group_instances` would find in the whole maps, by class; memory
+        follows the foreground and the largest component."""
+        components = find_components(self.index_map, range(num_classes), min_area=min_area)
+        kept = np.zeros(self.index_map.shape, dtype=bool)
+        kept.reshape(-1)[components.pixels] = True
+        of_components = kept[self.index_map != BACKGROUND_INDEX]
+        found: list[ObjectMask] = []
+        batches = (np.cumsum(components.areas) - components.areas) // PIXELS_AT_ONCE
+        for batch in np.unique(batches):
+            first, end = np.searchsorted(batches, [batch, batch + 1])
+            inside = (components.owners >= first) & (components.owners < end)
+            part = Components(
+                components.pixels[inside],
+                components.owners[inside] - first.astype(np.int32),
+                components.classes[first:end],
+                components.areas[first:end],
+                components.boxes[first:end],
+                components.shape,
+            )
+            foreground = Foreground([part], device)
+            center, probability, *offset = (
+                foreground.put(column[of_components][inside]) for column in self.values
+            )
+            parts, classes, scores = group_pixels(
+                foreground, center, probability, offset, **grouping
+            )
+            crops = _crops(fetch(parts), part.pixels, len(classes), part.shape[1])
+            for class_id, score, (top_left, mask) in zip(classes, scores, crops, strict=True):
+                found.append(ObjectMask(int(class_id), float(score), top_left, mask))
+        return found
+
+
+def _crops(
+    parts: np.ndarray, pixels: np.ndarray, count: int, width: int
+) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+    """Top left (y, x) and (h, w) bool crop of each of ``count`` parts of ascending (n,) pixels of a
+    picture of this width."""
+    order = np.argsort(parts, kind="stable")
+    ends = np.cumsum(np.bincount(parts, minlength=count)[:count])
+    for own in np.split(pixels[order], ends)[:count]:
+        rows, columns = np.divmod(own, width)
+        top, left = int(rows[0]), int(columns.min())
+        mask = np.zeros((int(rows[-1]) - top + 1, int(columns.max()) - left + 1), dtype=bool)
+        mask[rows - top, columns - left] = True
+        yield (top, left), mask
 
 
 def _scores(

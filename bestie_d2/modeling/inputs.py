@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from detectron2.modeling import Backbone
@@ -27,7 +28,7 @@ class NormalizedInput(nn.Module):
     def device(self) -> torch.device:
         return self.pixel_mean.device
 
-    def _normalize(self, images: Tensor) -> Tensor:
+    def normalize(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) in 0..255 -> zero mean, unit deviation, on the model's device."""
         return (images.to(self.device, non_blocking=True) - self.pixel_mean) / self.pixel_std
 
@@ -55,7 +56,13 @@ def check_crops(key: str, images: Tensor, backbone: Backbone) -> None:
         check_side(key, side, backbone)
 
 
+def sides_of_multiples(size: Sequence[int], step: int) -> tuple[int, int]:
+    """A (height, width), rounded up to multiples of ``step`` pixels."""
+    height, width = (math.ceil(side / step) * step for side in size)
+    return height, width
+
+
 def with_sides_of_multiples(images: Tensor, step: int) -> Tensor:
     """(B, K, H, W) images, resized up to the next multiples of ``step`` pixels."""
-    size = [math.ceil(side / step) * step for side in images.shape[-2:]]
-    return images if size == list(images.shape[-2:]) else upsample(images, size)
+    size = sides_of_multiples(images.shape[-2:], step)
+    return images if size == tuple(images.shape[-2:]) else upsample(images, size)

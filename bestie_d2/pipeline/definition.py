@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bestie_d2.engine.configuration import load_strict_yaml
-from bestie_d2.engine.trainer import FINAL_CHECKPOINT
 from bestie_d2.errors import InputError
+from bestie_d2.weights.checkpoint import FINAL_CHECKPOINT
 
 FROM_TAGS = ("pam", "cues", "cam_maps", "components")
 SUPERVISIONS = {"tags": (), "points": FROM_TAGS}  # and the stages that it has no use for

@@ -16,6 +16,7 @@ from bestie_d2.weights.class_names import CLASSES, classes_beside, classes_in, c
 from bestie_d2.weights.reading import as_tensors, of_model_zoo, read_weights
 
 CHECKPOINTS = "model_*.pth"  # in OUTPUT_DIR
+FINAL_CHECKPOINT = "model_final.pth"  # Detectron2's, after the last iteration
 LISTED = 5  # keys that an error names before it only counts
 
 

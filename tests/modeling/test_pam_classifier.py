@@ -53,7 +53,7 @@ def test_loss_is_the_soft_margin_of_the_maps_means(batch):
     model = build().train()
     loss = model(batch)["loss_tags"]
     model.eval()  # batch statistics aside, the same maps
-    images = model._normalize(torch.stack([item["image"] for item in batch]))
+    images = model.normalize(torch.stack([item["image"] for item in batch]))
     model.train()
     logits = model.class_activation_maps(images).mean(dim=(-2, -1))
     tags = torch.stack([item["image_classes"] for item in batch]).float()

@@ -21,7 +21,8 @@ LAST_LAYER_STD = 0.001  # as in Panoptic-DeepLab
 INSTANCE_HEAD_REGISTRY = Registry("INSTANCE_HEAD")
 INSTANCE_HEAD_REGISTRY.__doc__ = """
 Heads of BESTIE: called with the backbone's features and the size (H, W) of the output, they return
-``InstanceMaps``. A head is built by ``head(cfg, backbone.output_shape())``.
+``InstanceMaps``, enlarged bilinearly with or without ``align_corners``, which is an attribute of
+theirs. A head is built by ``head(cfg, backbone.output_shape())``.
 """
 
 

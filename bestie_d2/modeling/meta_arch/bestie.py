@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -98,7 +100,7 @@ class BESTIE(NormalizedInput):
         if not self.training:
             return [self._segment(item) for item in batched_inputs]
         labels = self.weak_labels(batched_inputs)  # sent while the device has nothing to do yet
-        images = self._normalize(torch.stack([item["image"] for item in batched_inputs]))
+        images = self.normalize(torch.stack([item["image"] for item in batched_inputs]))
         check_crops("INPUT.BESTIE.CROP_SIZE", images, self.backbone)
         maps = self.head(self.backbone(images), tuple(images.shape[-2:]))
         return self.criterion(maps, labels)
@@ -133,25 +135,45 @@ class BESTIE(NormalizedInput):
             the returned maps.
         """
         size = size or (image.shape[-2], image.shape[-1])
-        images = self._normalize(image[None])
-        maps = self._maps_of_size(images, size)
-        probability, center, offset = maps.sem_seg.softmax(dim=1), maps.center, maps.offset
-        if self.flip:
-            mirrored = self._maps_of_size(images.flip(-1), size)
-            negate_x = offset.new_tensor([1.0, -1.0])[:, None, None]
-            probability = (probability + mirrored.sem_seg.softmax(dim=1).flip(-1)) / 2
-            center = (center + mirrored.center.flip(-1)) / 2
-            offset = (offset + mirrored.offset.flip(-1) * negate_x) / 2
-        return probability[0], center[0], offset[0]
+        # The network speaks of pixels of the image that it is given.
+        images = with_sides_of_multiples(self.normalize(image[None]), self.size_divisibility)
+        scale = (size[0] / images.shape[-2], size[1] / images.shape[-1])
+        return self.merge(self.look_at(images, size), scale)
 
-    def _maps_of_size(self, images: Tensor, size: tuple[int, int]) -> InstanceMaps:
-        """Maps of a size from images whose sides are rounded up to a multiple for the network."""
-        images = with_sides_of_multiples(images, self.size_divisibility)
-        seen = tuple(images.shape[-2:])
-        maps = self.head(self.backbone(images), size)
-        # The network speaks of pixels of the image that it was given.
-        offset = rescale_offsets(maps.offset, size[0] / seen[0], size[1] / seen[1])
-        return InstanceMaps(maps.sem_seg, maps.center, offset)
+    def look_at(self, images: Tensor, size: tuple[int, int] | None = None) -> list[InstanceMaps]:
+        """Maps of normalized (B, 3, h, w) images and, with ``flip``, those of their mirror images,
+        mirrored back; offsets in pixels of the images.
+
+        Args:
+            size: of the maps; by default that of the backbone's largest features.
+        """
+        views = []
+        for mirrored in (False, True)[: 1 + self.flip]:
+            features = self.backbone(images.flip(-1) if mirrored else images)
+            largest = max(feature.shape[-2:] for feature in features.values())
+            maps = self.head(features, size or tuple(largest))
+            if mirrored:
+                negate_x = maps.offset.new_tensor([1.0, -1.0])[:, None, None]
+                sem_seg, center, offset = maps.sem_seg, maps.center, maps.offset * negate_x
+                maps = InstanceMaps(*(values.flip(-1) for values in (sem_seg, center, offset)))
+            views.append(maps)
+        return views
+
+    @staticmethod
+    def merge(
+        views: Sequence[InstanceMaps], scale: tuple[float, float]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The mean of what was seen of one image: class probabilities, centers and offsets, these
+        in pixels that are smaller than the network's by (y, x) ``scale``."""
+
+        def mean(values: list[Tensor]) -> Tensor:
+            return reduce(torch.add, values).div_(len(views))
+
+        return (
+            mean([maps.sem_seg[0].softmax(dim=0) for maps in views]),
+            mean([maps.center[0] for maps in views]),
+            mean([rescale_offsets(maps.offset[0], *scale) for maps in views]),
+        )
 
     def _segment(self, item: dict) -> dict:
         """Instances of one image, grouped at its original size."""

@@ -94,7 +94,7 @@ class PAMClassifier(NormalizedInput):
         """
         if not self.training:
             return [self._activate(item["image"]) for item in batched_inputs]
-        images = self._normalize(torch.stack([item["image"] for item in batched_inputs]))
+        images = self.normalize(torch.stack([item["image"] for item in batched_inputs]))
         check_crops("INPUT.TAGS.CROP_SIZE", images, self.backbone)
         tags = torch.stack([item["image_classes"] for item in batched_inputs]).to(self.device)
         logits = self.class_activation_maps(images).float().mean(dim=(-2, -1))
@@ -102,7 +102,7 @@ class PAMClassifier(NormalizedInput):
 
     @torch.no_grad()
     def _activate(self, image: Tensor) -> dict[str, Tensor]:
-        images = with_sides_of_multiples(self._normalize(image[None]), step_of(self.backbone))
+        images = with_sides_of_multiples(self.normalize(image[None]), step_of(self.backbone))
         cams = self.class_activation_maps(images)[0]
         if self.flip:
             cams = (cams + self.class_activation_maps(images.flip(-1))[0].flip(-1)) / 2

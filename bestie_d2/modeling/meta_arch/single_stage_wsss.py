@@ -137,7 +137,7 @@ class SingleStageWSSS(NormalizedInput):
         """
         if not self.training:
             return [{"sem_seg": self._segment(item)} for item in batched_inputs]
-        images = self._normalize(torch.stack([item["image"] for item in batched_inputs]))
+        images = self.normalize(torch.stack([item["image"] for item in batched_inputs]))
         check_crops("INPUT.TAGS.CROP_SIZE", images, self.backbone)
         tags = torch.stack([item["image_classes"] for item in batched_inputs]).to(self.device)
         return self.losses(images, self.head(self.backbone(images)).float(), tags)
@@ -159,7 +159,7 @@ class SingleStageWSSS(NormalizedInput):
     @torch.no_grad()
     def _segment(self, item: dict) -> Tensor:
         """(C+1, height, width) probabilities of one image at its original size."""
-        images = self._normalize(item["image"][None])
+        images = self.normalize(item["image"][None])
         height, width = images.shape[-2:]
         size = (item.get("height", height), item.get("width", width))
         kept: list[int] | slice = slice(None)
