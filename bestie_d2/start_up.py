@@ -3,18 +3,29 @@
 Waiting threads sleep: GNU's OpenMP lets a thread that waits turn in a loop, 300,000 times where it
 may use as many cores as there are threads; of two processes on the same cores each turns while the
 other could work. ``benchmarks/side_by_side.py`` measures it.
+
+Freed memory is kept: GNU's malloc gives large blocks back to the system, which clears them anew in
+the next step. Measured on Mask R-CNN at 8 images of 320 pixels: a tenth of a step's processor time
+less, 3 % more memory.
 """
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
+import platform
 import re
 import warnings
 
 SPIN_COUNT = "GOMP_SPINCOUNT"
 OF_THE_USER = (SPIN_COUNT, "OMP_WAIT_POLICY")
 TURNS = 10_000  # then a thread sleeps; a process alone works as fast as with 300,000
+
+# What mallopt sets (glibc's malloc.h): when free memory is given back (-1: never), and how many
+# blocks are the system's own.
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+MALLOC_OF_THE_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
 
 # Warnings by other code about itself: what their message and the warned module's name begin with.
 KNOWN_WARNINGS: tuple[tuple[type[Warning], str, str], ...] = (
@@ -42,6 +53,16 @@ def filter_known_warnings() -> None:
         warnings.filterwarnings("ignore", re.escape(message), category, re.escape(module))
 
 
+def keep_freed_memory() -> None:
+    """Let GNU's malloc keep what is freed; another one is left as it is."""
+    if platform.libc_ver()[0] == "glibc":
+        malloc = ctypes.CDLL(None)
+        malloc.mallopt(M_MMAP_MAX, 0)
+        malloc.mallopt(M_TRIM_THRESHOLD, -1)
+
+
+if not any(name in os.environ for name in MALLOC_OF_THE_USER):
+    keep_freed_memory()
 if not any(name in os.environ for name in OF_THE_USER):
     os.environ[SPIN_COUNT] = str(TURNS)  # read when torch is imported, inherited by processes
 logging.getLogger(TALKATIVE_LOGGER).setLevel(logging.ERROR)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from bestie_d2 import start_up
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("tools", "datasets", "benchmarks")
@@ -112,3 +116,32 @@ def test_one_import_registers_everything_and_warns_of_nothing():
         [sys.executable, "-c", program], env=environment(), capture_output=True, text=True
     )
     assert (done.stdout, done.stderr) == ("", "")
+
+
+# Prints how many bytes of a large block lie outside the heap, in blocks of the system's own.
+LARGE_BLOCK = """
+import ctypes, bestie_d2.start_up
+class Statistics(ctypes.Structure):  # struct mallinfo2
+    _fields_ = [(name, ctypes.c_size_t) for name in "a b c d outside f g h i j".split()]
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Statistics
+before = libc.mallinfo2().outside
+block = bytearray(2**26)
+print(libc.mallinfo2().outside - before >= 2**26)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="no glibc from 2.33 on")
+@pytest.mark.parametrize(
+    ("ours", "outside"), [({}, "False\n"), ({"MALLOC_MMAP_MAX_": "65536"}, "True\n")]
+)
+def test_large_blocks_are_kept_unless_the_user_says_otherwise(ours, outside):
+    command = [sys.executable, "-c", LARGE_BLOCK]
+    done = subprocess.run(command, env=environment(**ours), capture_output=True, text=True)
+    assert done.stdout == outside, done.stderr
+
+
+def test_another_malloc_is_left_alone(monkeypatch):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr(start_up.ctypes, "CDLL", None)  # would fail if called
+    start_up.keep_freed_memory()
