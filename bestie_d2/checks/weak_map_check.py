@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
@@ -17,12 +19,16 @@ from bestie_d2.data.names import label_name
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.base import PERCENT, Column, decimals, table
+from bestie_d2.evaluation.failures import describe_failures, judge_instances
 from bestie_d2.evaluation.semantic_iou import (
     SemanticTruth,
     confusion,
     has_semantic_truth,
     semantic_iou,
 )
+from bestie_d2.evaluation.truth import has_truth, load_truth, predicted_objects
+from bestie_d2.evaluation.weak_components import MIN_AREA
+from bestie_d2.ops.components import find_components
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, wsss_index
 
 INDICES = 256  # of 8-bit maps
@@ -40,6 +46,7 @@ class WeakMapReport:
         pixels: (256,) of each index, over all maps.
         tagged, drawn: (C,) images with the tag, and those of them whose map shows the class.
         figures: of ``semantic_iou``, in percent; empty without truth.
+        failures: where true objects are known, those and components of each kind.
     """
 
     def __init__(self, class_names: Sequence[str], images: int) -> None:
@@ -50,6 +57,7 @@ class WeakMapReport:
         self.pixels = np.zeros(INDICES, np.int64)
         self.tagged, self.drawn = np.zeros((2, len(class_names)), np.int64)
         self.figures: dict[str, float] = {}
+        self.failures: Counter[str] = Counter()
 
     def add(self, name: str, counts: np.ndarray, image_classes: Sequence[int]) -> None:
         """Add one image by the (256,) pixels of each index in its map, and its tags."""
@@ -87,7 +95,7 @@ class WeakMapReport:
                 f"against the truth: mIoU {self.figures['mIoU']:.1f}, foreground precision "
                 f"{self.figures['precision']:.1f}, recall {self.figures['recall']:.1f}"
             )
-        return lines
+        return lines + describe_failures(self.failures, "components")
 
     def table(self) -> str:
         """A row for each class: images with the tag, with its pixels, share of all, IoU."""
@@ -124,6 +132,7 @@ def check_weak_maps(name: str, folder: str, *, keep_missing: bool = False) -> We
         raise InputError(f"weak maps {folder}: no such folder")
     check_map_classes(folder, classes)
     truth = SemanticTruth(name) if has_semantic_truth(name) else None
+    objects = load_truth(name) if has_truth(name) else None
     report = WeakMapReport(classes, len(records))
     paths = [weak_map_path(folder, record) for record in records]
     try:
@@ -145,6 +154,11 @@ def check_weak_maps(name: str, folder: str, *, keep_missing: bool = False) -> We
         report.add(label_name(record), pixels, record["image_classes"])
         if truth is not None:
             counts += confusion(index_map, truth.of(record["image_id"]), len(classes))
+        if objects is not None:
+            found = find_components(index_map, record["image_classes"], min_area=MIN_AREA)
+            masks, alike = torch.from_numpy(found.masks()), np.ones(len(found))
+            components = predicted_objects(masks, found.classes, alike)
+            report.failures += judge_instances(components, objects[record["image_id"]])[0].counts()
     if counts.any():
         report.figures = semantic_iou(counts, classes)
     return report

@@ -17,9 +17,10 @@ from torch import Tensor
 from bestie_d2.checks.training import read_label_progress
 from bestie_d2.data import WeakInstanceMapper
 from bestie_d2.data.augmentation import ResizeLongSide
-from bestie_d2.evaluation import encode_masks
 from bestie_d2.evaluation.base import PERCENT
+from bestie_d2.evaluation.failures import all_counts
 from bestie_d2.evaluation.label_quality import PseudoLabelReport, instances_of_targets
+from bestie_d2.evaluation.truth import predicted_objects
 from bestie_d2.modeling.heads import InstanceMaps
 from bestie_d2.modeling.meta_arch import BESTIE
 from bestie_d2.pictures.dataset import spread_over
@@ -53,9 +54,10 @@ class LabelProgress(HookBase):
 
     @torch.no_grad()
     def measure(self, model: BESTIE) -> dict[str, float]:
-        """True positives, labels, objects, and in percent precision and recall, of both kinds;
-        of the pseudo labels alone where the model refines none. Each process looks at its share of
-        the images, so all have to come here; the first one gets the figures, the others none."""
+        """True positives, labels, objects, in percent precision and recall, and failures by kind,
+        of both; of the pseudo labels alone where the model refines none. Each process looks at its
+        share of the images, so all have to come here; the first one gets the figures, the others
+        none."""
         share = self._records[comm.get_rank() :: comm.get_world_size()]
         gathered = comm.gather([self._taught_labels(model, record) for record in share])
         kinds = (PSEUDO,) if model.criterion.refinement is None else (PSEUDO, REFINED)
@@ -67,6 +69,7 @@ class LabelProgress(HookBase):
             of = report.figures()
             found = {name: getattr(of, name) for name in ("true_positives", "labels", "objects")}
             found |= {"precision": PERCENT * of.precision, "recall": PERCENT * of.recall}
+            found |= all_counts(report.failures)
             figures |= {f"{kind}/{name}": value for name, value in found.items()}
         return figures
 
@@ -97,8 +100,5 @@ def _as_labels(targets: InstanceTargets, sem_seg: Tensor, size: tuple[int, int])
     resized = np.zeros((len(masks), *size), np.uint8)
     for mask, target in zip(masks.numpy().astype(np.uint8), resized, strict=True):
         cv2.resize(mask, size[::-1], dst=target, interpolation=cv2.INTER_NEAREST)
-    rles = encode_masks(torch.from_numpy(resized).bool())
-    return [
-        {"segmentation": rle, "category_id": class_id, "score": weight}
-        for rle, class_id, weight in zip(rles, classes.tolist(), weights.tolist(), strict=True)
-    ]
+    found = torch.from_numpy(resized).bool()
+    return predicted_objects(found, classes.tolist(), weights.tolist())

@@ -14,39 +14,23 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from pycocotools import mask as mask_api
 from torch import Tensor
 
 from bestie_d2.evaluation.base import PERCENT, Column, table
+from bestie_d2.evaluation.failures import (
+    TRUE_POSITIVE_IOU,
+    UNMATCHED,
+    describe_failures,
+    judge_instances,
+)
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, InstanceTargets
 
-TRUE_POSITIVE_IOU = 0.5  # smallest IoU of a true positive; paper: Figure 6
-UNMATCHED = -1
 BINS = 10  # of the score histogram, from 0 to 1
 BAR = 40  # characters of its longest bar
 RULE = (
     f"a label is a true positive if its IoU with a true object of its class is {TRUE_POSITIVE_IOU} "
     "or more; by falling score, each takes the free object that it overlaps most"
 )
-
-
-def match_labels(
-    iou: np.ndarray,
-    scores: np.ndarray,
-    classes: np.ndarray,
-    true_classes: np.ndarray,
-    threshold: float = TRUE_POSITIVE_IOU,
-) -> np.ndarray:
-    """(N,) index of the true object of an image that each of its labels finds, or -1, by (N, M) IoU
-    of labels with objects; (N,) scores and classes, (M,) true classes; threshold above 0."""
-    free = np.where(classes[:, None] == true_classes[None], iou, 0.0)
-    match = np.full(len(classes), UNMATCHED, dtype=np.int64)
-    for label in np.argsort(-scores, kind="stable") if free.size else ():
-        best = int(free[label].argmax())
-        if free[label, best] >= threshold:
-            match[label] = best
-            free[:, best] = 0.0
-    return match
 
 
 class QualityFigures(NamedTuple):
@@ -67,11 +51,13 @@ class PseudoLabelReport:
     Attributes:
         images, images_without: all, and those without a label.
         removed: how many instances each rule of the recipe kept from being labels.
+        failures: with a truth, objects and labels of each kind, as in ``failures``.
     """
 
     def __init__(self, num_classes: int, *, with_truth: bool) -> None:
         self.images = self.images_without = 0
         self.removed: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
         self._with_truth = with_truth
         self._counts = np.zeros((3, num_classes), dtype=np.int64)  # labels, objects, matches
         self._iou = np.zeros(num_classes)  # summed over the matches
@@ -97,15 +83,11 @@ class PseudoLabelReport:
         self._images_with[np.unique(classes)] += 1
         bins = np.clip((scores * BINS).astype(int), 0, BINS - 1)
         np.add.at(self._by_score[:, 0], bins, 1)
-        if not truth or not self._with_truth:
+        if not self._with_truth:
             return
-        true_classes = np.array([item["category_id"] for item in truth], dtype=np.int64)
-        np.add.at(self._counts[1], true_classes, 1)
-        if not labels:
-            return
-        masks = [[item["segmentation"] for item in group] for group in (labels, truth)]
-        iou = mask_api.iou(*masks, [0] * len(truth))
-        match = match_labels(iou, scores, classes, true_classes)
+        np.add.at(self._counts[1], [item["category_id"] for item in truth or ()], 1)
+        kinds, iou, match = judge_instances(labels, truth or [])
+        self.failures.update(kinds.counts())
         hits = match != UNMATCHED
         np.add.at(self._counts[2], classes[hits], 1)
         np.add.at(self._iou, classes[hits], iou[hits, match[hits]])
@@ -135,6 +117,7 @@ class PseudoLabelReport:
                 f"{_percent(of.recall)} of {of.objects} objects, mean IoU of the true positives "
                 f"{_percent(of.mean_iou)}",
                 f"({RULE})",
+                *describe_failures(self.failures),
             ]
         return lines
 

@@ -10,6 +10,7 @@ from detectron2.evaluation import DatasetEvaluator
 
 from bestie_d2.data import load_tagged_records
 from bestie_d2.evaluation.coco_instance import COCOInstanceEvaluator
+from bestie_d2.evaluation.failures import FailureEvaluator
 from bestie_d2.evaluation.semantic_iou import SemanticIoUEvaluator, SemanticTruth
 from bestie_d2.evaluation.tag_scores import ImageTagEvaluator
 from bestie_d2.evaluation.truth import load_truth
@@ -28,7 +29,8 @@ class Task(NamedTuple):
 def _instance_evaluators(cfg: CfgNode, name: str, folder: str) -> list[DatasetEvaluator]:
     truth, most = load_truth(name, crowds=True), cfg.TEST.MAX_DETECTIONS_PER_IMAGE
     coco = COCOInstanceEvaluator(name, truth=truth, output_dir=folder, max_dets_per_image=most)
-    return [coco, VOCInstanceEvaluator(name, truth=truth)]
+    failures = FailureEvaluator(name, folder, truth=truth)
+    return [coco, VOCInstanceEvaluator(name, truth=truth), failures]
 
 
 INSTANCES = Task(_instance_evaluators, lambda cfg, name: load_truth(name))

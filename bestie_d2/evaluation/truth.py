@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -40,6 +40,15 @@ def encode_masks(masks: Tensor) -> list[dict]:
         return []
     stacked = masks.detach().cpu().numpy().astype(np.uint8)
     return mask_api.encode(np.asfortranarray(stacked.transpose(1, 2, 0)))
+
+
+def predicted_objects(masks: Tensor, classes: Iterable[int], scores: Iterable[float]) -> list[dict]:
+    """(N, H, W) bool masks on any device, classes and scores, as ``ObjectsByImage`` has them."""
+    columns = zip(classes, encode_masks(masks), scores, strict=True)
+    return [
+        {"category_id": class_id, "segmentation": rle, "score": score}
+        for class_id, rle, score in columns
+    ]
 
 
 def has_truth(dataset_name: str) -> bool:

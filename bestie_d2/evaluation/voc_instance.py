@@ -15,7 +15,7 @@ from pycocotools import mask as mask_api
 
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.base import PERCENT, GatheringEvaluator
-from bestie_d2.evaluation.truth import ObjectsByImage, encode_masks, load_truth, without_crowds
+from bestie_d2.evaluation.truth import ObjectsByImage, load_truth, predicted_objects, without_crowds
 
 IOU_THRESHOLDS = (0.25, 0.5, 0.7, 0.75)  # the paper's
 PER_CLASS_THRESHOLD = 0.5  # of the single classes' AP
@@ -143,11 +143,8 @@ class VOCInstanceEvaluator(GatheringEvaluator):
     def keep(self, item: dict, output: dict) -> list[dict]:
         """The masks, classes and scores of ``output["instances"]``, as RLE."""
         found = output["instances"]
-        columns = (found.pred_classes.tolist(), encode_masks(found.pred_masks))
-        return [
-            {"category_id": class_id, "segmentation": rle, "score": score}
-            for class_id, rle, score in zip(*columns, found.scores.tolist(), strict=True)
-        ]
+        columns = (found.pred_classes.tolist(), found.scores.tolist())
+        return predicted_objects(found.pred_masks, *columns)
 
     def figures(self, kept: dict[Hashable, list[dict]]) -> dict[str, float]:
         """AP of the predictions in the order of the data set, whoever made them."""

@@ -23,6 +23,7 @@ from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.base import PERCENT, decimals, table
+from bestie_d2.evaluation.failures import describe_failures
 from bestie_d2.ops.components import find_components
 from bestie_d2.structures import PointCues, wsss_index
 
@@ -77,12 +78,14 @@ class CueSummary:
             components of the weak maps with none, one and several of them.
         images_with: (4,) int64, images with 0, 1, 2, and 3 or more cues above the threshold.
         without_any, with_map: images without a cue, however low its score, and with a weak map.
+        failures: where the truth is known, objects and cues of each kind, as in ``failures``.
     """
 
     def __init__(self, num_classes: int) -> None:
         self.by_class = np.zeros((num_classes, 2 + len(HELD)), dtype=np.int64)
         self.images_with = np.zeros(MANY + 1, dtype=np.int64)
         self.without_any = self.with_map = 0
+        self.failures: Counter[str] = Counter()
 
     def add(self, counts: dict) -> None:
         """Add the counts of one image, as :func:`count_cues` returns them."""
@@ -122,7 +125,7 @@ class CueSummary:
             )
         if 0 < self.with_map < self.images:
             lines.append(f"weak maps that can be used: {self.with_map} of {self.images}")
-        return lines
+        return lines + describe_failures(self.failures, "cues")
 
     def table(self, class_names: Sequence[str]) -> str:
         """The counts of each class that occurs, as a table."""

@@ -29,6 +29,8 @@ from bestie_d2.data.labels.cue_files import read_cues_of_records
 from bestie_d2.data.names import label_name
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import has_truth, load_truth
+from bestie_d2.evaluation.failures import judge_cues, judge_instances
+from bestie_d2.evaluation.truth import predicted_objects
 from bestie_d2.model_keys import num_classes
 from bestie_d2.modeling.meta_arch import BESTIE
 from bestie_d2.ops.components import find_components, regions_of_map
@@ -37,6 +39,7 @@ from bestie_d2.pictures.sheets import Layers, contact_sheet, draw_layers, write_
 from bestie_d2.structures import PointCues
 
 MIN_SCORE = 0.1  # predictions below it are not drawn
+TRUTH = "truth"  # the title of true objects
 Item = TypeVar("Item")
 
 
@@ -97,7 +100,26 @@ class KnownLabels:
         """The true objects under that title, or nothing."""
         if self._truth is None:
             return {}
-        return {"truth": mask_set(record, self._truth.get(record["image_id"], []))}
+        return {TRUTH: mask_set(record, self._truth.get(record["image_id"], []))}
+
+
+def _objects(found: MaskSet) -> list[dict]:
+    """As ``evaluation.failures`` takes them."""
+    scores = np.ones(len(found.masks)) if found.scores is None else np.asarray(found.scores)
+    classes = np.asarray(found.classes).tolist()
+    return predicted_objects(torch.as_tensor(found.masks), classes, scores.tolist())
+
+
+def mark_failures(instances: Mapping[str, MaskSet], judged: str) -> None:
+    """Where an image's truth is among its instances, mark all others with what became of them, and
+    the true objects with what the set called ``judged`` makes of them."""
+    truth = instances.get(TRUTH)
+    for title, found in instances.items():
+        if truth is not None and found is not truth:
+            kinds, _, _ = judge_instances(_objects(found), _objects(truth))
+            found.kinds = kinds.instances.tolist()
+            if title == judged:
+                truth.kinds = kinds.objects.tolist()
 
 
 @torch.no_grad()
@@ -112,7 +134,8 @@ def draw_predictions(
     cfg: CfgNode, model: BESTIE, dataset_name: str, count: int, folder: str
 ) -> list[Path]:
     """Draw ``count`` images spread over a data set, with weak labels, maps, prediction and truth,
-    into ``<folder>/predictions_1.png`` and on; returns the files."""
+    both marked with what became of them, into ``<folder>/predictions_1.png`` and on; returns the
+    files."""
     labels, mapper = KnownLabels(dataset_name), EvaluationMapper(cfg, is_train=False)
     reader, samples = ImageReader.from_config(cfg, "RGB"), []
     os.makedirs(folder, exist_ok=True)
@@ -123,6 +146,7 @@ def draw_predictions(
         layers = Layers(reader.read(record["file_name"]), labels.weak_map(record))
         layers.cues, layers.center, layers.offset = labels.cues(record), center.cpu(), offset.cpu()
         layers.instances = {"prediction": predicted_masks(model, item), **labels.truth(record)}
+        mark_failures(layers.instances, "prediction")
         samples.append(layers)
     return write_sheets(samples, labels.class_names, Path(folder, "predictions"))
 
@@ -135,8 +159,9 @@ def draw_found_cues(
     count: int,
     prefix: str,
 ) -> list[Path]:
-    """Draw ``count`` images spread over a data set, with weak map, activations and sure cues, into
-    ``<prefix>_1.png`` and on; unreadable ones are left out. Returns the files.
+    """Draw ``count`` images spread over a data set, with weak map, activations, sure cues and the
+    truth, marked with what they make of it, into ``<prefix>_1.png`` and on; unreadable images are
+    left out. Returns the files.
 
     Args:
         model: a PAM classifier.
@@ -151,6 +176,9 @@ def draw_found_cues(
             layers = Layers(reader.read(record["file_name"]), tags=item["image_classes"])
             cues, layers.activations = cues_of(model([item])[0]["cams"], item)
             layers.cues = cues[cues.scores > cfg.DATASETS.CUE_THRESHOLD]
+            layers.instances = labels.truth(record)
+            for truth in layers.instances.values():
+                truth.kinds = judge_cues(layers.cues, _objects(truth)).objects.tolist()
             samples.append(layers)
             layers.weak_map = labels.weak_map(record)  # an unreadable one leaves only itself out
     return write_sheets(samples, labels.class_names, prefix)

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.utils import flow_to_image
 
+from bestie_d2.evaluation import failures
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, ObjectMask, PointCues
 
 Array = np.ndarray | Tensor
@@ -29,18 +30,30 @@ OPACITY, DIMMED = 0.5, 0.6  # of weak maps and masks; the image's brightness und
 CUE_RADIUS = 1 / 80  # of the image's shorter side
 WHEEL_RADIUS, SMALLEST_WHEEL = 1 / 14, 10  # of the shorter side; pixels: less can't be read
 TEXT_SIZE, MARGIN = 13, 2  # pixels
+KIND_LINE = 3  # pixels of an outline that says what became of an instance
+KIND_COLORS: dict[str, Color] = {
+    failures.RIGHT: (40, 190, 70),
+    failures.REPEATED: (255, 225, 0),
+    failures.MERGED: (255, 0, 255),
+    failures.LEAKED: (255, 130, 0),
+    failures.FRAGMENT: (0, 210, 255),
+    failures.WRONG: (150, 90, 255),
+    **dict.fromkeys((failures.MISSED, failures.ALARM), (255, 0, 0)),  # never in one picture
+}
 GOLDEN_RATIO = (sqrt(5) - 1) / 2  # steps of it leave any number of hues well apart
 
 
 @dataclass
 class MaskSet:
     """Masks (N, H, W) bool, classes (N,) 0..C-1, scores (N,) or None; what no mask covers of a
-    foreground, (H, W) bool, is grey."""
+    foreground, (H, W) bool, is grey. Where the truth is known, what became of each, (N,) kinds of
+    ``evaluation.failures``."""
 
     masks: Array
     classes: Array
     scores: Array | None = None
     foreground: Array | None = None
+    kinds: Sequence[str] | None = None
 
 
 def instance_color(number: int) -> Color:
@@ -139,7 +152,8 @@ def draw_instances(
         ObjectMask(int(class_id), float(score), (0, 0), mask)
         for class_id, score, mask in zip(found.classes, scores, masks, strict=True)
     ]
-    return draw_objects(canvas, objects, class_names, with_scores=found.scores is not None)
+    scored = found.scores is not None
+    return draw_objects(canvas, objects, class_names, with_scores=scored, kinds=found.kinds)
 
 
 def draw_objects(
@@ -148,9 +162,11 @@ def draw_objects(
     class_names: Sequence[str] | None = None,
     *,
     with_scores: bool = True,
+    kinds: Sequence[str] | None = None,
 ) -> np.ndarray:
     """Filled, outlined masks of different colors, the highest score on top; with ``class_names`` a
-    mask that has room for them bears its class and score. Memory holds one crop at a time."""
+    mask that has room for them bears its class and score. Kinds of ``evaluation.failures`` color the
+    outlines. Memory holds one crop at a time."""
     canvas = image.copy()
     order = np.argsort([found.score for found in objects], kind="stable").tolist()
     for number in order:
@@ -158,7 +174,10 @@ def draw_objects(
         canvas[window] = _blend(canvas[window], np.array(color), OPACITY * mask)
         contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         part = np.ascontiguousarray(canvas[window])
-        canvas[window] = cv2.drawContours(part, contours, -1, color, 1)
+        line = 1
+        if kinds is not None:
+            color, line = KIND_COLORS[kinds[number]], KIND_LINE
+        canvas[window] = cv2.drawContours(part, contours, -1, color, line)
     if not class_names:
         return canvas
     picture, font = Image.fromarray(canvas), ImageFont.load_default(TEXT_SIZE)

@@ -6,8 +6,8 @@ Their sizes differ and columns have titles, neither of which torchvision's ``mak
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +94,7 @@ def draw_layers(
         pictures["offsets"] = overlays.draw_offsets(enlarged(layers.offset), shown)
     for title, found in layers.instances.items():
         below = None if found.foreground is None else enlarged(found.foreground)
-        large = MaskSet(enlarged(found.masks), found.classes, found.scores, below)
+        large = replace(found, masks=enlarged(found.masks), foreground=below)
         pictures[title] = overlays.draw_instances(image, large, class_names)
     for title, pixels in pictures.items():
         picture = Image.fromarray(pixels)
@@ -103,16 +103,22 @@ def draw_layers(
     return pictures
 
 
-def contact_sheet(rows: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
+def contact_sheet(
+    rows: Sequence[dict[str, np.ndarray]], legend: Mapping[str, overlays.Color] | None = None
+) -> np.ndarray:
     """Rows of pictures by title, (h, w, 3) uint8 RGB of any sizes, on white; a column for each
-    title that any row has. Returns (H, W, 3) uint8 RGB."""
+    title that any row has; a line below says what the colors of a legend are. Returns (H, W, 3)
+    uint8 RGB."""
     found = dict.fromkeys([*COLUMNS, *(title for row in rows for title in row)])
     titles = [title for title in found if any(title in row for row in rows)]
     widths = [max(row[title].shape[1] for row in rows if title in row) for title in titles]
     heights = [max(picture.shape[0] for picture in row.values()) for row in rows]
     lefts = np.cumsum([GAP, *(width + GAP for width in widths)]).tolist()
     tops = np.cumsum([TITLE_HEIGHT, *(height + GAP for height in heights)]).tolist()
-    sheet = Image.new("RGB", (lefts[-1], tops[-1]), "white")
+    bottom = tops[-1] + (TITLE_HEIGHT if legend else 0)
+    sheet = Image.new("RGB", (lefts[-1], bottom), "white")
+    if legend:
+        _write_legend(ImageDraw.Draw(sheet), legend, bottom - TITLE_HEIGHT // 2)
     for title, left, width in zip(titles, lefts, widths, strict=False):
         size = float(np.clip(width / (len(title) * LETTER), *TITLE_SIZES))
         middle, font = (left + width / 2, TITLE_HEIGHT / 2), ImageFont.load_default(size)
@@ -123,13 +129,24 @@ def contact_sheet(rows: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
     return np.array(sheet)
 
 
+def _write_legend(pen: ImageDraw.ImageDraw, legend: Mapping[str, overlays.Color], y: int) -> None:
+    x, font = float(GAP), ImageFont.load_default(overlays.TEXT_SIZE)
+    for name, color in legend.items():
+        pen.rectangle((x, y - GAP, x + 2 * GAP, y + GAP), color)
+        pen.text((x + 3 * GAP, y), name, overlays.BLACK, font, "lm")
+        x += 5 * GAP + font.getlength(name)
+
+
 def write_sheets(
     samples: Sequence[Layers], class_names: Sequence[str], prefix: str | Path
 ) -> list[Path]:
-    """Draw a few images a sheet into ``<prefix>_1.png`` and on; returns the files."""
+    """Draw a few images a sheet into ``<prefix>_1.png`` and on; returns the files. Where instances
+    are marked with their kinds, a legend is below."""
+    sets = [found for layers in samples for found in layers.instances.values()]
+    legend = overlays.KIND_COLORS if any(found.kinds is not None for found in sets) else None
     files = []
     for start in range(0, len(samples), ROWS_A_SHEET):
         rows = [draw_layers(layers, class_names) for layers in samples[start:][:ROWS_A_SHEET]]
         files.append(Path(f"{prefix}_{start // ROWS_A_SHEET + 1}.png"))
-        Image.fromarray(contact_sheet(rows)).save(files[-1])
+        Image.fromarray(contact_sheet(rows, legend)).save(files[-1])
     return files

@@ -21,6 +21,7 @@ from bestie_d2.engine.trainer import Trainer, append_metrics, evaluate
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import evaluate_weak_components, has_truth, has_weak_maps
 from bestie_d2.evaluation.base import PERCENT
+from bestie_d2.evaluation.failures import all_counts
 from bestie_d2.evaluation.tasks import INSTANCES
 from bestie_d2.evaluation.weak_components import HELD
 from bestie_d2.model_keys import with_keys
@@ -128,7 +129,7 @@ def _extract_cues(job: StageJob) -> Figures:
         share = PERCENT * summary.components[1] / sum(summary.components)
         values["components with one cue"] = share
         text += f", {share:.1f} % of components with one"
-    return values, text
+    return values | _failures(summary.failures), text
 
 
 def _make_maps(job: StageJob) -> Figures:
@@ -140,7 +141,8 @@ def _make_maps(job: StageJob) -> Figures:
     if not report.figures:
         return {"maps": report.images}, f"{report.images} maps"
     miou = _finite(report.figures["mIoU"])
-    return {"maps": report.images, "mIoU": miou}, f"mIoU {_shown(miou)}"
+    values: dict[str, float | None] = {"maps": report.images, "mIoU": miou}
+    return values | _failures(report.failures), f"mIoU {_shown(miou)}"
 
 
 def _measure_components(job: StageJob) -> Figures:
@@ -199,7 +201,12 @@ def _export(job: StageJob) -> Figures:
         for name, share in (("precision", of.precision), ("recall", of.recall)):
             values[name] = _finite(PERCENT * share)
             text += f", {name} {_shown(values[name])} %"
-    return values, text
+    return values | _failures(report.failures), text
+
+
+def _failures(counts: Mapping[str, int]) -> dict[str, float | None]:
+    """As evaluations name them; nothing where no truth is known."""
+    return {f"failures/{name}": n for name, n in all_counts(counts).items()} if counts else {}
 
 
 def _evaluate(job: StageJob) -> Figures:

@@ -21,6 +21,7 @@ from bestie_d2.engine.command_line import reason_of
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.engine.trainer import METRICS_FILE
 from bestie_d2.errors import InputError
+from bestie_d2.evaluation.failures import FILE as FAILURES_FILE
 from bestie_d2.pictures.dataset import KnownLabels
 from bestie_d2.pipeline.definition import Pipeline
 from bestie_d2.pipeline.stage_job import StageJob
@@ -129,6 +130,17 @@ class Run:
     @cached_property
     def reader(self) -> ImageReader:
         return ImageReader.from_config(self.cfg, "RGB")
+
+    @cached_property
+    def worst_images(self) -> tuple[str, list[Hashable]]:
+        """The last stage whose failures on the test set were counted by image, but for training on
+        true masks, and ids of the images, the worst first; "" and none."""
+        for evaluated in self.finished("evaluate")[-1:]:
+            for stage in self.finished("bestie", "mrcnn")[::-1]:
+                below = (stage.name, "inference", self.pipeline.test_set, FAILURES_FILE)
+                if text := _text_of(evaluated.folder, *below):
+                    return stage.name, [image["image_id"] for image in json.loads(text)["images"]]
+        return "", []
 
     @cached_property
     def exported(self) -> dict[Hashable, list[dict]] | None:

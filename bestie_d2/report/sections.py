@@ -31,11 +31,12 @@ from bestie_d2.evaluation.label_quality import instances_of_targets
 from bestie_d2.modeling.meta_arch import BESTIE
 from bestie_d2.pictures import dataset
 from bestie_d2.pictures.dataset import KnownLabels
-from bestie_d2.pictures.overlays import MaskSet
+from bestie_d2.pictures.overlays import KIND_COLORS, MaskSet
 from bestie_d2.pictures.sheets import Layers, draw_layers
 from bestie_d2.pipeline.definition import Pipeline
 from bestie_d2.pipeline.stages import HEADLINES, WEAK_COMPONENTS
 from bestie_d2.report.charts import Chart, Series, count_chart, line_chart, score_chart
+from bestie_d2.report.failure_table import HEAD, failure_rows
 from bestie_d2.report.run_files import Curve, Run, StageFiles, read_lines, thinned
 from bestie_d2.storage.files import make_folder, replacing
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
@@ -64,6 +65,7 @@ SETTINGS = {  # columns of the configuration, and the keys they show
 }
 KINDS = (REFINED, PSEUDO)  # of labels that BESTIE learns from
 TRAINING_IMAGES, TEST_IMAGES = 8, 4  # shown, however many there are
+EXPORTED, PREDICTION = "exported labels", "prediction, "  # titles of pictures
 FINDERS = ("bestie", "mrcnn", "mrcnn_truth")  # kinds of stages whose models find instances
 SIDE, CUE_RADIUS = 256, 1 / 36  # pixels of a picture's longer side, about; share of the shorter
 
@@ -139,6 +141,12 @@ def results(run: Run) -> list[Block]:
             rows.append([f"{title} {free}".strip(), *map(measured.get, RESULTS.values())])
     note = f"On {run.pipeline.test_set}, in percent."
     return [table(["trained stage", *RESULTS], rows), ("text", note, True)]
+
+
+def failures(run: Run) -> list[Block]:
+    """What became of true objects and of what the stages found, and what to mend."""
+    rows = failure_rows(run)
+    return [table(HEAD, rows), ("failures_note",)] if rows else [("text", "Not counted yet.")]
 
 
 def chain(run: Run) -> list[Block]:
@@ -267,7 +275,8 @@ def statistics(
 
 
 def pictures(run: Run) -> list[Block]:
-    """Images spread over both sets, with everything that is made or known of them."""
+    """Images spread over both sets, and the worst of the test set, with everything that is made or
+    known of them."""
     blocks: list[Block] = []
     for title, training in (("Training images", True), ("Test images", False)):
         blocks += [("heading", title), *attempt(title, _grid, run, training)]
@@ -281,9 +290,13 @@ def _grid(run: Run, training: bool) -> list[Block]:
     if not stages and not training:
         return [("text", "No model that finds instances has been trained yet.")]
     labels = run.labels if training else KnownLabels(run.pipeline.test_set)
-    records = dataset.spread_over(labels.records, TRAINING_IMAGES if training else TEST_IMAGES)
+    judged, worst = ("", []) if training else run.worst_images
+    by_id = {record["image_id"]: record for record in labels.records}
+    records = [by_id.pop(image_id) for image_id in worst[:TEST_IMAGES]]
+    others = [*by_id.values()]
+    records += dataset.spread_over(others, TRAINING_IMAGES if training else TEST_IMAGES)
     counts = (len(records), len(labels.records), labels.name)
-    blocks: list[Block] = [("grid_note", *counts, training, dataset.MIN_SCORE)]
+    blocks: list[Block] = [("grid_note", *counts, training, dataset.MIN_SCORE, judged, KIND_COLORS)]
     found: Found = {record["image_id"]: {} for record in records}
     for stage in stages:
         add = _add_taught if training else _add_predictions
@@ -298,8 +311,9 @@ def _grid(run: Run, training: bool) -> list[Block]:
             with suppress(InputError):  # told among the pseudo labels
                 if run.exported is not None:
                     exported = dataset.mask_set(record, run.exported.get(image_id, []))
-                    layers.instances["exported labels"] = exported
+                    layers.instances[EXPORTED] = exported
         layers.instances |= labels.truth(record)
+        dataset.mark_failures(layers.instances, EXPORTED if training else PREDICTION + judged)
         return [_pictures(record, layers, labels.class_names)]
 
     for record in records:
@@ -329,7 +343,7 @@ def _add_predictions(run: Run, stage: StageFiles, records: Sequence[dict], found
     model, mapper = load_trained_model(cfg)[0].eval(), EvaluationMapper(cfg, is_train=False)
     for record in records:
         masks = dataset.predicted_masks(model, mapper(record))
-        found[record["image_id"]][f"prediction, {stage.name}"] = masks
+        found[record["image_id"]][PREDICTION + stage.name] = masks
 
 
 def _pictures(record: dict, layers: Layers, class_names: Sequence[str]) -> Block:
@@ -345,6 +359,8 @@ def _pictures(record: dict, layers: Layers, class_names: Sequence[str]) -> Block
         counts = Counter(class_names[int(class_id)] for class_id in classes.get(title, ()))
         words = [name if n == 1 else f"{n} {name}" for name, n in sorted(counts.items())]
         content = ", ".join(words) or ("nothing" if title in classes else "")
+        became = Counter(layers.instances[title].kinds or () if title in layers.instances else ())
+        content += f" ({', '.join(f'{n} {kind}' for kind, n in became.items())})" * bool(became)
         file = BytesIO()
         Image.fromarray(pixels).save(file, "JPEG", quality=80)
         data = base64.b64encode(file.getvalue()).decode()
@@ -383,4 +399,4 @@ def configuration(run: Run) -> list[Block]:
 
 
 # In this order, titled by their names.
-SECTIONS = (results, chain, curves, cues, pseudo_labels, pictures, configuration)
+SECTIONS = (results, failures, chain, curves, cues, pseudo_labels, pictures, configuration)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from torch import Tensor
@@ -21,6 +22,8 @@ from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.data.names import label_name, relative_name
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
+from bestie_d2.evaluation import ObjectsByImage, has_truth, load_truth
+from bestie_d2.evaluation.failures import judge_cues
 from bestie_d2.evaluation.weak_components import MIN_AREA, CueSummary, count_cues
 from bestie_d2.labeling.cues import activation_maps, extract_cues
 from bestie_d2.model_keys import with_keys
@@ -78,16 +81,29 @@ def extract_cue_file(
     }
     work = partial(cues_and_counts, recipe=recipe)
     with run.labeled(output, settings, work, "cues", overwrite=overwrite) as results:
-        return write_cue_file(run, output, results)
+        truth = load_truth(run.dataset_name) if has_truth(run.dataset_name) else None
+        return write_cue_file(run, output, results, recipe.threshold, truth)
 
 
-def write_cue_file(run: LabelingRun, output: str, results: Results) -> CueSummary:
-    """Write the cue file, whole or not at all, and count what is in it."""
+def write_cue_file(
+    run: LabelingRun,
+    output: str,
+    results: Results,
+    threshold: float,
+    truth: ObjectsByImage | None = None,
+) -> CueSummary:
+    """Write the cue file, whole or not at all, and count what is in it; cues above a threshold are
+    compared with the true objects."""
     summary = CueSummary(len(run.categories))
 
     def points() -> Iterator[dict[str, Any]]:
         for image_id, result in results.of(record["image_id"] for record in run.records):
             summary.add(result["counts"])
+            if truth is not None:
+                x, y, classes, scores = torch.tensor(result["points"]).reshape(-1, 4).unbind(dim=1)
+                cues = PointCues(torch.stack([y, x], dim=1), classes.long(), scores)
+                kinds = judge_cues(cues[scores > threshold], truth[image_id])
+                summary.failures.update(kinds.counts())
             for x, y, class_id, score in result["points"]:
                 ids = {"image_id": image_id, "category_id": run.categories[class_id]["id"]}
                 yield {**ids, "point": [x, y], "score": score}

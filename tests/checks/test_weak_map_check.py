@@ -8,6 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 from pycocotools import mask as mask_api
 
+from bestie_d2.checks import weak_map_check
 from bestie_d2.checks.weak_map_check import check_weak_maps
 from bestie_d2.errors import InputError
 
@@ -76,7 +77,7 @@ def test_what_does_not_fit_is_named(dataset, tmp_path):
     assert "b.png" in only
 
 
-def test_maps_are_measured_where_the_truth_is_known(dataset, tmp_path):
+def test_maps_are_measured_where_the_truth_is_known(dataset, tmp_path, monkeypatch):
     name, records = dataset
     for record, left in zip(records, (0, 2, 0), strict=True):
         record["annotations"] = [{"category_id": record["image_classes"][0]}]
@@ -84,11 +85,14 @@ def test_maps_are_measured_where_the_truth_is_known(dataset, tmp_path):
     write(tmp_path, "a", [[1, 1, 0, 0], [1, 0, 0, 0]])  # 3 of 4 cat pixels
     write(tmp_path, "b", [[0, 0, 2, 2], [0, 2, 2, 2]])  # 4 of 4 dog pixels and one too many
     write(tmp_path, "c", [[1, 1, 0, 0], [1, 1, 0, 0]])  # as it should be
-    figures = check_weak_maps(name, str(tmp_path)).figures
+    monkeypatch.setattr(weak_map_check, "MIN_AREA", 1)
+    report = check_weak_maps(name, str(tmp_path))
+    figures = report.figures
     assert figures["IoU-cat"] == pytest.approx(100 * 7 / 8)
     assert figures["IoU-dog"] == pytest.approx(100 * 4 / 5)
     assert figures["IoU-background"] == pytest.approx(100 * 11 / 13)
     assert figures["mIoU"] == pytest.approx(100 * (7 / 8 + 4 / 5 + 11 / 13) / 3)
+    assert report.describe()[-2:] == ["3 true objects: 3 right", "3 components: 3 right"]
 
 
 def test_no_data_set_and_no_folder_are_refused(dataset, tmp_path):

@@ -18,9 +18,10 @@ from bestie_d2.engine.configuration import load_config
 from bestie_d2.engine.label_progress import LabelProgress, _as_labels
 from bestie_d2.engine.trainer import Trainer
 from bestie_d2.errors import InputError
+from bestie_d2.evaluation.failures import all_counts
 from bestie_d2.structures import InstanceTargets
 
-MEASURED = {"true_positives", "labels", "objects", "precision", "recall"}
+MEASURED = {"true_positives", "labels", "objects", "precision", "recall", *all_counts({})}
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,7 @@ def test_labels_that_are_right_are_counted(project, measured_set):
     # whose offset is 0 to the nearest point: its own, as the squares lie apart.
     figures = LabelProgress(cfg).measure(model)
     right = {"true_positives": 8, "labels": 8, "objects": 8, "precision": 100.0, "recall": 100.0}
+    right |= all_counts({"objects-right": 8, "instances-right": 8})
     expected = {f"{kind}_labels/{k}": v for kind in ("pseudo", "refined") for k, v in right.items()}
     assert figures == expected
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_api
 
-from bestie_d2.evaluation.label_quality import PseudoLabelReport, QualityFigures, match_labels
+from bestie_d2.evaluation.failures import match_labels
+from bestie_d2.evaluation.label_quality import PseudoLabelReport, QualityFigures
 
 
 def match(iou: list[list[float]], scores: list[float], classes=None, true_classes=None) -> list:

@@ -45,6 +45,10 @@ def test_counts_and_quality():
         "objects, mean IoU of the true positives 58.3 %",  # of 2/3 and 1/2
     ]
     assert "each takes the free object" in described[3]
+    assert described[4:] == [
+        "4 true objects: 2 right, 2 missed",
+        "3 instances: 2 right, 1 repeated",
+    ]
 
 
 def test_table_of_the_classes_that_occur():

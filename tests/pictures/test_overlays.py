@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from bestie_d2.data.labels.index_png import index_palette
+from bestie_d2.evaluation.failures import KINDS
 from bestie_d2.pictures.overlays import (
     GREY,
+    KIND_COLORS,
     MaskSet,
     brighten,
     class_color,
@@ -203,3 +205,12 @@ def test_text_only_where_there_is_room():
 
 def test_no_instance():
     assert (draw_instances(PHOTO, instances(), ["cat"]) == PHOTO).all()
+
+
+def test_outlines_say_what_became_of_an_instance():
+    found = instances(block(2, 2, 16, 16), block(20, 30, 36, 50), kinds=["right", "merged"])
+    drawn = draw_instances(PHOTO, found)
+    for number, (kind, top, left) in enumerate((("right", 2, 2), ("merged", 20, 30))):
+        assert tuple(drawn[top, left]) == tuple(drawn[top + 1, left + 5]) == KIND_COLORS[kind]
+        assert drawn[top + 5, left + 5].tolist() == halfway(100, instance_color(number))
+    assert set(KIND_COLORS) == set(KINDS)

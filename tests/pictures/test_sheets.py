@@ -2,8 +2,10 @@
 
 import numpy as np
 import torch
+from PIL import Image
 
-from bestie_d2.pictures.overlays import MaskSet
+from bestie_d2.pictures.dataset import mark_failures
+from bestie_d2.pictures.overlays import KIND_COLORS, MaskSet
 from bestie_d2.pictures.sheets import (
     COLUMNS,
     GAP,
@@ -98,3 +100,26 @@ def test_a_few_images_share_a_sheet(tmp_path):
     files = write_sheets([full_layers()] * (ROWS_A_SHEET + 1), ["cat"], tmp_path / "drawn")
     assert [file.name for file in files] == ["drawn_1.png", "drawn_2.png"]
     assert all(file.is_file() for file in files)
+
+
+def test_a_legend_where_the_truth_is_known(tmp_path):
+    layers = full_layers()
+    half = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.bool)
+    half[0, 2:30, 2:12] = True  # 10 of 28 columns
+    layers.instances["labels"] = MaskSet(half, torch.tensor([0]))
+    (plain,) = write_sheets([layers], ["cat"], tmp_path / "plain")
+    mark_failures(layers.instances, "labels")
+    kinds = {title: found.kinds for title, found in layers.instances.items()}
+    assert kinds == {"prediction": ["right"], "truth": ["fragment"], "labels": ["fragment"]}
+    (marked,) = write_sheets([layers], ["cat"], tmp_path / "marked")
+    below = np.array(Image.open(marked))[Image.open(plain).height :]
+    assert below.shape[0] == TITLE_HEIGHT
+    row = below[TITLE_HEIGHT // 2 - GAP // 2]
+    assert {tuple(map(int, pixel)) for pixel in row} >= set(KIND_COLORS.values())
+
+
+def test_without_truth_nothing_is_marked():
+    layers = full_layers()
+    del layers.instances["truth"]
+    mark_failures(layers.instances, "prediction")
+    assert layers.instances["prediction"].kinds is None

@@ -107,16 +107,19 @@ def test_the_grid_shows_each_image_through_the_stages(html):
     kinds = Counter(text.split(" of ")[0] for text in alternatives)
     every = ("cues", "weak map", "pseudo labels", "refined labels", "exported labels")
     assert {kind: kinds[kind] for kind in every} == dict.fromkeys(every, IMAGES)
-    assert kinds["prediction, bestie"] == kinds["prediction, mrcnn"] == 4
-    assert kinds["image"] == kinds["truth"] == IMAGES + 4
+    assert kinds["prediction, bestie"] == kinds["prediction, mrcnn"] == 1 + 4
+    assert kinds["image"] == kinds["truth"] == IMAGES + 1 + 4
+    predictions = [text for text in alternatives if text.startswith("prediction, ")]
+    assert predictions[0].startswith("prediction, bestie of 3.png")  # the worst of mrcnn's
+    assert "The images on which mrcnn fails most come first" in html
     assert any(text.startswith(test) for text in alternatives)
     for expected in (
         "cues of 0.png: square",
         "weak map of 0.png: square",
-        "pseudo labels of 0.png: square",
-        "exported labels of 0.png: square",
+        "pseudo labels of 0.png: square (1 right)",
+        "exported labels of 0.png: square (1 right)",
         "exported labels of 1.png: nothing",
-        "truth of 0.png: 2 square",
+        "truth of 0.png: 2 square (1 right, 1 missed)",
     ):
         assert expected in alternatives
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from PIL import Image
+from pycocotools import mask as mask_api
 
 from bestie_d2.data import read_cues
 from bestie_d2.evaluation.weak_components import CueSummary
@@ -39,12 +40,14 @@ def write(tmp_path):
     results = Results(tmp_path / "cues.json")
     results.begin({})
 
-    def write(found: list[tuple[dict, dict]], recipe: CueRecipe, records=RECORDS) -> CueSummary:
+    def write(
+        found: list[tuple[dict, dict]], recipe: CueRecipe, records=RECORDS, truth=None
+    ) -> CueSummary:
         for number, (record, output) in enumerate(found):
             result = cues_and_counts(record, output, recipe=recipe)
             results.put(record["image_id"], result, process=number % 2)
         run = LabelingRun(CfgNode(), "set", records, CATEGORIES)
-        return write_cue_file(run, str(results.output), results)
+        return write_cue_file(run, str(results.output), results, recipe.threshold, truth)
 
     return write
 
@@ -73,6 +76,21 @@ def test_cue_file(write, tmp_path):
     assert cues["b"].yx.tolist() == [[2, 7]]
     assert cues["b"].classes.tolist() == [1]
     assert len(cues["c"]) == 0
+
+
+def test_cues_are_compared_with_the_truth(write):
+    left = np.zeros((4, 8), np.uint8)
+    left[:, :2] = 1
+    cat, other = (mask_api.encode(np.asfortranarray(mask)) for mask in (left, 1 - left))
+    truth = {"a": [{"category_id": 0, "segmentation": mask} for mask in (cat, other)], 2: []}
+    outputs = [(RECORDS[1], maps(cat=(0, 0), dog=(2, 2))), (RECORDS[2], maps())]
+    summary = write(outputs, CueRecipe({"smoothing": 1, "kernel": 3}, 0.7), truth=truth)
+    assert summary.describe(0.7)[-2:] == [
+        "2 true objects: 1 right, 1 wrong class",
+        "2 cues: 1 right, 1 wrong class",
+    ]
+    unsure = write(outputs, CueRecipe({"smoothing": 1, "kernel": 3}, 1.0), truth=truth)
+    assert unsure.describe(1.0)[-1:] == ["2 true objects: 2 missed"]
 
 
 def test_images_that_were_left_out_are_not_in_the_file(write, tmp_path):
