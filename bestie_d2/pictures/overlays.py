@@ -165,8 +165,8 @@ def draw_objects(
     kinds: Sequence[str] | None = None,
 ) -> np.ndarray:
     """Filled, outlined masks of different colors, the highest score on top; with ``class_names`` a
-    mask that has room for them bears its class and score. Kinds of ``evaluation.failures`` color the
-    outlines. Memory holds one crop at a time."""
+    mask that has room for them bears its class and score. Kinds of ``evaluation.failures`` color
+    the outlines. Memory holds one crop at a time."""
     canvas = image.copy()
     order = np.argsort([found.score for found in objects], kind="stable").tolist()
     for number in order:
