@@ -123,7 +123,7 @@ things = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(things, things)
 def test_each_thing_is_of_one_kind_and_the_numbers_of_right_ones_agree(found, truth):
     instances, objects = (

@@ -47,7 +47,7 @@ def test_counts_and_quality():
     assert "each takes the free object" in described[3]
     assert described[4:] == [
         "4 true objects: 2 right, 2 missed",
-        "3 instances: 2 right, 1 repeated",
+        "3 instances: 2 right, 1 false alarm",
     ]
 
 
