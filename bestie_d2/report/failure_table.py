@@ -25,7 +25,7 @@ from bestie_d2.pipeline.stages import WEAK_COMPONENTS
 from bestie_d2.report.run_files import Run, read_lines
 
 HEAD = ("stage", "of", *(f"{kind}, %" for kind in KINDS), "to mend first")
-BEFORE = "the stages before: what their rows show most of; then longer training"
+BEFORE = "what it was trained on, by the rows before; then longer training"
 MAPS = {
     MERGED: "neighbours that touch: sharper maps (MODEL.WSSS.TEST.PAMR); refinement parts the rest",
     LEAKED: "maps that reach too far: a lower MODEL.WSSS.TEST.BACKGROUND_POWER, longer training",
@@ -84,17 +84,19 @@ class Counted(NamedTuple):
 
 
 def counted_stages(run: Run) -> Iterator[Counted]:
-    """In the order of the chain: of the training set where its truth is known, of the test set."""
+    """In the order of the chain, each with the set whose truth it was compared with."""
+    train_set, test_set = run.pipeline.train_set, run.pipeline.test_set
     found = {"cues": "cues", "maps": "components", "export": "exported labels"}
     for stage in run.finished(*found, "bestie"):
         if stage.kind == "bestie":
+            measured_on = stage.settings().get("TEST.LABEL_PROGRESS.DATASET")
             last = {key: curve[-1][1] for key, curve in stage.curves().items()}
             for kind in (PSEUDO, REFINED):
                 name = kind.replace("_", " ")
-                yield Counted(f"{stage.name}, training set", name, _under(kind, last))
+                yield Counted(f"{stage.name}, {measured_on}", name, _under(kind, last))
         else:
             counts = _under("failures", (stage.manifest or {})["figures"])
-            yield Counted(f"{stage.name}, training set", found[stage.kind], counts)
+            yield Counted(f"{stage.name}, {train_set}", found[stage.kind], counts)
     for evaluated in run.finished("evaluate")[-1:]:
         finders = {stage.name: "instances" for stage in run.finished("bestie")}
         finders |= {stage.name: "masks" for stage in run.finished("mrcnn", "mrcnn_truth")}
@@ -102,7 +104,7 @@ def counted_stages(run: Run) -> Iterator[Counted]:
             for measured in read_lines(evaluated.folder, name, METRICS_FILE)[-1:]:
                 counts, title = _under("failures", measured), name.replace("_components", " maps")
                 least = "" if what == "components" else f", score {counts.get('score', 0):.2f} on"
-                yield Counted(f"{title}, test set{least}", what, counts)
+                yield Counted(f"{title}, {test_set}{least}", what, counts)
 
 
 def failure_rows(run: Run) -> list[list[str | float | None]]:

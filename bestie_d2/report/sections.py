@@ -292,7 +292,7 @@ def _grid(run: Run, training: bool) -> list[Block]:
     labels = run.labels if training else KnownLabels(run.pipeline.test_set)
     judged, worst = ("", []) if training else run.worst_images
     by_id = {record["image_id"]: record for record in labels.records}
-    records = [by_id.pop(image_id) for image_id in worst[:TEST_IMAGES]]
+    records = [by_id.pop(image_id) for image_id in worst[:TEST_IMAGES] if image_id in by_id]
     others = [*by_id.values()]
     records += dataset.spread_over(others, TRAINING_IMAGES if training else TEST_IMAGES)
     counts = (len(records), len(labels.records), labels.name)

@@ -17,6 +17,8 @@ MASKS = {"objects-right": 1, "instances-right": 1, "instances-false alarm": 3}
 class StandIn:
     """A run as far as the table asks it."""
 
+    pipeline = SimpleNamespace(train_set="set", test_set="other set")
+
     def __init__(self, *stages: SimpleNamespace) -> None:
         self.stages = stages
 
@@ -32,7 +34,9 @@ def stage(kind: str, folder: object = "", curves: dict | None = None, **figures:
     curves = {key: [(9, 0.0), (19, n)] for key, n in (curves or {}).items()}
     manifest = {"figures": figures}
     return SimpleNamespace(
-        name=kind, kind=kind, folder=str(folder), manifest=manifest, curves=lambda: curves
+        **{"name": kind, "kind": kind, "folder": str(folder), "manifest": manifest},
+        curves=lambda: curves,
+        settings=lambda: {"TEST.LABEL_PROGRESS.DATASET": "third set"},
     )
 
 
@@ -47,12 +51,12 @@ def test_a_row_of_objects_and_one_of_what_was_found_for_each_stage(tmp_path):
     shares = {tuple(row[:2]): list(row[2:-1]) for row in rows}
     none = None  # there is no such kind of these
     assert shares == {
-        ("cues, training set", "4 true objects"): [75, 0, 0, 0, 0, 0, 25, none],
-        ("cues, training set", "3 cues"): [100, 0, 0, 0, 0, 0, none, 0],
-        ("bestie, training set", "3 true objects"): [100 / 3, 0, 200 / 3, 0, 0, 0, 0, none],
-        ("bestie, training set", "1 refined labels"): [0, 0, 100, 0, 0, 0, none, 0],
-        ("mrcnn, test set, score 0.25 on", "1 true objects"): [100, 0, 0, 0, 0, 0, 0, none],
-        ("mrcnn, test set, score 0.25 on", "4 masks"): [25, 0, 0, 0, 0, 0, none, 75],
+        ("cues, set", "4 true objects"): [75, 0, 0, 0, 0, 0, 25, none],
+        ("cues, set", "3 cues"): [100, 0, 0, 0, 0, 0, none, 0],
+        ("bestie, third set", "3 true objects"): [100 / 3, 0, 200 / 3, 0, 0, 0, 0, none],
+        ("bestie, third set", "1 refined labels"): [0, 0, 100, 0, 0, 0, none, 0],
+        ("mrcnn, other set, score 0.25 on", "1 true objects"): [100, 0, 0, 0, 0, 0, 0, none],
+        ("mrcnn, other set, score 0.25 on", "4 masks"): [25, 0, 0, 0, 0, 0, none, 75],
     }
     merged = ADVICE["refined labels"]["merged"]
     assert [row[-1] for row in rows] == [
