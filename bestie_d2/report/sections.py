@@ -139,8 +139,8 @@ def results(run: Run) -> list[Block]:
         free = "components of its maps (free)" if stage.kind == "components" else ""
         for measured in read_lines(stage.folder, name, METRICS_FILE)[-1:]:
             rows.append([f"{title} {free}".strip(), *map(measured.get, RESULTS.values())])
-    note = f"On {run.pipeline.test_set}, in percent."
-    return [table(["trained stage", *RESULTS], rows), ("text", note, True)]
+    note = ("text", f"On {run.pipeline.test_set}, in percent.", True)
+    return [table(["trained stage", *RESULTS], rows), note]
 
 
 def failures(run: Run) -> list[Block]:
@@ -228,10 +228,8 @@ def cues(run: Run) -> list[Block]:
         return [("text", "No cues yet.")]
     used = [cue for cue in marks if cue.score > threshold]
     images = len(labels.records)
-    text = (
-        f"{len(marks):,} cues in {images:,} images; the {len(used):,} that score above "
-        f"{threshold:g} are used in training."
-    )
+    text = f"{len(marks):,} cues in {images:,} images; "
+    text += f"the {len(used):,} that score above {threshold:g} are used in training."
     return [("text", text), *statistics("cues", marks, used, labels.class_names, images)]
 
 
@@ -293,8 +291,7 @@ def _grid(run: Run, training: bool) -> list[Block]:
     judged, worst = ("", []) if training else run.worst_images
     by_id = {record["image_id"]: record for record in labels.records}
     records = [by_id.pop(image_id) for image_id in worst[:TEST_IMAGES] if image_id in by_id]
-    others = [*by_id.values()]
-    records += dataset.spread_over(others, TRAINING_IMAGES if training else TEST_IMAGES)
+    records += dataset.spread_over([*by_id.values()], TRAINING_IMAGES if training else TEST_IMAGES)
     counts = (len(records), len(labels.records), labels.name)
     blocks: list[Block] = [("grid_note", *counts, training, dataset.MIN_SCORE, judged, KIND_COLORS)]
     found: Found = {record["image_id"]: {} for record in records}

@@ -11,7 +11,6 @@ from bestie_d2.pipeline import spent_time as module
 from bestie_d2.pipeline.spent_time import TIME_FILE, spent_time
 from bestie_d2.pipeline.state import Sources, StageRecord
 
-
 BURN = "import time\nwhile time.process_time() < 0.7: pass"
 
 
