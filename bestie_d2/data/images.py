@@ -135,6 +135,17 @@ class ImageReader:
 
 def image_size(path: str) -> Size:
     """Height and width as the reader gives the image, from its head alone; raises as it does."""
+    height, width, orientation = _head(path)
+    return (width, height) if orientation in SIDEWAYS else (height, width)
+
+
+def image_orientation(path: str) -> int:
+    """What its EXIF entry says of the image's turn, 1 to 8; raises as :func:`image_size`."""
+    return _head(path)[2]
+
+
+def _head(path: str) -> tuple[int, int, int]:
+    """Height and width as they are stored, and the orientation."""
     with _opened(path) as file:
         if file.read(HEAD).startswith(deep.TIFF_SIGNATURES):
             with deep.tiff_page(file, path) as page:
@@ -143,7 +154,7 @@ def image_size(path: str) -> Size:
         else:
             image = _open_one(file, path)
             (width, height), orientation = image.size, _orientation_of(image)
-        return (width, height) if orientation in SIDEWAYS else (height, width)
+        return height, width, orientation
 
 
 def describe_traits(counts: Mapping[str, int], images: int) -> list[str]:

@@ -26,10 +26,13 @@ from bestie_d2.checks.training import classes_of
 from bestie_d2.data.datasets.object_masks import to_rle
 from bestie_d2.data.datasets.weak import WeakDataset, load_weak_dataset
 from bestie_d2.data.images import ImageReader
+from bestie_d2.data.labels.annotation_tools.pictures import Pictures
+from bestie_d2.data.labels.annotation_tools.placing import POINTS
 from bestie_d2.data.labels.attach import MADE_WITH, WEAK_MAP_SUFFIX
 from bestie_d2.data.labels.cue_files import read_cues
 from bestie_d2.data.labels.index_png import check_class_limit, index_palette, read_weak_sem_seg
-from bestie_d2.data.labels.tags import read_tags
+from bestie_d2.data.labels.label_files import load_labels
+from bestie_d2.data.labels.tags import tags_of_labels
 from bestie_d2.data.names import (
     IMAGE_SUFFIXES,
     label_name,
@@ -251,8 +254,12 @@ class ThresholdMaps:
             records = load_weak_dataset(dataset)
             classes = MetadataCatalog.get(dataset.name).thing_classes
         if self.points:
-            classes = read_tags(self.points).classes
-            cues = read_cues(self.points, classes=classes, names=self.names)
+            paths = {path.relative_to(self.folder).as_posix(): str(path) for path in self.images}
+            _, labels = load_labels(
+                self.points, POINTS, pictures=partial(Pictures, str(self.folder), paths)
+            )
+            classes = tags_of_labels(self.points, labels).classes
+            cues = read_cues(self.points, classes=classes, names=self.names, labels=labels)
         return records, cues, list(classes)
 
     def make(self, *, jobs: int = 1, skip_bad: bool = False, overwrite: bool = False) -> int:

@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 
 from bestie_d2.data import load_tagged_records, load_weak_records
 from bestie_d2.data.datasets.coco import register_coco, write_coco_points
-from bestie_d2.data.labels import tags
+from bestie_d2.data.labels import label_files
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import VOCInstanceEvaluator
 from bestie_d2.evaluation.coco_instance import COCOInstanceEvaluator
@@ -114,8 +114,8 @@ def test_the_gaps_and_what_is_left_out_are_told_once(coco, caplog):
 
 def test_a_file_is_read_once_until_it_changes(coco, monkeypatch):
     read, times = [], []
-    load = tags.load_json
-    monkeypatch.setattr(tags, "load_json", lambda *a: read.append(a[0]) or load(*a))
+    load = label_files.documents_of
+    monkeypatch.setattr(label_files, "documents_of", lambda *a: read.append(a[0]) or load(*a))
     path = coco / "annotations/instances_train2017.json"
     for time in (1, 1, 2):
         os.utime(path, (time, time))

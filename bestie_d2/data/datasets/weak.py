@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
@@ -17,6 +18,8 @@ from bestie_d2.data.datasets.true_objects import (
     objects_of_file,
 )
 from bestie_d2.data.images import UNREADABLE, image_size
+from bestie_d2.data.labels.annotation_tools.pictures import Pictures
+from bestie_d2.data.labels.annotation_tools.placing import POINTS, TAGS
 from bestie_d2.data.labels.coco_json import IMAGE_LISTS, load_json
 from bestie_d2.data.labels.tags import keep_remarks, log_once, read_tags, tags_from_coco
 from bestie_d2.data.names import label_name, located, name_records, without_suffix
@@ -71,8 +74,9 @@ def register_weak_dataset(
 
     Args:
         images: the image folder.
-        points: COCO-like JSON of given points; the cues of the set unless ``cues`` is given.
-        tags: COCO-style JSON or CSV.
+        points: COCO-like JSON of given points, or an export of an annotation tool; the cues of the
+            set unless ``cues`` is given.
+        tags: COCO-style JSON, CSV, or an export of an annotation tool.
         cues: cue JSON or folder of text files.
         weak_maps: folder of index PNGs.
         annotations: COCO instance JSON, the truth of an evaluation set.
@@ -154,7 +158,9 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
     """
     source, data = dataset.tags or dataset.points or dataset.annotations or "", None
     if dataset.tags or dataset.points:
-        tagged = read_tags(source, dataset.classes)
+        kind = TAGS if dataset.tags else POINTS
+        pictures = partial(Pictures.of_folder, dataset.images)
+        tagged = read_tags(source, dataset.classes, kind=kind, pictures=pictures)
     else:
         data = load_json(source, IMAGE_LISTS)
         known = {**data, "annotations": known_annotations(source, data)}

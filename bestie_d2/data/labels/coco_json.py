@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from bestie_d2.errors import InputError
 
@@ -23,7 +24,19 @@ CROWD_VALUES = {  # of ``iscrowd``, as text
 
 
 def load_json(path: str, fields: Mapping[str, Sequence[str]]) -> dict:
-    """Load a JSON object of lists, such as a COCO file.
+    """Load a JSON object of lists, such as a COCO file, in the form of :func:`regular_lists`."""
+    try:
+        with open(path, "rb") as file:
+            data = json.loads(file.read())  # tells UTF-8 and UTF-16, with a mark or without
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not a JSON file ({error})") from None
+    return regular_lists(path, data, fields)
+
+
+def regular_lists(path: str, data: Any, fields: Mapping[str, Sequence[str]]) -> dict:
+    """The content of a JSON file of lists, in one form; it is changed in place.
 
     Heights, widths and sizes of masks become whole numbers, ``iscrowd`` 0 or 1 where it says one of
     them. Ids of images and of categories that are all whole numbers, as numbers or as text, become
@@ -34,13 +47,6 @@ def load_json(path: str, fields: Mapping[str, Sequence[str]]) -> dict:
         fields: the lists that must be there, those of ``IMAGE_LISTS`` among them, and the keys each
             of their entries must have.
     """
-    try:
-        with open(path, "rb") as file:
-            data = json.loads(file.read())  # tells UTF-8 and UTF-16, with a mark or without
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a JSON file ({error})") from None
     for name, keys in fields.items():
         if not isinstance(data, dict) or not isinstance(data.get(name), list):
             raise InputError(f"{path}: has no list {name!r} at the top level")

@@ -1,4 +1,4 @@
-"""Cues and given points, from a COCO-like JSON or a folder of text files.
+"""Cues and given points, from a COCO-like JSON, a folder of text files or an export of a tool.
 
 Files hold points as ``(x, y)``; they are turned to ``(y, x)`` here and nowhere else. They belong to
 an image by its label name (:mod:`bestie_d2.data.names`).
@@ -7,8 +7,8 @@ an image by its label name (:mod:`bestie_d2.data.names`).
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,11 @@ import torch
 from scipy.spatial import cKDTree
 
 from bestie_d2.data.images import UNREADABLE, Size
-from bestie_d2.data.labels.coco_json import IMAGE_LISTS, category_indices, load_json, unknown_id
+from bestie_d2.data.labels.annotation_tools.pictures import Pictures
+from bestie_d2.data.labels.annotation_tools.placing import POINTS
+from bestie_d2.data.labels.annotation_tools.registry import Labels
+from bestie_d2.data.labels.coco_json import category_indices, unknown_id
+from bestie_d2.data.labels.label_files import is_folder_of_text, load_labels
 from bestie_d2.data.labels.tags import log_once
 from bestie_d2.data.names import (
     label_name,
@@ -31,7 +35,6 @@ from bestie_d2.data.names import (
 from bestie_d2.errors import InputError
 from bestie_d2.structures import PointCues
 
-CUE_LISTS = {**IMAGE_LISTS, "points": ("image_id", "category_id", "point")}
 GIVEN_SCORE = 1.0  # score of a point that a person gave
 MARGIN = 1.0  # pixels: points so far outside of the border pixels' centers are moved to these
 CLOSEST = 1.0  # pixels: nearer points of one class are one
@@ -58,6 +61,8 @@ def read_cues(
     classes: Sequence[str],
     sizes: Mapping[str, Size] | None = None,
     names: Mapping[str, str] | None = None,
+    pictures: Callable[[], Pictures] | None = None,
+    labels: Labels | None = None,
     on_problem: Callable[[InputError], None] | None = None,
     on_remark: Tell = log_once,
 ) -> dict[str, PointCues]:
@@ -67,13 +72,15 @@ def read_cues(
     that are within a pixel of each other are one.
 
     Args:
-        path: a COCO-like JSON (``images``, ``categories``, ``points``), or a folder with one text
-            file an image, ``x y class [score]`` a line, class ``0..C-1``.
+        path: a COCO-like JSON (``images``, ``categories``, ``points``), a folder with one text
+            file an image, ``x y class [score]`` a line, class ``0..C-1``, or an export.
         classes: class names in contiguous order; a JSON's categories are matched by name.
         sizes: (height, width) by label name. What is said of other images is passed over. Needed
             to check the points of text files, which do not know the image's size.
         names: label names by the images' paths, if they lie in sub-folders; else those of
             ``sizes``, or those that the file itself has.
+        pictures: finds those that an export is of; without it there is no reading one.
+        labels: what is in ``path``, if it was read before.
         on_problem: told of each point that cannot be used, which is then left out, and of each
             image of another size; by default the first is an error.
         on_remark: told of what was moved or left out; by default it is logged.
@@ -84,7 +91,12 @@ def read_cues(
             raise InputError(line)
         on_problem(InputError(line))
 
-    found = list((_folder if os.path.isdir(path) else _json)(path, classes, tell))
+    if labels is None and is_folder_of_text(path):
+        found = list(_folder(path, classes, tell))
+    else:
+        if labels is None:
+            _, labels = load_labels(path, POINTS, pictures=pictures, classes=classes)
+        found = list(_listed(path, labels.lists if labels else {}, classes, tell))
     files = [image.file for image in found]
     known = names or {name: name for name in sizes or ()} or names_of_files(files)
     matched = match_label_names(path, files, known)
@@ -116,11 +128,11 @@ def read_cues_of_records(
     cannot be read, no size is known."""
     readable = [record for record in records if UNREADABLE not in record]
     sizes = {label_name(record): (record["height"], record["width"]) for record in readable}
-    return read_cues(path, sizes=sizes, names=names_of_records(records), **arguments)
+    names, pictures = names_of_records(records), partial(Pictures.of_records, records)
+    return read_cues(path, sizes=sizes, names=names, pictures=pictures, **arguments)
 
 
-def _json(path: str, classes: Sequence[str], tell: Tell) -> Iterator[ImagePoints]:
-    data = load_json(path, CUE_LISTS)
+def _listed(path: str, data: Mapping, classes: Sequence[str], tell: Tell) -> Iterator[ImagePoints]:
     contiguous = category_indices(path, data, classes)
     points: dict[int | str, list[Point]] = {image["id"]: [] for image in data["images"]}
     for number, entry in enumerate(data["points"]):

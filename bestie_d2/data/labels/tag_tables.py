@@ -120,7 +120,7 @@ class _Table:
         self.path, self.known = path, known  # names of classes, if they are given
         self.folded = {name.casefold() for name in known}
         self.remarks: list[str] = []
-        self.heading, self.rows = self._part_heading(_read_rows(path))
+        self.heading, self.rows = self._part_heading(read_rows(path))
         cells = [self.heading.cells if self.heading else [], *(row.cells for row in self.rows)]
         columns = [
             Column(heading, values) for heading, *values in zip_longest(*cells, fillvalue="")
@@ -328,14 +328,16 @@ def _listed(values: Iterable[str]) -> str:
 # -- a file's lines
 
 
-def _read_rows(path: str) -> list[Row]:
-    """The lines of a table, without empty ones and comments, and without blanks around cells.
+def read_rows(path: str, content: bytes | None = None) -> list[Row]:
+    """The lines of a table, without empty ones and comments, and without blanks around cells; of
+    its ``content``, if that was read before.
 
     The sign between columns is the one that leaves most lines a cell that names a picture.
     """
     try:
-        with open(path, "rb") as file:
-            content = file.read()
+        if content is None:
+            with open(path, "rb") as file:
+                content = file.read()
         encoding = next((ENCODINGS[m] for m in ENCODINGS if content.startswith(m)), "utf-8")
         text = content.decode(encoding).translate(UNSEEN)
         if "\0" in text:

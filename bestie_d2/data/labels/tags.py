@@ -4,23 +4,25 @@ over, or took in another way than it was written, is told once and kept."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from detectron2.utils.logger import log_first_n
 
+from bestie_d2.data.labels.annotation_tools.pictures import Pictures
+from bestie_d2.data.labels.annotation_tools.placing import TAGS
+from bestie_d2.data.labels.annotation_tools.registry import Labels
 from bestie_d2.data.labels.coco_json import (
     BACKGROUND,
     ID_KEYS,
-    IMAGE_LISTS,
     category_indices,
     crowd_value,
-    load_json,
     passed_over_categories,
     unknown_id,
 )
-from bestie_d2.data.labels.tag_tables import is_table, read_table
+from bestie_d2.data.labels.label_files import load_labels
+from bestie_d2.data.labels.tag_tables import read_table
 from bestie_d2.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -46,8 +48,15 @@ class TaggedImages:
     remarks: list[str] = field(default_factory=list)
 
 
-def read_tags(path: str, classes: Sequence[str] | None = None) -> TaggedImages:
-    """Read image tags from a COCO-style JSON or a table (CSV, TSV; ``file_name,tag;tag`` a line).
+def read_tags(
+    path: str,
+    classes: Sequence[str] | None = None,
+    *,
+    kind: str = TAGS,
+    pictures: Callable[[], Pictures] | None = None,
+) -> TaggedImages:
+    """Read image tags from a COCO-style JSON, a table (CSV, TSV; ``file_name,tag;tag`` a line), or
+    an export of an annotation tool.
 
     A JSON needs ``images``, ``categories`` and ``annotations`` or ``points`` with ``image_id`` and
     ``category_id``; boxes and masks are not looked at, and crowd regions (``iscrowd``) give no tag.
@@ -58,9 +67,22 @@ def read_tags(path: str, classes: Sequence[str] | None = None) -> TaggedImages:
     Args:
         classes: names in the contiguous order wanted; without it that is the order of category
             ids (JSON) or of names (table).
+        kind: ``POINTS`` if the file is one of points, of which the classes are the tags.
+        pictures: finds those that an export is of; without it there is no reading one.
     """
-    if not is_table(path):
-        return tags_from_coco(path, load_json(path, IMAGE_LISTS), classes)
+    _, labels = load_labels(path, kind, pictures=pictures, classes=classes)
+    return tags_of_labels(path, labels, classes)
+
+
+def tags_of_labels(
+    path: str, labels: Labels | None, classes: Sequence[str] | None = None
+) -> TaggedImages:
+    """:func:`read_tags` of what :func:`bestie_d2.data.labels.label_files.load_labels` gave."""
+    if labels is not None:
+        tagged = tags_from_coco(path, labels.lists, classes)
+        return replace(
+            tagged, remarks=[*(f"{path}: {line}" for line in labels.remarks), *tagged.remarks]
+        )
     tags, names, remarks = read_table(path, classes)
     contiguous = {name: index for index, name in enumerate(names)}
     records = [

@@ -1,0 +1,1 @@
+"""Exports of annotation tools, one file a tool, as this project's points and tags."""

@@ -1,0 +1,71 @@
+"""LabelMe: a folder of JSON files, one an image.
+
+Coordinates are pixels from the outer corner of the picture as LabelMe shows it, its EXIF turn done
+(wkentaro/labelme, ``_label_file.py``: ``apply_exif_orientation``; the canvas draws the picture's
+corner at its origin). A circle is its center and a point of its edge. ``flags`` that are set are
+tags of the image. Files of before 2018 have no ``shape_type``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bestie_d2.data.labels.annotation_tools.exports import (
+    BOX,
+    CIRCLE,
+    CORNER,
+    POINT,
+    POLYGON,
+    Document,
+    Export,
+    Format,
+    LabeledImage,
+    Shape,
+    as_label,
+    size_of,
+)
+from bestie_d2.data.names import stem_of
+
+
+def claims(document: Document) -> bool:
+    content = document.content
+    return (
+        isinstance(content, Mapping)
+        and isinstance(content.get("shapes"), list)
+        and any(key in content for key in ("imagePath", "imageData", "version", "flags"))
+    )
+
+
+def read(document: Document, export: Export) -> None:
+    content = document.content
+    path = content.get("imagePath")
+    names = [path] if isinstance(path, str) and path else []
+    image = LabeledImage(
+        (*names, stem_of(document.name)),
+        names[0] if names else document.name,
+        size_of(content.get("imageHeight"), content.get("imageWidth")),
+    )
+    flags = content.get("flags")
+    if isinstance(flags, Mapping):
+        image.tags = [name for name, is_set in flags.items() if is_set is True]
+    for number, shape in enumerate(content["shapes"]):
+        where = f"shapes[{number}]"
+        image.shapes.append(_shape(document, document.members(shape, where), where))
+    export.images.append(image)
+
+
+def _shape(document: Document, shape: Mapping, where: str) -> Shape:
+    label = as_label(shape.get("label"))
+    points = [document.pair(pair, where) for pair in document.items(shape.get("points"), where)]
+    kind = shape.get("shape_type") or (POINT if len(points) == 1 else POLYGON)
+    if kind == "rectangle":
+        kind, used = BOX, points
+    else:
+        used = points[:1]
+    if not used:
+        raise document.error(where, "'points' is empty")
+    x, y = (sum(axis) / len(used) - CORNER for axis in zip(*used, strict=True))
+    return Shape(kind, label, x, y) if kind in (POINT, BOX, CIRCLE) else Shape(str(kind), label)
+
+
+LABELME = Format("labelme", "LabelMe", claims, read)

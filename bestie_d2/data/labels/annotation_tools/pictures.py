@@ -1,0 +1,104 @@
+"""The pictures that labels are for: found by the names that exports give them, with their sizes."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from bestie_d2.data.images import Size, image_orientation, image_size
+from bestie_d2.data.names import (
+    IMAGE_SUFFIXES,
+    label_names,
+    match_names,
+    portable,
+    relative_name,
+    without_suffix,
+)
+from bestie_d2.errors import InputError
+
+UNSAFE = re.compile(r"[^-\w.]")  # in a name that a Django server (Label Studio, CVAT) stores
+
+
+def pictures_below(folder: str) -> list[str]:
+    """The paths of all pictures below a folder, relative to it, in order; hidden ones not."""
+    if not os.path.isdir(folder):
+        raise InputError(f"{folder}: no such folder")
+    found = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
+                found.append(portable(os.path.relpath(os.path.join(parent, name), folder)))
+    return sorted(found)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures by their path below a folder; ``folder`` is for messages."""
+
+    folder: str
+    paths: Mapping[str, str]
+
+    @classmethod
+    def of_folder(cls, folder: str) -> Pictures:
+        """All below a folder.
+
+        Raises:
+            InputError: there is none, or two differ by suffix alone.
+        """
+        names = pictures_below(folder)
+        first: dict[str, str] = {}
+        for name in names:
+            other = first.setdefault(without_suffix(name), name)
+            if other != name:
+                raise InputError(f"{folder}: {other} and {name} differ by suffix alone; rename one")
+        if not names:
+            raise InputError(f"{folder}: no picture in it ({' '.join(IMAGE_SUFFIXES)})")
+        return cls(folder, {name: os.path.join(folder, name) for name in names})
+
+    @classmethod
+    def of_records(cls, records: Iterable[Mapping]) -> Pictures:
+        """Those of a data set's records."""
+        return cls("the data set", {relative_name(r): r["file_name"] for r in records})
+
+    @cached_property
+    def label_names(self) -> dict[str, str]:
+        """The label name of each, by its path without suffix."""
+        return dict(zip(map(without_suffix, self.paths), label_names([*self.paths]), strict=True))
+
+    def match(self, wanted: Sequence[Sequence[str]]) -> list[str | None]:
+        """The picture that each image of an export is, by the first of its names that means one
+        (:func:`bestie_d2.data.names.match_names`; the folders of other machines in front are passed
+        over), or that does as servers spell it; None if none does."""
+        known = dict(zip(map(without_suffix, self.paths), self.paths, strict=True))
+        as_stored = {_stored(path): picture for path, picture in known.items()}
+        found: list[str | None] = [None] * len(wanted)
+        for by_path, spell in ((known, str), (as_stored, _stored)):
+            for rank in range(max(map(len, wanted), default=0)):
+                open_ = [i for i, names in enumerate(wanted) if not found[i] and rank < len(names)]
+                tails = [_tail(spell(without_suffix(wanted[i][rank])), by_path) for i in open_]
+                for i, picture in zip(open_, match_names(tails, by_path), strict=True):
+                    found[i] = picture
+        return found
+
+    def size(self, picture: str) -> Size:
+        """(height, width) of a picture, turned as its EXIF entry says."""
+        return image_size(self.paths[picture])
+
+    def orientation(self, picture: str) -> int:
+        return image_orientation(self.paths[picture])
+
+
+def _tail(name: str, known: Mapping[str, str]) -> str:
+    """The longest end of a path that is known; all of it if there is none."""
+    tail = name
+    while tail not in known and "/" in tail:
+        tail = tail.partition("/")[2]
+    return tail if tail in known else name
+
+
+def _stored(path: str) -> str:
+    return "/".join(UNSAFE.sub("", part.strip().replace(" ", "_")) for part in path.split("/"))
