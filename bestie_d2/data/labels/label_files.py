@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bestie_d2.data.labels.annotation_tools.export_files import documents_of, files_below
 from bestie_d2.data.labels.annotation_tools.pictures import Pictures
-from bestie_d2.data.labels.annotation_tools.placing import POINTS, TAGS, has_points
+from bestie_d2.data.labels.annotation_tools.placing import POINTS, TAGS, only_tags
 from bestie_d2.data.labels.annotation_tools.registry import (
     FOLDERS,
     FORMATS,
@@ -59,7 +59,7 @@ def load_labels(
         own = own or kind or TAGS
         return own, Labels(regular_lists(path, content, OWN_LISTS[own]), OWN_TITLE, [])
     export, title = read_export(path, documents, wanted)
-    kind = kind or (POINTS if has_points(export) else TAGS)
+    kind = kind or (TAGS if only_tags(export) else POINTS)
     return kind, labels_of(path, export, title, pictures(), kind, classes)
 
 

@@ -70,7 +70,7 @@ def parse(path: str, data: bytes) -> Any:
 
 def _is_read(name: str) -> bool:
     parts = PurePosixPath(name).parts
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    hidden = any((p.startswith(".") and p != "..") or p == "__MACOSX" for p in parts)
     return not hidden and name.lower().endswith((*SUFFIXES, ARCHIVE))
 
 

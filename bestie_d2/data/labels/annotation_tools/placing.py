@@ -20,6 +20,7 @@ from bestie_d2.data.labels.annotation_tools.exports import (
     Shape,
 )
 from bestie_d2.data.labels.annotation_tools.pictures import Pictures
+from bestie_d2.data.names import stem_of
 from bestie_d2.errors import InputError
 
 POINTS, TAGS = "points", "tags"
@@ -75,9 +76,11 @@ def lists_of(
     return lists
 
 
-def has_points(export: Export) -> bool:
-    """Whether anything is a point, or has a center that can stand for one."""
-    return any(s.kind in (POINT, *CENTERED) for image in export.images for s in image.shapes)
+def only_tags(export: Export) -> bool:
+    """Whether images have tags, while nothing is a point or has a center that can stand for one."""
+    shapes = (shape for image in export.images for shape in image.shapes)
+    centers = any(shape.kind in (POINT, *CENTERED) for shape in shapes)
+    return not centers and any(image.tags for image in export.images)
 
 
 # -- which labels count
@@ -90,7 +93,7 @@ def _choose_points(path: str, export: Export) -> None:
     shapes = [s for image in export.images for s in image.shapes]
     if not chosen and (shapes or any(image.tags for image in export.images)):
         there = ", ".join(sorted(kinds)) or "tags of images alone"
-        raise InputError(f"{path}: no points in it, but {there}")
+        raise InputError(f"{path}: no points in it, but {there}; as tags their classes can be had")
     for shape in shapes:
         export.leave_out(f"{_plural(shape.kind)}, which are no points", shape.kind not in chosen)
     count = sum(shape.kind in chosen for shape in shapes)
@@ -160,17 +163,29 @@ def _matched(
                     f"{path}: {other.where} and {image.where} are both the picture {picture}"
                 )
             placed[picture].append(image)
+    if not export.images:
+        raise InputError(f"{path}: no image with labels in it")
+    _refuse_other_case(path, missing, [name for name in pictures.paths if name not in placed])
+    first = f"first {missing[0].names[0]}" if missing else ""
     if not placed:
-        named = f"; the first is {missing[0].names[0]}" if missing else ""
         raise InputError(
-            f"{path}: none of its {len(missing)} images is in {pictures.folder}{named}"
+            f"{path}: none of its {len(missing)} images is in {pictures.folder}; {first}"
         )
-    if missing:
-        export.leave_out(
-            f"images that are not in {pictures.folder} (first {missing[0].names[0]})", len(missing)
-        )
+    export.leave_out(f"images that are not in {pictures.folder} ({first})", len(missing))
     export.images = [image for images in placed.values() for image in images]
     return dict(placed)
+
+
+def _refuse_other_case(path: str, missing: Iterable[LabeledImage], left: Iterable[str]) -> None:
+    by_case = {stem_of(name).casefold(): name for name in left}
+    for image in missing:
+        name = image.names[-1]
+        alike = by_case.get(stem_of(name).casefold(), name)
+        if stem_of(alike) != stem_of(name):
+            raise InputError(
+                f"{path}: {name} and the picture {alike} differ in upper and lower case alone: "
+                "name them alike"
+            )
 
 
 def _sizes(placed: Iterable[str], pictures: Pictures, *, needed: bool) -> dict[str, Size]:
