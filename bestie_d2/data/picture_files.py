@@ -12,32 +12,36 @@ from bestie_d2.data.names import IMAGE_SUFFIXES, missing
 from bestie_d2.errors import InputError
 
 
-def find_pictures(inputs: Sequence[str]) -> dict[str, str]:
+def find_pictures(inputs: Sequence[str], key: str = "--input") -> dict[str, str]:
     """The path of each picture by its name: relative to the folder that was named, or to the part
     of a pattern before its first wildcard, with ``/`` between folders; in the order of the names.
 
     Folders are searched with all that is in them, but for hidden files; a file that is named counts
     whatever its suffix. Where pictures of several inputs have one name, each is put below the name
-    of the folder that it was found in.
+    of the folder that it was found in. ``key`` is what names the inputs, for messages.
 
     Raises:
         InputError: an input is not there or holds no picture, or names are the same all the same.
     """
-    by_root = [pair for entry in inputs for pair in _below(entry)]
+    by_root = [pair for entry in inputs for pair in _below(entry, key)]
     places = {os.path.abspath(os.path.join(root, name)): (root, name) for root, name in by_root}
     names = [name for _, name in places.values()]
     unique = len(set(names)) == len(names)
     found: dict[str, str] = {}
     for root, name in places.values():
-        key = name if unique else str(PurePosixPath(os.path.basename(os.path.abspath(root)), name))
+        place = (
+            name if unique else str(PurePosixPath(os.path.basename(os.path.abspath(root)), name))
+        )
         path = os.path.join(root, name)
-        if key in found:
-            raise InputError(f"--input: {found[key]} and {path} would both be {key} in the output")
-        found[key] = path
+        if place in found:
+            raise InputError(
+                f"{key}: {found[place]} and {path} would both be {place} in the output"
+            )
+        found[place] = path
     return dict(sorted(found.items()))
 
 
-def _below(entry: str) -> Iterator[tuple[str, str]]:
+def _below(entry: str, key: str) -> Iterator[tuple[str, str]]:
     """Root and name of each picture that an input means."""
     expanded = os.path.expanduser(entry)
     if os.path.isfile(expanded):
@@ -49,7 +53,7 @@ def _below(entry: str) -> Iterator[tuple[str, str]]:
         fixed = itertools.takewhile(lambda part: not glob.has_magic(part), Path(expanded).parts)
         root, paths = str(Path(*fixed)), glob.glob(expanded, recursive=True)
     else:
-        raise InputError(missing("--input", entry))
+        raise InputError(missing(key, entry))
     names = [PurePosixPath(Path(os.path.relpath(path, root)).as_posix()) for path in paths]
     pictures = [
         str(name)
@@ -60,6 +64,6 @@ def _below(entry: str) -> Iterator[tuple[str, str]]:
     ]
     if not pictures:
         known = ", ".join(IMAGE_SUFFIXES)
-        raise InputError(f"--input {entry}: no picture there (known are {known})")
+        raise InputError(f"{key} {entry}: no picture there (known are {known})")
     for name in pictures:
         yield root, name

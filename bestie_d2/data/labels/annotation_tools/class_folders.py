@@ -6,11 +6,11 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from bestie_d2.data.labels.annotation_tools.exports import Export, LabeledImage
-from bestie_d2.data.labels.annotation_tools.pictures import pictures_below
+from bestie_d2.data.picture_files import find_pictures
 
 
 def read_folders(path: str, export: Export) -> None:
-    for name in pictures_below(path):
+    for name in find_pictures([path]):
         parts = PurePosixPath(name).parts
         # Beside the classes' folders, or in them: without the folder of the class in the path too.
         image = LabeledImage((name, str(PurePosixPath(*parts[:-2], parts[-1]))), name)

@@ -6,33 +6,13 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from bestie_d2.data.images import Size, image_orientation, image_size
-from bestie_d2.data.names import (
-    IMAGE_SUFFIXES,
-    label_names,
-    match_names,
-    portable,
-    relative_name,
-    without_suffix,
-)
+from bestie_d2.data.names import match_names, relative_name, without_suffix
+from bestie_d2.data.picture_files import find_pictures
 from bestie_d2.errors import InputError
 
 UNSAFE = re.compile(r"[^-\w.]")  # in a name that a Django server (Label Studio, CVAT) stores
-
-
-def pictures_below(folder: str) -> list[str]:
-    """The paths of all pictures below a folder, relative to it, in order; hidden ones not."""
-    if not os.path.isdir(folder):
-        raise InputError(f"{folder}: no such folder")
-    found = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
-                found.append(portable(os.path.relpath(os.path.join(parent, name), folder)))
-    return sorted(found)
 
 
 @dataclass(frozen=True)
@@ -49,25 +29,19 @@ class Pictures:
         Raises:
             InputError: there is none, or two differ by suffix alone.
         """
-        names = pictures_below(folder)
-        first: dict[str, str] = {}
-        for name in names:
+        if not os.path.isdir(folder):
+            raise InputError(f"images {folder}: no such folder")
+        found, first = find_pictures([folder], "images"), dict[str, str]()
+        for name in found:
             other = first.setdefault(without_suffix(name), name)
             if other != name:
                 raise InputError(f"{folder}: {other} and {name} differ by suffix alone; rename one")
-        if not names:
-            raise InputError(f"{folder}: no picture in it ({' '.join(IMAGE_SUFFIXES)})")
-        return cls(folder, {name: os.path.join(folder, name) for name in names})
+        return cls(folder, found)
 
     @classmethod
     def of_records(cls, records: Iterable[Mapping]) -> Pictures:
         """Those of a data set's records."""
         return cls("the data set", {relative_name(r): r["file_name"] for r in records})
-
-    @cached_property
-    def label_names(self) -> dict[str, str]:
-        """The label name of each, by its path without suffix."""
-        return dict(zip(map(without_suffix, self.paths), label_names([*self.paths]), strict=True))
 
     def match(self, wanted: Sequence[Sequence[str]]) -> list[str | None]:
         """The picture that each image of an export is, by the first of its names that means one
