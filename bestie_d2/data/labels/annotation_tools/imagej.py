@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
+
 from bestie_d2.data.labels.annotation_tools.exports import (
     BOX,
     ELLIPSE,
@@ -70,7 +72,7 @@ def _read_selection(document: Document, export: Export) -> None:
         ) from None
     try:
         roi = ImagejRoi.frombytes(document.content)
-        coordinates = roi.coordinates().tolist()
+        coordinates = np.asarray(roi.coordinates()).tolist()
     except Exception as error:  # of any kind, in bytes that are none of a selection
         raise InputError(f"{document.path}: not a selection of ImageJ ({error})") from None
     stem = stem_of(document.group or document.name)
