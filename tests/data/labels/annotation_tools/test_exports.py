@@ -4,7 +4,7 @@ care, names of pictures, and data sets that are made of them."""
 from __future__ import annotations
 
 import json
-import subprocess
+import runpy
 import sys
 import zipfile
 from pathlib import Path
@@ -277,22 +277,25 @@ def test_a_data_set_takes_tags_of_exports(tmp_path, images, new_name):
     assert tags == {"a.png": [0, 1], "b.jpg": [0]}
 
 
-def test_the_command(tmp_path, images):
+def test_the_command(tmp_path, images, monkeypatch, capsys):
     (tmp_path / "x.xml").write_text(cvat())
-    tool = [sys.executable, str(ROOT / "tools/convert_labels.py"), "--images", str(images)]
+    monkeypatch.chdir(tmp_path)
 
-    def run(name: str) -> subprocess.CompletedProcess:
-        command = [*tool, "--output", "out.json", "--input", name]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    def run(name: str) -> object:
+        options = ["--images", str(images), "--output", "out.json", "--input", name]
+        monkeypatch.setattr(sys, "argv", ["convert_labels.py", *options])
+        runpy.run_path(str(ROOT / "tools" / "convert_labels.py"), run_name="__main__")
+        return capsys.readouterr()
 
-    assert run("x.xml").stdout.splitlines() == [
+    assert run("x.xml").out.splitlines() == [
         "x.xml: read as CVAT for images 1.1",
         "2 images, 3 points of 2 classes: cat 2, dog 1",
         "written to out.json",
     ]
-    done = run("y.xml")
+    with pytest.raises(SystemExit, match="2"):
+        run("y.xml")
     line = "error: y.xml: cannot be read (No such file or directory)\n"
-    assert (done.returncode, done.stderr) == (2, line)
+    assert capsys.readouterr().err == line
 
 
 def test_all_formats_are_documented():
