@@ -17,7 +17,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from hypothesis import settings
 
-pytest_plugins = ["package_of_weights", "tiny_project"]
+pytest_plugins = ["finished_run", "package_of_weights", "tiny_project"]
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_VARIABLE = "BESTIE_D2_SHARED"

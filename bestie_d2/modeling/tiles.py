@@ -57,7 +57,8 @@ class Tiling:
 
     def in_steps_of(self, step: int) -> Tiling:
         """With sides rounded up to multiples of so many pixels."""
-        return Tiling(*(-(-side // step) * step for side in (self.size, self.overlap)))
+        size, overlap = (-(-side // step) * step for side in (self.size, self.overlap))
+        return Tiling(size, min(overlap, size // (2 * step) * step))
 
     def tiles(self, length: int, step: int) -> list[tuple[int, int]]:
         """Where each of the tiles that a side of a picture needs begins, at multiples of ``step``

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ import torch.multiprocessing as mp
 from detectron2.config import CfgNode
 from detectron2.data import MapDataset, MetadataCatalog
 from detectron2.data.build import trivial_batch_collator
+from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -130,6 +131,25 @@ class LabelingRun:
                 images.append({"id": record["image_id"], "file_name": name_of(record), **size})
         return {"images": images, "categories": self.categories}
 
+    def items(self, cfg: CfgNode, share: Sequence[dict]) -> Iterable[dict | InputError]:
+        """What the model is shown of each record, or why its image cannot be read."""
+        return DataLoader(
+            MapDataset(share, partial(read_or_refuse, EvaluationMapper(cfg, is_train=False))),
+            batch_size=None,
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+            collate_fn=trivial_batch_collator,
+        )
+
+    def see(self, model: nn.Module, item: dict) -> dict:
+        """The model's output on an item."""
+        return model([item])[0]
+
+    def unreadable(self, error: InputError) -> Any:
+        """What is kept of an image that cannot be read; None for nothing."""
+        if not self.skip_bad:
+            advice = "--skip-bad leaves such images out, and what is done is kept"
+            raise InputError(f"{error}; {advice}")
+
     def execute(self, left: Sequence[dict], work: Work, title: str, results: Results) -> None:
         """Run the model on the records that are left; what the work makes goes to the results, and
         stays there whatever ends the run, such as an unreadable image, unless they are skipped."""
@@ -184,29 +204,24 @@ def _work_on_share(
     import_extra_modules(cfg)  # a process that was spawned does not have them
     model, _ = load_trained_model(cfg)
     model.eval()
-    loader = DataLoader(
-        MapDataset(share, partial(_read, EvaluationMapper(cfg, is_train=False))),
-        batch_size=None,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=trivial_batch_collator,
-    )
     bad = []
+    items = tqdm(
+        run.items(cfg, share), title, len(share), unit="image", position=number, smoothing=0
+    )
     with torch.no_grad():
-        for item in tqdm(loader, desc=title, unit="image", position=number, smoothing=0):
-            if isinstance(item, dict):
-                result = work(item, model([item])[0])
-                if result is not None:
-                    results.put(item["image_id"], result, number)
-            elif run.skip_bad:
-                bad.append(item)
+        for record, item in zip(share, items, strict=True):
+            if isinstance(item, InputError):
+                result = run.unreadable(item)
+                bad += [item] if result is None else []
             else:
-                advice = "--skip-bad leaves such images out, and what is done is kept"
-                raise InputError(f"{item}; {advice}")
+                result = work(item, run.see(model, item))
+            if result is not None:
+                results.put(record["image_id"], result, number)
     for error in bad:
         print(f"left out: {error}", flush=True)
 
 
-def _read(mapper: EvaluationMapper, record: dict) -> dict | InputError:
+def read_or_refuse(mapper: Callable[[dict], dict], record: dict) -> dict | InputError:
     try:
         return mapper(record)
     except InputError as error:

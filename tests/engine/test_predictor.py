@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
 import yaml
-from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from detectron2.utils.visualizer import Visualizer
 from PIL import Image
 
 from bestie_d2 import BESTIEPredictor
 from bestie_d2.data import EvaluationMapper
-from bestie_d2.engine.configuration import load_config, load_run_config, setup_run
+from bestie_d2.engine.configuration import load_run_config
 from bestie_d2.engine.predictor import PredictionRecipe, crops_of
 from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import with_keys
 from bestie_d2.modeling.tiles import Tiling
-from bestie_d2.weights.checkpoint import BestieCheckpointer
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 ALL = PredictionRecipe(threshold=0.0)
-BESTIE_YAML = """
-_BASE_: "{folder}/base.yaml"
-MODEL:
-  DEVICE: "cpu"
-  BESTIE: {{NUM_CLASSES: 2, TEST: {{MIN_AREA: 4}}}}
-DATASETS:
-  CUSTOM:
-    - {{name: "{folder}/gone", images: "{folder}/images", tags: "{folder}/tags.csv"}}
-  TRAIN: ("{folder}/gone",)
-  TEST: ("{folder}/gone",)
-INPUT: {{MIN_SIZE_TEST: 96, MAX_SIZE_TEST: 200}}
-OUTPUT_DIR: "{folder}/output"
-"""
 MASK_RCNN_YAML = """
 _BASE_: "{configs}/mrcnn_shapes.yaml"
 MODEL: {{DEVICE: "cpu"}}
@@ -49,35 +31,9 @@ OUTPUT_DIR: "{folder}/output"
 """
 
 
-def run_folder(folder: Path, text: str, classes: list[str]) -> Path:
-    """What a training leaves, moved to another place and with all that it was made from gone."""
-    base = (CONFIGS / "bestie_shapes.yaml").read_text()
-    (folder / "base.yaml").write_text(base.replace("Base-BESTIE", f"{CONFIGS}/Base-BESTIE"))
-    file = folder / "mine.yaml"
-    file.write_text(text.format(folder=folder, configs=CONFIGS))
-    cfg = load_config(str(file))
-    setup_run(cfg, argparse.Namespace(config_file=str(file), eval_only=False, opts=[]))
-    torch.manual_seed(0)
-    model = build_model(cfg)
-    for name, weights in model.named_parameters():
-        if name in ("head.seg.2.weight", "head.center.2.weight"):
-            torch.nn.init.normal_(weights, std=1.0)  # sees something
-    BestieCheckpointer(model, cfg.OUTPUT_DIR, classes=classes).save("model_0000007")
-    moved = folder / "elsewhere" / "mine"
-    shutil.move(folder / "output", moved)
-    file.unlink()
-    (folder / "base.yaml").unlink()
-    return moved
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    return run_folder(tmp_path_factory.mktemp("bestie"), BESTIE_YAML, ["cat", "hund"])
-
-
-@pytest.fixture(scope="module")
-def predictor(run) -> BESTIEPredictor:
-    return BESTIEPredictor.from_run(run, ALL)
+def predictor(finished_run) -> BESTIEPredictor:
+    return BESTIEPredictor.from_run(finished_run, ALL)
 
 
 @pytest.fixture(scope="module")
@@ -168,21 +124,21 @@ def test_what_the_network_sees(predictor, recipe, keys, size, seen):
     assert recipe.seen_size(with_keys(predictor.cfg, keys), *size) == seen
 
 
-def test_the_configuration_is_whole_and_fits_this_machine(run, tmp_path):
-    content = yaml.safe_load((run / "config.yaml").read_text())
+def test_the_configuration_is_whole_and_fits_this_machine(finished_run, tmp_path):
+    content = yaml.safe_load((finished_run / "config.yaml").read_text())
     assert "_BASE_" not in content
     assert content["MODEL"]["BESTIE"]["TEST"]["KERNEL"] == 11
     assert content["DATASETS"]["CUSTOM"][0]["tags"].endswith("tags.csv")
     other = tmp_path / "of a machine with a GPU"
-    shutil.copytree(run, other)
-    text = (run / "config.yaml").read_text()
+    shutil.copytree(finished_run, other)
+    text = (finished_run / "config.yaml").read_text()
     (other / "config.yaml").write_text(text.replace("DEVICE: cpu", "DEVICE: cuda"))
     device = load_run_config(other).MODEL.DEVICE
     assert device == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def test_mask_rcnn(tmp_path, picture):
-    run = run_folder(tmp_path, MASK_RCNN_YAML, ["a", "b", "c", "d"])
+def test_mask_rcnn(finish_run, tmp_path, picture):
+    run = finish_run(tmp_path, MASK_RCNN_YAML, ["a", "b", "c", "d"])
     few = ["MODEL.RPN.POST_NMS_TOPK_TEST", "9", "INPUT.MIN_SIZE_TEST", "64"]
     recipe = PredictionRecipe(0.0, Tiling(64, 0))
     predictor = BESTIEPredictor.from_run(run, recipe, overrides=few)
@@ -193,16 +149,18 @@ def test_mask_rcnn(tmp_path, picture):
         assert crop.mask.sum() == mask.sum()
 
 
-def test_what_is_refused(run, predictor, tmp_path):
+def test_what_is_refused(finished_run, predictor, tmp_path):
     with pytest.raises(InputError, match=r"no config\.yaml there"):
         BESTIEPredictor.from_run(tmp_path)
-    shutil.copy(run / "config.yaml", tmp_path)
+    shutil.copy(finished_run / "config.yaml", tmp_path)
     with pytest.raises(InputError, match=r"model_final\.pth: no such file"):
         BESTIEPredictor.from_run(tmp_path)
     with pytest.raises(InputError, match="array_format is 'HSV'"):
         BESTIEPredictor(predictor.cfg, predictor.model, array_format="HSV")
     with pytest.raises(InputError, match="finds no masks"):
-        BESTIEPredictor.from_run(run, overrides=["MODEL.META_ARCHITECTURE", "PAMClassifier"])
+        BESTIEPredictor.from_run(
+            finished_run, overrides=["MODEL.META_ARCHITECTURE", "PAMClassifier"]
+        )
     with pytest.raises(InputError, match=r"--confidence-threshold 1\.5"):
         PredictionRecipe(1.5)
     with pytest.raises(InputError, match="--scale 0"):

@@ -1,0 +1,160 @@
+"""A trained model on pictures of one's own: what it finds, in the files of other tools."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.config import CfgNode
+from PIL import Image
+from pycocotools import mask as mask_api
+from torch import nn
+from tqdm import tqdm
+
+from bestie_d2.data import ImageReader
+from bestie_d2.engine.predictor import BESTIEPredictor, PredictionRecipe, class_names
+from bestie_d2.errors import InputError
+from bestie_d2.runs.labeling_run import LabelingRun, read_or_refuse
+from bestie_d2.runs.pseudo_label_export import DETECTIONS
+from bestie_d2.storage.files import make_folder
+from bestie_d2.storage.processes import only_run_in
+from bestie_d2.storage.results import Results
+from bestie_d2.structures import LabeledImage, ObjectMask
+from bestie_d2.writers import WRITERS
+
+UNREADABLE = "unreadable"  # of a result, in place of objects: why
+RESULTS = ".results"  # in the output folder
+
+
+@dataclass(frozen=True)
+class PredictionRun(LabelingRun):
+    """A trained model and the pictures that it is used on; unreadable ones are passed over."""
+
+    recipe: PredictionRecipe = field(default_factory=PredictionRecipe)
+
+    @staticmethod
+    def of(
+        cfg: CfgNode, pictures: Mapping[str, str], recipe: PredictionRecipe, *, jobs: int = 1
+    ) -> PredictionRun:
+        """``pictures`` are paths by name, as ``data.picture_files.find_pictures`` gives them."""
+        records = [{"image_id": name, "file_name": path} for name, path in pictures.items()]
+        names = enumerate(class_names(cfg), start=1)
+        categories = [{"id": number, "name": name} for number, name in names]
+        return PredictionRun(cfg, "", records, categories, jobs, True, recipe)
+
+    def settings(self) -> dict[str, str]:
+        """What a picture's result depends on; other pictures may come and go."""
+        known = super().settings()
+        of_set = {"data set", "images and tags"}
+        return {
+            **{key: value for key, value in known.items() if key not in of_set},
+            DETECTIONS: str(self.cfg.TEST.DETECTIONS_PER_IMAGE),
+            **{key: str(value) for key, value in asdict(self.recipe).items()},
+        }
+
+    def items(self, cfg: CfgNode, share: Sequence[dict]) -> Iterator[dict | InputError]:
+        """Each picture as it is, the next one read meanwhile: no more than two are in memory."""
+        allow_large_pictures()
+        read = partial(read_or_refuse, partial(_with_picture, ImageReader.from_config(cfg)))
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(read, share[0])
+            for record in share[1:]:
+                item, coming = coming.result(), reader.submit(read, record)
+                yield item
+                del item
+            yield coming.result()
+
+    def see(self, model: nn.Module, item: dict) -> dict:
+        return {"objects": BESTIEPredictor(self.cfg, model, self.recipe).find(item["picture"])}
+
+    def unreadable(self, error: InputError) -> dict:
+        return {UNREADABLE: str(error)}
+
+
+def allow_large_pictures() -> None:
+    """Have Pillow open pictures of any size; it takes those above 178 million pixels for an
+    attack."""
+    Image.MAX_IMAGE_PIXELS = None
+
+
+def _with_picture(reader: ImageReader, record: dict) -> dict:
+    return {**record, "picture": reader.read(record["file_name"])}
+
+
+def predict(
+    run: PredictionRun, output: str, formats: Iterable[str], *, overwrite: bool = False
+) -> list[str]:
+    """Find the objects in all pictures and write them in these formats of ``writers`` into a
+    folder; goes on where a run of the same settings was stopped.
+
+    Returns:
+        Why pictures could not be read, a line each; the others are written all the same.
+    """
+    allow_large_pictures()
+    results = Results(Path(output, RESULTS))
+    make_folder(output, "--output")
+    with only_run_in(output, "--output"):
+        begun = results.settings is not None
+        others = [name for name in os.listdir(output) if not name.startswith(".")]
+        if others and not begun and not overwrite:
+            raise InputError(
+                f"--output {output}: holds {sorted(others)[0]} already; --overwrite replaces files "
+                "of the same names, another --output leaves them"
+            )
+        results.begin(run.settings(), overwrite=overwrite)
+        names = [record["image_id"] for record in run.records]
+        read = {name for name, result in results.of(names) if UNREADABLE not in result}
+        left = [record for record in run.records if record["image_id"] not in read]
+        run.execute(left, objects_of, "predict", results)
+        paths = {record["image_id"]: record["file_name"] for record in run.records}
+        errors = _write(results, paths, output, run.class_names, formats)
+        results.remove()
+    return errors
+
+
+def _write(
+    results: Results,
+    paths: Mapping[str, str],
+    output: str,
+    classes: Sequence[str],
+    formats: Iterable[str],
+) -> list[str]:
+    """Hand the pictures to the writers; returns why some could not be read."""
+    writers = [WRITERS[name](output, classes, file_names=paths) for name in formats]
+    errors = []
+    for name, result in tqdm(results.of(paths), "write", len(paths), unit="image", smoothing=0):
+        if UNREADABLE in result:
+            errors.append(result[UNREADABLE])
+            continue
+        image = labeled_image(str(name), paths[str(name)], result)
+        for writer in writers:
+            writer.add(image)
+    for writer in writers:
+        writer.close()
+    return errors
+
+
+def objects_of(item: Mapping, output: Mapping) -> dict[str, Any]:
+    """What is kept of a picture: its size and its objects, JSON values."""
+    height, width = item["picture"].shape[:2]
+    return {"height": height, "width": width, "objects": [*map(_packed, output["objects"])]}
+
+
+def _packed(found: ObjectMask) -> list:
+    rle = mask_api.encode(np.asfortranarray(found.mask, np.uint8))
+    return [found.class_id, found.score, *found.top_left, rle["size"], rle["counts"].decode()]
+
+
+def labeled_image(name: str, path: str, result: Mapping[str, Any]) -> LabeledImage:
+    """A picture from what :func:`objects_of` kept of it."""
+    objects = []
+    for class_id, score, top, left, size, counts in result["objects"]:
+        mask = mask_api.decode({"size": size, "counts": counts}).astype(bool)
+        objects.append(ObjectMask(class_id, score, (top, left), mask))
+    return LabeledImage(name, path, result["height"], result["width"], objects)
