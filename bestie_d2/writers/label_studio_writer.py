@@ -8,7 +8,6 @@ the four channels of an RGBA picture.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import chain
 from statistics import fmean
 from urllib.parse import quote
@@ -123,24 +122,19 @@ def pack_runs(counts: list[int]) -> bytes:
     """
     head = f"{sum(counts) * CHANNELS:032b}{OPAQUE.bit_length() - 1:05b}"
     head += "".join(f"{bits - 1:04b}" for bits in LENGTH_BITS)
-    values = (f"{OPAQUE * (place % 2):08b}" for place in range(len(counts)))
-    runs = (
-        _run(length) + value
-        for count, value in zip(counts, values, strict=True)
-        for length in _lengths(count * CHANNELS)
-    )
+    runs = (_run(count * CHANNELS, OPAQUE * (place % 2)) for place, count in enumerate(counts))
     bits = "".join(chain([head], runs))
     missing = -len(bits) % 8
     return int(bits + "0" * missing, 2).to_bytes((len(bits) + missing) // 8, "big")
 
 
-def _lengths(total: int) -> Iterator[int]:
-    """The longest runs that can be written, and the rest."""
-    longest = 2 ** LENGTH_BITS[-1]
-    for start in range(0, total, longest):
-        yield min(longest, total - start)
+def _run(length: int, value: int) -> str:
+    """Of equal values: as many of the longest that can be written as there are, and the rest."""
+    most, rest = divmod(length, 2 ** LENGTH_BITS[-1])
+    longest = _short_run(2 ** LENGTH_BITS[-1], value)
+    return longest * most + (_short_run(rest, value) if rest else "")
 
 
-def _run(length: int) -> str:
-    which = next(i for i, bits in enumerate(LENGTH_BITS) if length <= 2**bits)
-    return f"1{which:02b}{length - 1:0{LENGTH_BITS[which]}b}"
+def _short_run(length: int, value: int) -> str:
+    which = next(index for index, bits in enumerate(LENGTH_BITS) if length <= 2**bits)
+    return f"1{which:02b}{length - 1:0{LENGTH_BITS[which]}b}{value:08b}"

@@ -93,7 +93,8 @@ class OneFileWriter(Writer):
     def lines(self) -> Iterator[str]:
         """What was kept of each image, in order, as a line of JSON; may be asked for again."""
         self._waiting.seek(0)
-        return (line.rstrip("\n") for line in self._waiting)
+        for line in self._waiting:
+            yield line.rstrip("\n")
 
     def entries(self) -> Iterator[Any]:
         """The same as values."""
