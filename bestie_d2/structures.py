@@ -167,6 +167,12 @@ class ObjectMask:
     top_left: tuple[int, int]
     mask: np.ndarray
 
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """The rows and columns of the image that the crop is of."""
+        (top, left), (height, width) = self.top_left, self.mask.shape
+        return slice(top, top + height), slice(left, left + width)
+
 
 @dataclass(frozen=True)
 class LabeledImage:

@@ -25,13 +25,13 @@ class LabelImageWriter(Writer):
     def write(self, image: LabeledImage) -> None:
         many = len(image.objects) > LARGEST_IN_PNG
         labels = label_image(image, np.uint32 if many else np.uint16)
-        seen = np.bincount(labels.ravel(), minlength=len(image.objects) + 1).tolist()
         with replacing(self.path_of(image, ".csv")) as file:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(["label", "class", "score", "pixels"])
             for number, found in enumerate(image.objects, start=1):
                 name = self.class_names[found.class_id]
-                rows.writerow([number, name, rounded(found.score), seen[number]])
+                seen = np.count_nonzero(labels[found.window] == number)
+                rows.writerow([number, name, rounded(found.score), seen])
         with replacing(self.path_of(image, ".tif" if many else ".png"), "wb") as file:
             if many:
                 tifffile.imwrite(file, labels, compression="zlib")
@@ -45,6 +45,5 @@ def label_image(image: LabeledImage, dtype: type[np.unsignedinteger]) -> np.ndar
     order = np.argsort([found.score for found in image.objects], kind="stable")
     for index in order.tolist():
         found = image.objects[index]
-        (top, left), (height, width) = found.top_left, found.mask.shape
-        labels[top : top + height, left : left + width][found.mask] = index + 1
+        labels[found.window][found.mask] = index + 1
     return labels
