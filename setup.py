@@ -9,8 +9,15 @@ setup(
     author="bestie_d2 contributors",
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
-    packages=find_packages(include=("bestie_d2", "bestie_d2.*")),
-    package_data={"bestie_d2.report": ["*.html"]},
+    # Configurations and the scripts of the tools go along: bestie_d2/shipped.py finds them.
+    packages=[
+        *find_packages(include=("bestie_d2", "bestie_d2.*")),
+        "bestie_d2.configs",
+        "bestie_d2.tools",
+    ],
+    package_dir={"bestie_d2.configs": "configs", "bestie_d2.tools": "tools"},
+    package_data={"bestie_d2.report": ["*.html"], "bestie_d2.configs": ["*.yaml", "*/*.yaml"]},
+    entry_points={"console_scripts": ["bestie = bestie_d2.__main__:main"]},
     # Detectron2 itself is missing here because the package index does not hold it under its name:
     # install a compiled one, or the pure-Python build in third_party/detectron2 (`make setup`).
     install_requires=[

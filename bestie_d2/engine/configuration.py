@@ -30,6 +30,7 @@ from bestie_d2.config import add_bestie_config
 from bestie_d2.data import register_custom_datasets
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import with_keys
+from bestie_d2.shipped import config_path
 from bestie_d2.storage.files import make_folder
 from bestie_d2.weights.checkpoint import CHECKPOINTS, FINAL_CHECKPOINT
 
@@ -47,12 +48,16 @@ MOST_HINTS = 3  # for a key without the ones above it
 
 def load_config(config_file: str = "", overrides: Sequence[str] = ()) -> CfgNode:
     """Defaults, then a yaml file with its ``_BASE_``, then ``KEY VALUE`` pairs; frozen. Modules of
-    ``EXTRA_MODULES`` are imported, data sets of ``DATASETS.CUSTOM`` registered."""
+    ``EXTRA_MODULES`` are imported, data sets of ``DATASETS.CUSTOM`` registered. A file
+    ``configs/NAME.yaml`` that is not there is the package's own, as a base too."""
     cfg = get_cfg()
     add_bestie_config(cfg)
     if config_file:
+        named, config_file = config_file, config_path(config_file)
         if not os.path.isfile(config_file):
             raise InputError(f"--config-file {config_file}: no such file")
+        if config_file != os.path.expanduser(named):
+            print(f"{named}: not here; taken from the package, {config_file}", file=sys.stderr)
         _merge_file(cfg, config_file, f"--config-file {config_file}")
     if len(overrides) % 2:
         raise InputError(f"overrides come as KEY VALUE pairs, got {' '.join(overrides)!r}")
@@ -106,7 +111,7 @@ def _merge_file(cfg: CfgNode, path: str, where: str, above: tuple[str, ...] = ()
         except RuntimeError as error:
             raise InputError(f"{where}: {BASE}: {' '.join(str(error).split())}") from None
     elif base:
-        file = os.path.join(os.path.dirname(path), os.path.expanduser(base))
+        file = config_path(base, beside=os.path.dirname(path))
         if os.path.realpath(file) in above:
             raise InputError(f"{where}: {BASE} {file}: is a base of itself")
         _merge_file(cfg, file, f"{where}: {BASE} {file}", above)

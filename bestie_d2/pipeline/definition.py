@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from bestie_d2.engine.configuration import load_strict_yaml
 from bestie_d2.errors import InputError
+from bestie_d2.shipped import config_path
 from bestie_d2.weights.checkpoint import FINAL_CHECKPOINT
 
 FROM_TAGS = ("pam", "cues", "cam_maps", "components")
@@ -104,13 +105,15 @@ class Pipeline:
 def read_pipeline(
     path: str, overrides: Sequence[str] = (), *, rounds: int = 0, configs_exist: bool = True
 ) -> Pipeline:
-    """Read a pipeline file; paths of configurations in it are relative to its folder.
+    """Read a pipeline file, the package's own where ``configs/pipelines/NAME.yaml`` is not there;
+    paths of configurations in it are relative to its folder.
 
     Args:
         overrides: ``STAGE.KEY VALUE`` pairs; those of a stage hold for its rounds too.
         rounds: how often BESTIE is trained anew on its own exported labels (paper: Table 5).
         configs_exist: refuse a configuration file that is not there.
     """
+    path = config_path(path)
     where, listed = f"--config {path}", ", ".join(KINDS)
     content = load_strict_yaml(path, where)
     _check_keys(content, (*TEXTS, "stages"), where)
