@@ -9,6 +9,7 @@ import pytest
 from bestie_d2.errors import InputError
 from bestie_d2.pipeline.definition import read_pipeline
 from bestie_d2.pipeline.stage_job import StageJob
+from bestie_d2.pipeline.table import read_table
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PIPELINES = sorted((CONFIGS / "pipelines").glob("*.yaml"))
@@ -21,6 +22,18 @@ def test_the_pipelines_that_come_with_the_project(path):
     for stage in pipeline.stages:
         for cfg in StageJob(pipeline, stage).configs.values():
             assert (pipeline.test_set,) == cfg.DATASETS.TEST
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "tables").glob("*.yaml")), ids=lambda p: p.name)
+def test_the_tables_that_come_with_the_project(path):
+    table = read_table(str(path))
+    for row in table.rows.values():
+        pipeline = table.pipeline_of(row)
+        measured = {line["of"].split("/")[0] for line in row.lines}
+        assert measured <= {*pipeline.stages, "components"}
+        overridden = {key.split(".")[0] for key in row.overrides} if row.name == row.variant else ()
+        for stage in overridden:
+            assert StageJob(pipeline, stage).configs
 
 
 def test_what_a_stage_reads():
@@ -57,6 +70,11 @@ def test_overrides_reach_their_stage_and_those_that_use_its_model():
         ("  maps: {}\n", "  maps: {}\n  pam: {}\n", "wrong.yaml: line 13 gives the key 'pam' once"),
         ("{config: ../bestie", "{config: a, config: ../bestie", "gives the key 'config' once more"),
         ("output: output/shapes_pipeline", "", "'output' is missing"),
+        (
+            "  maps: {}\n",
+            "  maps: {}\n  cam_maps: {}\n",
+            "'maps' and 'cam_maps' both make the weak",
+        ),
         ("name: shapes", "name: 3", "name is 3, expected text"),
         ("name: shapes", "name: [", "no yaml"),
         ("name: shapes", "[name]: shapes", "no yaml"),

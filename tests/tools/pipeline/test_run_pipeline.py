@@ -8,11 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy import ndimage
 from tiny_pipeline import KILLED, PIPELINE, STAGES, TOOL, states_of
 
 from bestie_d2.data.labels.attach import MADE_WITH
@@ -99,7 +103,7 @@ def test_manifests_say_what_a_stage_was_made_from(finished, project):
         "evaluate": ["bestie", "mrcnn", "mrcnn_truth"],
     }
     for manifest in manifests.values():
-        assert set(manifest["versions"]) == {"python", "torch", "detectron2", "bestie_d2"}
+        assert set(manifest["versions"]) >= {"python", "torch", "detectron2", "bestie_d2"}
         assert set(manifest["seeds"].values()) == {1}
         assert manifest["seconds"] >= 0
     assert manifests["cues"]["inputs"]["pam"] == manifests["wsss"]["inputs"]["pam"]
@@ -210,6 +214,56 @@ def test_a_round_learns_from_what_the_one_before_exported(finished, run, project
     assert "MAX_ITER: 10" in config
     states, _ = run()  # without rounds again
     assert states == dict.fromkeys(STAGES, "skip")
+
+
+def test_what_the_networks_that_learn_from_tags_give_for_nothing(finished, run, project):
+    (project / "free.yaml").write_text(PIPELINE.replace("  bestie", "  components: {}\n  bestie"))
+    states, _ = run("--until", "components", config="free.yaml")
+    assert states == dict.fromkeys(STAGES[:4], "skip") | {"components": "run"}
+    manifest = _manifest(project, "components")
+    assert sorted(manifest["inputs"]) == ["cues", "maps", "pam", "wsss"]
+    figures = manifest["figures"]
+    assert {f"{owner}/segm/AP75" for owner in ("pam", "wsss")} <= set(figures)
+    folder = project / "out" / "components" / "pam"
+    measured = json.loads((folder / "metrics.json").read_text())
+    assert figures["pam/voc_instance/mAP50"] == measured["voc_instance/mAP50"]
+    assert len(list((folder / "weak_maps").glob("*.png"))) == 6
+    assert [figures[f"components with {held}"] for held in ("none", "one", "several")] == (
+        pytest.approx(_shares_of_components(project))
+    )
+    states, _ = run("--until", "components", "--dry-run", config="free.yaml")
+    assert states["components"] == "skip"
+
+
+def _shares_of_components(project: Path) -> list[float]:
+    """Percent of the maps' components of 50 pixels or more with no, one and several cues."""
+    content = json.loads((project / "out" / "cues" / "cues.json").read_text())
+    held = Counter()
+    for image in content["images"]:
+        weak_map = np.array(Image.open(project / "out" / "maps" / "weak_maps" / image["file_name"]))
+        sure = [p for p in content["points"] if p["image_id"] == image["id"] and p["score"] > 0.7]
+        for category in (1, 2):
+            numbers, count = ndimage.label(weak_map == category, np.ones((3, 3)))
+            ours = [p["point"] for p in sure if p["category_id"] == category]
+            for number in range(1, count + 1):
+                if (numbers == number).sum() >= 50:
+                    on = sum(numbers[int(y + 0.5), int(x + 0.5)] == number for x, y in ours)
+                    held[min(on, 2)] += 1
+    return [100 * held[count] / max(sum(held.values()), 1) for count in range(3)]
+
+
+def test_thresholded_activations_as_weak_maps(finished, run, project):
+    (project / "cams.yaml").write_text(PIPELINE.replace("  maps: {}", "  cam_maps: {}"))
+    states, _ = run("--until", "cam_maps", config="cams.yaml")
+    assert states == dict.fromkeys(STAGES[:3], "skip") | {"cam_maps": "run"}
+    assert 0 < _manifest(project, "cam_maps")["figures"]["mIoU"] <= 100
+    tags = {1: {2}, 2: {1, 2}, 3: {1}}  # by image
+    for image_id, classes in tags.items():
+        path = project / "out" / "cam_maps" / "weak_maps" / f"{image_id}.png"
+        assert set(np.unique(np.array(Image.open(path)))) == {0, *classes}
+    states, printed = run("--until", "bestie", "--dry-run", config="cams.yaml")
+    assert states["bestie"] == "changed"
+    assert "product of cam_maps was not read" in printed
 
 
 def test_a_changed_configuration_redoes_the_stage_and_what_follows(finished, run, project):

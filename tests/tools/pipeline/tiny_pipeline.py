@@ -13,6 +13,7 @@ from pycocotools import mask as mask_api
 ROOT = Path(__file__).resolve().parents[3]
 TOOL = ROOT / "tools" / "run_pipeline.py"
 STAGES = ["pam", "cues", "wsss", "maps", "bestie", "export", "mrcnn", "mrcnn_truth", "evaluate"]
+OTHERS = ["components", "cam_maps"]  # of no stage that others here read
 SIDE = 64
 COLORS = {1: (230, 60, 40), 2: (50, 90, 240)}  # of the squares, by category id
 KILLED = ["pam", "wsss", "bestie", "mrcnn"]  # trainings, each stopped in the middle
@@ -130,7 +131,7 @@ def states_of(printed: str) -> dict[str, str]:
     lines = [line.split() for line in printed.splitlines()]
     found: dict[str, str] = {}
     for words in lines:
-        if len(words) > 1 and words[0].split("_round")[0] in STAGES:
+        if len(words) > 1 and words[0].split("_round")[0] in (*STAGES, *OTHERS):
             found.setdefault(words[0], words[1])
     return found
 
