@@ -9,6 +9,7 @@ project; tools that count from its outer corner give ``CORNER`` more. In parts o
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from xml.etree.ElementTree import Element
 
 from bestie_d2.data.images import Size
 from bestie_d2.data.labels.coco_json import whole_number
+from bestie_d2.data.names import stem_of
 from bestie_d2.errors import InputError
 
 CORNER = 0.5  # pixels from the outer corner of the first pixel to its center
@@ -26,8 +28,10 @@ PIXELS, FRACTIONS, PERCENT = None, 1.0, 100.0  # per_side
 # Names of attributes and columns that say the class.
 CLASS_KEYS = (
     *("class", "label", "category", "type", "name", "species", "object", "tag", "tags"),
-    *("classname", "labelname", "celltype", "classes", "labels"),
+    *("classname", "labelname", "celltype", "classes", "labels", "classid", "labelid"),
 )
+WORDS = "cell_?counter|roiset|rois?|points?|markers?|annotations?|labels?"
+AROUND = re.compile(f"(?i)^({WORDS})[ _-]+|[ _-]+({WORDS})$")  # the image's name in a file's
 
 
 class Shape(NamedTuple):
@@ -50,6 +54,7 @@ class LabeledImage:
         size: (height, width) of the picture that was drawn on, where the export says it.
         per_side: what coordinates count along a side; None for pixels.
         unsure: that ``per_side`` was not said and may be percent as well.
+        by_file: that nothing but the file's own name says which image it is.
         tags: classes of the whole image.
     """
 
@@ -60,6 +65,7 @@ class LabeledImage:
     tags: list[str] = field(default_factory=list)
     per_side: float | None = PIXELS
     unsure: bool = False
+    by_file: bool = False
 
 
 @dataclass
@@ -90,6 +96,12 @@ class Document:
 
     def error(self, where: str, problem: str) -> InputError:
         return InputError(f"{self.path}: {where}: {problem}")
+
+    def image(self, **given: Any) -> LabeledImage:
+        """The image that the file is called like, or the archive of a set of selections."""
+        stem = stem_of(self.group if self.group and isinstance(self.content, bytes) else self.name)
+        names = dict.fromkeys((stem, AROUND.sub("", stem) or stem, stem_of(stem)))
+        return LabeledImage(tuple(names), f"image {stem}", by_file=True, **given)
 
     def number(self, value: object, where: str, key: str) -> float:
         """A finite number, as such or as text."""

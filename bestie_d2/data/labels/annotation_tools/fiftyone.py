@@ -53,7 +53,7 @@ def read(document: Document, export: Export) -> None:
         name = document.text(sample["filepath"], where, "filepath")
         image = LabeledImage((name,), f"image {name}", per_side=FRACTIONS)
         for label in _labels(document, sample, where):
-            if label.get("confidence") is not None:
+            if label.get("confidence") not in (None, []):
                 export.leave_out("predictions (labels with a confidence)")
             elif label.get("_cls") == "Classification":
                 image.tags += filter(None, [as_label(label.get("label"))])

@@ -22,17 +22,13 @@ from bestie_d2.data.labels.annotation_tools.exports import (
     Document,
     Export,
     Format,
-    LabeledImage,
     Shape,
     as_label,
     is_root,
 )
-from bestie_d2.data.names import stem_of
 from bestie_d2.errors import InputError
 
 MARKERS = "CellCounter_Marker_File"
-MARKER_FILE = re.compile(r"(?i)cell_?counter[ _-]*")  # before the image's name
-SELECTIONS = re.compile(r"(?i)[ _-]*roi(set|s)?[ _-]*")  # around it
 SIGNATURE = b"Iout"  # of a selection
 OWN_NAME = re.compile(r"[0-9]{4}(-[0-9]{4})+(-[0-9]+)?")  # that ImageJ gives
 AGAIN = re.compile(r"-[0-9]+$")  # of a name that another selection has
@@ -50,10 +46,10 @@ def read(document: Document, export: Export) -> None:
         _read_selection(document, export)
         return
     root = document.content
-    stem = stem_of(document.name)
+    image = document.image()
     named = as_label(root.findtext("Image_Properties/Image_Filename"))
-    names = ([named] if named else []) + [MARKER_FILE.sub("", stem, count=1)]
-    image = LabeledImage(tuple(names), f"image {names[0]}")
+    if named:
+        image.names, image.where = (named, *image.names), f"image {named}"
     for number, kind in enumerate(root.iterfind("Marker_Data/Marker_Type")):
         label = as_label(kind.findtext("Name")) or f"Type {kind.findtext('Type', str(number + 1))}"
         for marker in kind.iterfind("Marker"):
@@ -75,11 +71,9 @@ def _read_selection(document: Document, export: Export) -> None:
         coordinates = np.asarray(roi.coordinates()).tolist()
     except Exception as error:  # of any kind, in bytes that are none of a selection
         raise InputError(f"{document.path}: not a selection of ImageJ ({error})") from None
-    stem = stem_of(document.group or document.name)
-    name = SELECTIONS.sub("", stem) or stem
-    image = next((i for i in export.images if i.names == (stem, name)), None)
-    if image is None:
-        image = LabeledImage((stem, name), f"image {stem}")
+    new = document.image()
+    image = next((i for i in export.images if i.names == new.names), new)
+    if image is new:
         export.images.append(image)
     if roi.roitype == ROI_TYPE.POINT:
         labels = _labels(document, roi, len(coordinates))

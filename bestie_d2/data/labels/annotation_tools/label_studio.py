@@ -10,10 +10,8 @@ and its name; cancelled ("skipped") annotations and predictions are no annotatio
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from math import cos, radians, sin
-from pathlib import PurePosixPath
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -30,13 +28,13 @@ from bestie_d2.data.labels.annotation_tools.exports import (
     as_label,
     size_of,
 )
-from bestie_d2.data.names import IMAGE_SUFFIXES, portable
+from bestie_d2.data.names import IMAGE_SUFFIXES
 
-UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # before the name of an uploaded file
 ANNOTATIONS = ("annotations", "completions")  # the second until 2021
 KINDS = {"keypoint": POINT, "rectangle": BOX, "ellipse": ELLIPSE}
 OF_MIN = ("annotation_id", "annotator", "lead_time")  # of a record of JSON_MIN
 NO_CONTROLS = ("id", "created_at", "updated_at", *OF_MIN)
+KEYPOINTS = "keypointlabels"
 TAGS = ("choices", "choice")
 
 
@@ -51,9 +49,9 @@ class Result(NamedTuple):
 
 
 def claims(document: Document) -> bool:
-    tasks = _tasks(document.content)
-    return bool(tasks) and all(
-        isinstance(task, Mapping) and (_is_full(task) or _is_min(task)) for task in tasks
+    tasks, known = _tasks(document.content), {*ANNOTATIONS, "predictions"}
+    return all(isinstance(task, Mapping) for task in tasks) and any(
+        (_is_full(task) and task.keys() & known) or _is_min(task) for task in tasks
     )
 
 
@@ -83,15 +81,14 @@ def _tasks(content: object) -> list:
 
 
 def _is_full(task: Mapping) -> bool:
-    known = (*ANNOTATIONS, "predictions")
-    return isinstance(task.get("data"), Mapping) and any(key in task for key in known)
+    return isinstance(task.get("data"), Mapping)
 
 
 def _is_min(task: Mapping) -> bool:
     if any(key in task for key in OF_MIN):
         return True
     values = (v for value in task.values() if isinstance(value, list) for v in value)
-    return any(isinstance(v, Mapping) and "original_width" in v for v in values)
+    return any(isinstance(v, Mapping) and ("original_width" in v or KEYPOINTS in v) for v in values)
 
 
 def _read_task(document: Document, export: Export, task: Mapping, where: str) -> None:
@@ -126,10 +123,16 @@ def _result(document: Document, result: Mapping, where: str) -> Result | None:
 
 
 def _results_of_min(task: Mapping) -> Iterator[Result]:
-    for name, given in task.items():
-        chosen = given.get("choices") if isinstance(given, Mapping) else [given]
-        if isinstance(chosen, list) and name not in NO_CONTROLS and not isinstance(given, list):
-            yield Result("choices", {"choices": chosen}, None, None)
+    """The record is the task's data, its id, the results by control, then who made them when."""
+    keys = [key for key in task if key not in NO_CONTROLS]
+    words = [key for key in keys if isinstance(task[key], str) and not _is_address(task[key])]
+    order = [*task]
+    behind = [key for key in words if "id" in task and order.index(key) > order.index("id")]
+    for key in behind or words:
+        yield Result("choices", {"choices": [task[key]]}, None, None)
+    for given in (task[key] for key in keys):
+        if isinstance(given, Mapping) and isinstance(given.get("choices"), list):
+            yield Result("choices", {"choices": given["choices"]}, None, None)
         for value in given if isinstance(given, list) else ():
             if isinstance(value, Mapping):
                 key = next((k for k in value if k.endswith("labels")), "")
@@ -144,8 +147,6 @@ def _add(
 ) -> None:
     source = task["data"] if isinstance(task.get("data"), Mapping) else task
     image = LabeledImage(_names(document, source, task, where), where, per_side=PERCENT)
-    if source is task:  # JSON_MIN: the addresses of pictures stand among the choices
-        results = [r for r in results if not _is_address(r.value.get("choices", [None])[0])]
     shapes: dict[object, Shape] = {}
     for number, result in enumerate(results):
         image.size = image.size or result.size
@@ -206,8 +207,7 @@ def _names(document: Document, data: Mapping, task: Mapping, where: str) -> tupl
     given += [upload] if isinstance(upload, str) and upload else []
     if not given:
         raise document.error(where, "'data' names no picture")
-    paths = [path_of(address) for address in given]
-    return (*paths, *(_without_hash(path) for path in paths))
+    return tuple(map(path_of, given))
 
 
 def _is_address(value: object) -> bool:
@@ -224,11 +224,6 @@ def path_of(address: str) -> str:
     except ValueError:  # brackets that are none of an address
         return address
     return local[0] if local else unquote(parts.path)
-
-
-def _without_hash(path: str) -> str:
-    folder, _, name = portable(path).rpartition("/")
-    return str(PurePosixPath(folder) / UPLOADED.sub("", name, count=1))
 
 
 LABEL_STUDIO = Format("label-studio", "Label Studio", claims, read)

@@ -50,22 +50,23 @@ def read(document: Document, export: Export) -> None:
         image.tags = [name for name, is_set in flags.items() if is_set is True]
     for number, shape in enumerate(content["shapes"]):
         where = f"shapes[{number}]"
-        image.shapes.append(_shape(document, document.members(shape, where), where))
+        image.shapes += _shapes(document, document.members(shape, where), where)
     export.images.append(image)
 
 
-def _shape(document: Document, shape: Mapping, where: str) -> Shape:
+def _shapes(document: Document, shape: Mapping, where: str) -> list[Shape]:
     label = as_label(shape.get("label"))
     points = [document.pair(pair, where) for pair in document.items(shape.get("points"), where)]
     kind = shape.get("shape_type") or (POINT if len(points) == 1 else POLYGON)
-    if kind == "rectangle":
-        kind, used = BOX, points
-    else:
-        used = points[:1]
-    if not used:
+    if not points:
         raise document.error(where, "'points' is empty")
+    if kind in (POINT, "points"):
+        return [Shape(POINT, label, x - CORNER, y - CORNER) for x, y in points]
+    if kind not in ("rectangle", CIRCLE):
+        return [Shape(str(kind), label)]
+    used = points if kind == "rectangle" else points[:1]
     x, y = (sum(axis) / len(used) - CORNER for axis in zip(*used, strict=True))
-    return Shape(kind, label, x, y) if kind in (POINT, BOX, CIRCLE) else Shape(str(kind), label)
+    return [Shape(BOX if kind == "rectangle" else CIRCLE, label, x, y)]
 
 
 LABELME = Format("labelme", "LabelMe", claims, read)

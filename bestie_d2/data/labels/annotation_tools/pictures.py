@@ -12,6 +12,7 @@ from bestie_d2.data.names import match_names, relative_name, without_suffix
 from bestie_d2.data.picture_files import find_pictures
 from bestie_d2.errors import InputError
 
+UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # Label Studio puts it before an uploaded file's name
 UNSAFE = re.compile(r"[^-\w.]")  # in a name that a Django server (Label Studio, CVAT) stores
 
 
@@ -46,11 +47,13 @@ class Pictures:
     def match(self, wanted: Sequence[Sequence[str]]) -> list[str | None]:
         """The picture that each image of an export is, by the first of its names that means one
         (:func:`bestie_d2.data.names.match_names`; the folders of other machines in front are passed
-        over), or that does as servers spell it; None if none does."""
+        over), or that does as servers spell it (Label Studio's digits in front, blanks as "_");
+        None if none does."""
         known = dict(zip(map(without_suffix, self.paths), self.paths, strict=True))
         as_stored = {_stored(path): picture for path, picture in known.items()}
         found: list[str | None] = [None] * len(wanted)
-        for by_path, spell in ((known, str), (as_stored, _stored)):
+        spellings = ((known, str), (known, _without_digits), (as_stored, _stored))
+        for by_path, spell in spellings:
             for rank in range(max(map(len, wanted), default=0)):
                 open_ = [i for i, names in enumerate(wanted) if not found[i] and rank < len(names)]
                 tails = [_tail(spell(without_suffix(wanted[i][rank])), by_path) for i in open_]
@@ -74,5 +77,11 @@ def _tail(name: str, known: Mapping[str, str]) -> str:
     return tail if tail in known else name
 
 
+def _without_digits(path: str) -> str:
+    folder, slash, name = path.rpartition("/")
+    return folder + slash + UPLOADED.sub("", name, count=1)
+
+
 def _stored(path: str) -> str:
+    path = _without_digits(path)
     return "/".join(UNSAFE.sub("", part.strip().replace(" ", "_")) for part in path.split("/"))

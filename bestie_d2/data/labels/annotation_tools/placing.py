@@ -4,8 +4,11 @@ is shown, classes numbered, and a word on all that was left out."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
+
+from tqdm import tqdm
 
 from bestie_d2.data.images import MIRRORED, OVERTURNED, SIDEWAYS, Size
 from bestie_d2.data.labels.annotation_tools.exports import (
@@ -29,6 +32,8 @@ ONLY_CLASS = "object"  # where nothing has a class
 DECLARED_FOR = {POINTS: ("", "any", "points"), TAGS: ("", "any", "tag")}  # CVAT's types of labels
 DIGITS = 3  # of coordinates: a thousandth of a pixel
 ASPECT = 0.02  # part of a side: two sizes of one picture, scaled and rounded, differ by less
+PATIENCE = 2.0  # seconds before a progress bar is shown
+STRAY = 0.1  # share of points that may be outside by mistake
 ENOUGH = 1e-6  # chance that points all lie in the first 100 pixels of their pictures for no reason
 
 
@@ -55,7 +60,7 @@ def lists_of(
         "categories": [{"id": number, "name": name} for name, number in index.items()],
         (found := "points" if kind == POINTS else "annotations"): [],
     }
-    sizes = _sizes(placed, pictures, needed=kind == POINTS)
+    sizes = _sizes(placed, pictures)
     if kind == POINTS:
         _settle_units(export, placed, sizes)
     for image_id, (picture, images) in enumerate(sorted(placed.items()), start=1):
@@ -69,7 +74,7 @@ def lists_of(
             continue
         marks: list[tuple[int, float, float]] = []
         for image in images:
-            move = _Placer(path, image, picture, pictures, sizes[picture])
+            move = _Placer(path, image, picture, pictures, sizes.get(picture))
             marks += [(index[str(shape.label)], *move(shape)) for shape in image.shapes]
         for class_id, y, x in sorted(marks):
             lists[found].append({"image_id": image_id, "category_id": class_id, "point": [x, y]})
@@ -153,6 +158,9 @@ def _matched(
     """The images of each picture that is found, of which one at most has shapes if it is to be
     ``alone``; the others are counted."""
     matched = pictures.match([image.names for image in export.images])
+    if matched == [None] and export.images[0].by_file and len(pictures.paths) == 1:
+        matched = [*pictures.paths]
+        export.remarks.append(f"it names no picture, and is taken for that of {matched[0]}")
     placed: dict[str, list[LabeledImage]] = defaultdict(list)
     missing = [i for i, picture in zip(export.images, matched, strict=True) if picture is None]
     for image, picture in zip(export.images, matched, strict=True):
@@ -188,30 +196,30 @@ def _refuse_other_case(path: str, missing: Iterable[LabeledImage], left: Iterabl
             )
 
 
-def _sizes(placed: Iterable[str], pictures: Pictures, *, needed: bool) -> dict[str, Size]:
-    """The size of each picture; where not all are needed, of those that can be read."""
+def _sizes(placed: Iterable[str], pictures: Pictures) -> dict[str, Size]:
+    """The size of each picture that can be read; the others are told of where they are used."""
     sizes = {}
-    for picture in placed:
-        try:
+    for picture in tqdm(placed, desc="sizes of pictures", unit="picture", delay=PATIENCE):
+        with suppress(InputError):
             sizes[picture] = pictures.size(picture)
-        except InputError:
-            if needed:
-                raise
     return sizes
 
 
-def _settle_units(export: Export, placed: dict[str, list[LabeledImage]], sizes: dict) -> None:
-    """Where a table may be in percent, it is if points would lie outside as pixels, or if they all
+def _settle_units(
+    export: Export, placed: dict[str, list[LabeledImage]], sizes: Mapping[str, Size]
+) -> None:
+    """Where a table may be in percent, it is if many points would lie outside as pixels, or if all
     are in the first 100 pixels of pictures so large that this is no chance."""
-    chance, outside, unsure = 1.0, False, []
+    chance, outside, count, unsure = 1.0, 0, 0, []
     for picture, images in placed.items():
-        height, width = sizes[picture]
+        height, width = sizes.get(picture, (PERCENT, PERCENT))
         for image in images:
             unsure += [image] * image.unsure
             for shape in image.shapes if image.unsure else ():
                 chance *= min(1.0, PERCENT / height) * min(1.0, PERCENT / width)
-                outside |= shape.x > width or shape.y > height
-    if unsure and (outside or chance < ENOUGH):
+                outside += shape.x > width or shape.y > height
+                count += 1
+    if unsure and (outside > STRAY * count or chance < ENOUGH):
         for image in unsure:
             image.per_side = PERCENT
         export.remarks.append(
@@ -223,10 +231,12 @@ class _Placer:
     """Brings the shapes of an image to (y, x) in pixels of its picture."""
 
     def __init__(
-        self, path: str, image: LabeledImage, picture: str, pictures: Pictures, size: Size
+        self, path: str, image: LabeledImage, picture: str, pictures: Pictures, size: Size | None
     ) -> None:
-        self.per_side, self.size, self.orientation = image.per_side, size, 0
-        stated = image.size
+        stated, self.per_side, self.orientation = image.size, image.per_side, 0
+        if size is None:
+            size = stated or (0, 0) if self.per_side is None else pictures.size(picture)  # raises
+        self.size = size
         if stated is None or stated == size:
             return
         orientation = pictures.orientation(picture)

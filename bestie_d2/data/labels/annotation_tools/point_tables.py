@@ -31,7 +31,6 @@ from bestie_d2.data.labels.annotation_tools.exports import (
     plain,
 )
 from bestie_d2.data.labels.tag_tables import FILE_HEADINGS, PICTURE_SUFFIXES, Row
-from bestie_d2.data.names import stem_of
 
 AXES = ("axis0", "axis1")
 X, Y = (
@@ -42,6 +41,10 @@ X, Y = (
 )
 X |= {"column", "columns", "cols"}
 Y |= {"rows"}
+UNIT_BEFORE = re.compile(
+    "(?P<pixels>px|pixels?)(?=[xy]$)|(?P<percent>percent|pct|perc)(?=[xy]$)"
+    "|(?P<fractions>rel|relative|norm|normali[sz]ed|frac)(?=[xy]$)"
+)
 UNIT = re.compile(  # behind the name of a coordinate
     r"(?P<pixels>[(\[]?(px|pixels?)[)\]]?)$"
     r"|(?P<percent>[(\[]?(%|percent|percentage|pct|perc)[)\]]?)$"
@@ -66,8 +69,7 @@ def read_napari(document: Document, export: Export) -> None:
     names = [plain(cell) for cell in heading.cells]
     if "axis2" in names:
         raise document.error("axis-2", "points of a stack; save those of one plane alone")
-    stem = stem_of(document.name)
-    image = LabeledImage((stem,), f"image {stem}")
+    image = document.image()
     if "shapetype" in names:
         image.shapes = [Shape("vertex", None)] * len(rows)
     else:
@@ -87,7 +89,7 @@ def read_table(document: Document, export: Export, *, unit: str = "") -> None:
     x, y = (next(i for i, name in enumerate(names) if name in axis) for axis in (X, Y))
     others = [i for i in range(len(names)) if i not in (x, y)]
     file = _file_column(rows, names, others)
-    label = next((i for key in CLASS_KEYS for i in others if names[i] == key and i != file), None)
+    label = _class_column(rows, names, [i for i in others if i != file])
     marked = all(_cell(row, x).endswith("%") for row in rows) and bool(rows)
     points = [tuple(_number(document, row, i) for i in (x, y)) for row in rows]
     unit = unit or units[x] or units[y] or ("percent" if marked else "")
@@ -99,12 +101,14 @@ def read_table(document: Document, export: Export, *, unit: str = "") -> None:
         unit = "fractions" if inside and any(value % 1 for value in values) else "pixels"
     images: dict[str, LabeledImage] = {}
     for row, (px, py) in zip(rows, points, strict=True):
-        name = stem_of(document.name) if file is None else _cell(row, file)
+        name = document.name if file is None else _cell(row, file)
         if not name:
             raise document.error(str(row), "names no image")
-        image = images.setdefault(
-            name, LabeledImage((name,), f"image {name}", per_side=PER_SIDE[unit], unsure=unsure)
-        )
+        if name not in images:
+            image = document.image() if file is None else LabeledImage((name,), f"image {name}")
+            image.per_side, image.unsure = PER_SIDE[unit], unsure
+            images[name] = image
+        image = images[name]
         image.shapes.append(Shape(POINT, _label(row, label), px, py))
     export.images += images.values()
     export.remarks.append(
@@ -132,10 +136,10 @@ def _heading(rows: Sequence[Row]) -> tuple[list[str], Sequence[Row]] | None:
 def _parted(heading: str) -> tuple[str, str]:
     """A heading's plain name, and the unit that it says."""
     name = plain(heading)
-    unit = UNIT.search(name)
+    unit, before = UNIT.search(name), UNIT_BEFORE.match(name)
     if unit and unit.start():
         return name[: unit.start()], unit.lastgroup or ""
-    return name, ""
+    return (name[before.end() :], before.lastgroup or "") if before else (name, "")
 
 
 def _file_column(rows: Sequence[Row], names: Sequence[str], others: Sequence[int]) -> int | None:
@@ -148,6 +152,13 @@ def _file_column(rows: Sequence[Row], names: Sequence[str], others: Sequence[int
         return column
     files = FILE_HEADINGS - {"id", "name"}
     return next((i for i in others if names[i] in files), None)
+
+
+def _class_column(rows: Sequence[Row], names: Sequence[str], others: Sequence[int]) -> int | None:
+    """The column that is called like one of classes, or the only one of words."""
+    called = [i for key in CLASS_KEYS for i in others if names[i] == key]
+    words = [i for i in others if any(as_number(_cell(row, i)) is None for row in rows)]
+    return next(iter(called or (words if len(words) == 1 else ())), None)
 
 
 def _cell(row: Row, column: int) -> str:

@@ -17,11 +17,9 @@ from bestie_d2.data.labels.annotation_tools.exports import (
     Document,
     Export,
     Format,
-    LabeledImage,
     Shape,
     as_label,
 )
-from bestie_d2.data.names import stem_of
 
 
 def claims(document: Document) -> bool:
@@ -40,12 +38,14 @@ def read(document: Document, export: Export) -> None:
     features = content if isinstance(content, list) else [content]
     if isinstance(content, Mapping) and content["type"] == "FeatureCollection":
         features = document.items(content.get("features"), "'features'")
-    name = stem_of(document.name)
-    image = LabeledImage((name, stem_of(name)), f"image {name}")
+    image = document.image()
     for number, feature in enumerate(features):
         where = f"features[{number}]"
         feature = document.members(feature, where)
-        geometry = document.members(feature.get("geometry"), f"{where}, 'geometry'")
+        if feature.get("geometry") is None:
+            export.leave_out("features without a geometry")
+            continue
+        geometry = document.members(feature["geometry"], f"{where}, 'geometry'")
         label = _class(document.members(feature.get("properties") or {}, f"{where}, 'properties'"))
         kind, places = geometry.get("type"), geometry.get("coordinates")
         if kind in ("Point", "MultiPoint"):

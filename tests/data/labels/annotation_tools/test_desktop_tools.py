@@ -37,7 +37,9 @@ def test_labelme(convert, tmp_path):
     assert convert("", kind="tags") == {"a.png": [], "b.jpg": ["cat"]}
 
 
-def test_labelme_centers(convert):
+def test_labelme_several_points_and_centers(convert):
+    several = drawn("points", [20.5, 30.5], [150, 80.75])
+    assert convert("a.json", labelme(several))["a.png"] == [("cat", 20, 30), ("cat", 149.5, 80.25)]
     shapes = (
         drawn("rectangle", [10, 20], [30, 60]),
         drawn("circle", [50, 40], [52, 40], label="dog"),
@@ -179,6 +181,23 @@ MARKERS = """<?xml version="1.0" encoding="UTF-8"?>
 """
 
 
+def test_qupath_archive(convert, tmp_path):
+    (tmp_path / "export").mkdir()
+    path = tmp_path / "export" / "x.zip"
+
+    def write(*second: dict) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.geojson", json.dumps(feature("Point", [20.5, 30.5])))
+            archive.writestr("b.geojson", json.dumps(second))
+
+    write(feature("Point", [1, 2]), feature("Point", [], None) | {"geometry": None})
+    assert convert("x.zip") == {"a.png": [("object", 20, 30)], "b.jpg": [("object", 0.5, 1.5)]}
+    assert "left out: 1 features without a geometry" in convert.told[2]
+    write(feature("Point", []))
+    with pytest.raises(InputError, match=r"x\.zip/b\.geojson: features\[0\]: a point is \[\], exp"):
+        convert("x.zip")
+
+
 def test_cell_counter(convert):
     expected = {"a.png": [("Type 2", 150, 80), ("cat", 20, 30)]}
     assert convert("CellCounter_a.xml", MARKERS) == expected
@@ -219,6 +238,16 @@ def test_imagej_selections_without_the_package(convert, monkeypatch):
         convert("a.roi", selection((20, 30)))
 
 
+def test_a_file_that_names_no_picture_is_that_of_the_only_one(convert, images):
+    text = "index,axis-0,axis-1\n0,30,20\n"
+    assert convert("a_points.csv", text) == {"a.png": [("object", 20, 30)]}
+    with pytest.raises(InputError, match=r"none of its 1 images is in .*; first Points"):
+        convert("Points.csv", text)
+    (images / "b.jpg").unlink()
+    assert convert("Points.csv", text) == {"a.png": [("object", 20, 30)]}
+    assert "it names no picture, and is taken for that of a.png" in convert.told[1]
+
+
 def test_napari(convert):
     """y first; whole numbers are centers of pixels."""
     assert convert("a.csv", "index,axis-0,axis-1\n0.0,30.0,20.0\n1.0,80.25,150.5\n") == {
@@ -248,6 +277,8 @@ TWO = {"a.png": [("cat", 20, 30), ("dog", 150.5, 80.25)]}
         "file,x,y,label\na.png,10.25%,30.5%,cat\na.png,75.5%,80.75%,dog\n",
         "file,x_rel,y_rel,label\na.png,0.1025,0.305,cat\na.png,0.755,0.8075,dog\n",
         "file,x,y,label\na.png,0.1025,0.305,cat\na.png,0.755,0.8075,dog\n",
+        "bild;x;y;klasse\na.png;20;30;cat\na.png;150,5;80,25;dog\n",
+        "file,px_x,px_y,label\na.png,20,30,cat\na.png,150.5,80.25,dog\n",
     ],
 )
 def test_tables(convert, text):

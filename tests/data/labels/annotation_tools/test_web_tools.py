@@ -121,7 +121,8 @@ def test_label_studio_json_min(convert):
     }
     older = {**record, "annotation_id": 2, "updated_at": "2023", "kp": []}
     assert convert("min.json", [record, older]) == {"a.png": [("cat", 99.5, 24.5)]}
-    tagged = {**record, "kp": [], "choice": "dog", "more": {"choices": ["cat", "owl"]}}
+    tagged = {"note": "of Monday", **record, "kp": []}
+    tagged |= {"choice": "dog", "more": {"choices": ["cat", "owl"]}}
     assert convert("min.json", [tagged]) == {"a.png": ["cat", "dog", "owl"]}
 
 
