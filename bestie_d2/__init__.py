@@ -13,6 +13,7 @@ from bestie_d2.data import (
     register_coco,
     register_custom_datasets,
     register_shapes,
+    register_subset,
     register_voc,
     register_weak_dataset,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "register_coco",
     "register_custom_datasets",
     "register_shapes",
+    "register_subset",
     "register_voc",
     "register_weak_dataset",
     "start_up",

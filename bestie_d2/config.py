@@ -28,6 +28,11 @@ def _add_dataset_keys(cfg: CfgNode) -> None:
     # Data sets of one's own: a list of {name: ..., images: ..., points: ...}, the arguments of
     # bestie_d2.data.register_weak_dataset. $DETECTRON2_DATASETS and ~ are expanded in paths.
     cfg.DATASETS.CUSTOM = []
+    # Names of the classes that count, in their order: those are all classes that data sets then
+    # have, whatever they were registered with. Images that show none are left out of training and
+    # test sets, all other classes are background. Cues and weak maps that CUES and WEAK_MAPS name
+    # say their classes themselves; those of the data set have the numbers of all its classes.
+    cfg.DATASETS.SUBSET = []
     # Folder of index PNGs to use in place of the training set's registered weak maps ("" = those).
     cfg.DATASETS.WEAK_MAPS = ""
     # Cue or point file (or folder) to use in place of the registered one ("" = that).

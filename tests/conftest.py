@@ -9,13 +9,15 @@ from bestie_d2.data.datasets import weak
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from hypothesis import settings
+
+from bestie_d2.data.paths import datasets_root
 
 pytest_plugins = ["finished_run", "package_of_weights", "tiny_project"]
 
@@ -46,6 +48,28 @@ def new_name(tmp_path: Path) -> Callable[[], str]:
     """Names of data sets that no other test has."""
     numbers = itertools.count()
     return lambda: f"{tmp_path.name}_{next(numbers)}"
+
+
+@pytest.fixture
+def register_again() -> Iterator[Callable[[Callable[[str], None], Iterable[str], Path], None]]:
+    """Registers built-in data sets as if they lay in another folder; undone afterwards."""
+    done = []
+
+    def forget(names: Iterable[str]) -> None:
+        subsets = [n for n in DatasetCatalog.list() if n.partition("@")[0] in names and "@" in n]
+        for name in (*names, *subsets):
+            DatasetCatalog.remove(name)
+            MetadataCatalog.remove(name)
+
+    def register(function: Callable[[str], None], names: Iterable[str], root: Path) -> None:
+        forget(names)
+        function(str(root))
+        done.append((function, names))
+
+    yield register
+    for function, names in done:
+        forget(names)
+        function(datasets_root())
 
 
 @pytest.fixture(scope="module", autouse=True)

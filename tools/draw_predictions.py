@@ -10,6 +10,7 @@ import argparse
 import os
 
 from bestie_d2.checks.training import check_config, check_trained_classes, classes_of
+from bestie_d2.data import register_subset
 from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config, with_trained_weights
 from bestie_d2.engine.trainer import load_trained_model
@@ -27,6 +28,7 @@ def main() -> None:
     cfg = load_config(arguments.config_file, arguments.opts)
     check_config(cfg)
     dataset = arguments.dataset or (cfg.DATASETS.TEST or ("",))[0]
+    dataset = register_subset(dataset, cfg.DATASETS.SUBSET)
     classes_of(dataset, "--dataset")
     if arguments.num < 1:
         raise InputError(f"--num {arguments.num}: expected 1 or more")

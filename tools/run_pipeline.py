@@ -2,6 +2,7 @@
 
     python tools/run_pipeline.py --config configs/pipelines/shapes.yaml [--from STAGE]
         [--until STAGE] [--redo STAGE ...] [--rounds N] [--dry-run] [STAGE.KEY VALUE ...]
+        [output DIR] [train_set NAME] [test_set NAME]
     python tools/run_pipeline.py --config configs/pipelines/shapes.yaml --report
 
 Stages: pam, cues, wsss, maps, bestie, export, mrcnn, mrcnn_truth (on true masks, to compare with),
@@ -11,7 +12,8 @@ Each has its folder in the pipeline's output. Run again, a stage is skipped if i
 nothing that its product depends on has changed, and gone on with if it was interrupted. If
 something has changed, nothing is run: it is said what, and --redo STAGE makes that stage anew, and
 those that read what it makes; what was there is kept beside, as STAGE.1. Nothing is ever deleted.
-A key of a stage's configuration is overridden as bestie.SOLVER.MAX_ITER 2000. In the end, and when
+A key of a stage's configuration is overridden as bestie.SOLVER.MAX_ITER 2000, and the file's own
+output, train_set and test_set by those words. In the end, and when
 a stage fails, report.html in the output shows what there is; --report writes it at any time.
 """
 
@@ -21,7 +23,7 @@ import sys
 from functools import partial
 
 from bestie_d2.engine.command_line import run_tool
-from bestie_d2.pipeline.definition import Pipeline, read_pipeline
+from bestie_d2.pipeline.definition import PLACES, Pipeline, read_pipeline
 from bestie_d2.pipeline.runner import run_pipeline
 from bestie_d2.report import report_path, write_report
 
@@ -36,10 +38,15 @@ def parse_arguments() -> argparse.Namespace:
     add("--rounds", type=int, default=0, metavar="N", help="train BESTIE on its own labels N times")
     add("--dry-run", action="store_true", help="only say what would be done, and why")
     add("--report", action="store_true", help="only write the report of what there is")
-    add("overrides", nargs=argparse.REMAINDER, help="STAGE.KEY VALUE pairs")
+    add(
+        "overrides",
+        nargs=argparse.REMAINDER,
+        help="STAGE.KEY VALUE pairs, and what the file names as output, train_set or test_set",
+    )
     arguments = parser.parse_args()
-    words = arguments.redo  # and STAGE.KEY VALUE pairs that stand behind them
-    arguments.redo = list(itertools.takewhile(lambda word: "." not in word, words))
+    words = arguments.redo  # and pairs of a key and a value that stand behind them
+    other = {*PLACES, *(word for word in words if "." in word)}
+    arguments.redo = list(itertools.takewhile(lambda word: word not in other, words))
     arguments.overrides = words[len(arguments.redo) :] + arguments.overrides
     return arguments
 

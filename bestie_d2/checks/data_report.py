@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from bestie_d2.checks import training as training_checks
 from bestie_d2.checks.image_check import ImageCheck, Tally, packed
+from bestie_d2.checks.normalization import normalization_remark
 from bestie_d2.checks.weak_map_check import LISTED
 from bestie_d2.data import EvaluationMapper, expand_path
 from bestie_d2.data.images import UNREADABLE, describe_traits
@@ -27,6 +28,7 @@ from bestie_d2.data.labels import attach
 from bestie_d2.data.labels.cue_files import read_cues_of_records
 from bestie_d2.data.labels.index_png import check_maps_hold_classes
 from bestie_d2.data.labels.instance_files import attach_instance_labels
+from bestie_d2.data.labels.kept_classes import KEPT
 from bestie_d2.data.labels.tags import remarks_of
 from bestie_d2.data.names import label_name
 from bestie_d2.data.paths import ROOT_VARIABLE, datasets_root
@@ -114,6 +116,8 @@ def check_data(cfg: CfgNode, *, jobs: int = 1) -> DataReport:
             if not os.path.isfile(weights):
                 raise InputError(f"MODEL.WEIGHTS {weights}: no such file")
             BestieCheckpointer(nn.Module())._load_file(weights)  # as its load() does first
+    if "weights" not in report.problems and (remark := normalization_remark(cfg)):
+        report.notice("mean and deviation", remark)
     if not cfg.DATASETS.TRAIN:
         report.add(CONFIGURATION, "DATASETS.TRAIN is empty: name a data set to train on")
     for key in ("TRAIN", "TEST"):
@@ -192,26 +196,30 @@ def _with_weak_labels(
 ) -> list[dict]:
     """The records with ``cues``, and with ``sem_seg_file_name`` and ``instance_labels`` if known;
     none where the data set has no weak labels."""
-    node, classes = cfg.DATASETS, MetadataCatalog.get(name).thing_classes
+    node, metadata = cfg.DATASETS, MetadataCatalog.get(name)
+    classes = metadata.thing_classes
+    known = {"classes": classes, "kept": metadata.get(KEPT)}
     with report.catching(WEAK_MAPS):
         folder, cue_path = attach.weak_label_paths(name, weak_maps=node.WEAK_MAPS, cues=node.CUES)
         cues: dict[str, PointCues] = {}  # that can be used, by label name
         with report.catching(CUES):
             problem, remark = partial(report.add, CUES), partial(report.notice, CUES)
             cues = read_cues_of_records(
-                cue_path, records, classes=classes, on_problem=problem, on_remark=remark
+                cue_path, records, on_problem=problem, on_remark=remark, **known
             )
             without = (r["file_name"] for r in records if label_name(r) not in cues)
             report.notice("images that are not in the cues", *without)
         if not os.path.isdir(folder):
             raise InputError(f"weak maps {folder}: no such folder")
         maps = [attach.weak_map_path(folder, record) for record in records]
+        in_maps = None
         with report.catching(WEAK_MAPS):
-            attach.check_map_classes(folder, classes)
+            in_maps = attach.classes_in_maps(name, folder)
         with report.catching(WEAK_MAPS):
             check_maps_hold_classes(folder, maps)
         records = [
-            {**r, "cues": cues.get(label_name(r), PointCues.empty()), "sem_seg_file_name": path}
+            attach.with_weak_map(r, path, in_maps)
+            | {"cues": cues.get(label_name(r), PointCues.empty())}
             for r, path in zip(records, maps, strict=True)
         ]
         labels = expand_path(node.INSTANCE_LABELS)

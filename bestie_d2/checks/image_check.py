@@ -21,6 +21,7 @@ from bestie_d2.data.datasets.object_masks import problem_of_mask
 from bestie_d2.data.images import UNREADABLE, ImageReader
 from bestie_d2.data.labels.cue_positions import CuePositions, positions_of
 from bestie_d2.data.labels.index_png import MAX_CLASSES, read_weak_sem_seg
+from bestie_d2.data.labels.kept_classes import MAP_KEPT
 from bestie_d2.data.names import label_name
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.base import PERCENT, table
@@ -79,7 +80,8 @@ class ImageCheck:
         cues = PointCues(*map(torch.from_numpy, record["cues"]))
         index_map = None
         try:
-            index_map = read_weak_sem_seg(path, self._num_classes, size)
+            kept = record.get(MAP_KEPT)
+            index_map = read_weak_sem_seg(path, self._num_classes, size, kept=kept)
             result.pixels = np.bincount(index_map.ravel(), minlength=INDICES)
             result.positions = positions_of(cues[cues.scores > self.threshold], index_map)
         except InputError as error:

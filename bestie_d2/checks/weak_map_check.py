@@ -13,7 +13,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
 
 from bestie_d2.checks.training import classes_of
-from bestie_d2.data.labels.attach import check_map_classes, weak_map_path
+from bestie_d2.data import register_subset
+from bestie_d2.data.labels.attach import classes_in_maps, weak_map_path
 from bestie_d2.data.labels.index_png import check_maps_hold_classes, read_weak_sem_seg
 from bestie_d2.data.names import label_name
 from bestie_d2.data.paths import expand_path
@@ -110,7 +111,7 @@ class WeakMapReport:
 def maps_to_check(cfg: CfgNode, name: str, folder: str) -> tuple[str, str]:
     """The data set, by default the first of ``DATASETS.TRAIN``, and the folder of its weak maps, by
     default ``DATASETS.WEAK_MAPS`` or the registered one."""
-    name = name or (cfg.DATASETS.TRAIN or ("",))[0]
+    name = register_subset(name or (cfg.DATASETS.TRAIN or ("",))[0], cfg.DATASETS.SUBSET)
     classes_of(name)  # refuses an unknown one
     registered = MetadataCatalog.get(name).get("weak_maps")
     folder = folder or expand_path(cfg.DATASETS.WEAK_MAPS) or registered
@@ -130,7 +131,7 @@ def check_weak_maps(name: str, folder: str, *, keep_missing: bool = False) -> We
     records = DatasetCatalog.get(name)  # may draw or unpack the maps
     if not os.path.isdir(folder):
         raise InputError(f"weak maps {folder}: no such folder")
-    check_map_classes(folder, classes)
+    kept = classes_in_maps(name, folder)
     truth = SemanticTruth(name) if has_semantic_truth(name) else None
     objects = load_truth(name) if has_truth(name) else None
     report = WeakMapReport(classes, len(records))
@@ -146,7 +147,7 @@ def check_weak_maps(name: str, folder: str, *, keep_missing: bool = False) -> We
             continue
         try:
             size = (record["height"], record["width"])
-            index_map = read_weak_sem_seg(path, len(classes), size)
+            index_map = read_weak_sem_seg(path, len(classes), size, kept=kept)
         except InputError as error:
             report.unusable.append(str(error))
             continue

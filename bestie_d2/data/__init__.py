@@ -4,6 +4,7 @@ from bestie_d2.data.datasets import (
     register_coco,
     register_custom_datasets,
     register_shapes,
+    register_subset,
     register_voc,
     register_weak_dataset,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "register_coco",
     "register_custom_datasets",
     "register_shapes",
+    "register_subset",
     "register_voc",
     "register_weak_dataset",
 ]

@@ -14,6 +14,7 @@ from detectron2.utils.comm import is_main_process
 from torch.multiprocessing import ProcessRaisedException
 
 from bestie_d2.checks.training import check_config
+from bestie_d2.data import register_subset
 from bestie_d2.engine.configuration import load_config, with_trained_weights
 from bestie_d2.errors import InputError
 
@@ -99,4 +100,5 @@ def labeling_config(arguments: argparse.Namespace) -> tuple[CfgNode, str]:
     cfg = load_config(arguments.config_file, arguments.opts)
     check_config(cfg)
     cfg = with_trained_weights(cfg, arguments.opts)
-    return cfg, arguments.dataset or (cfg.DATASETS.TRAIN or ("",))[0]
+    name = arguments.dataset or (cfg.DATASETS.TRAIN or ("",))[0]
+    return cfg, register_subset(name, cfg.DATASETS.SUBSET)

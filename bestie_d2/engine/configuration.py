@@ -27,7 +27,7 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 from bestie_d2.config import add_bestie_config
-from bestie_d2.data import register_custom_datasets
+from bestie_d2.data import register_custom_datasets, register_subset
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import with_keys
 from bestie_d2.shipped import config_path
@@ -48,7 +48,8 @@ MOST_HINTS = 3  # for a key without the ones above it
 
 def load_config(config_file: str = "", overrides: Sequence[str] = ()) -> CfgNode:
     """Defaults, then a yaml file with its ``_BASE_``, then ``KEY VALUE`` pairs; frozen. Modules of
-    ``EXTRA_MODULES`` are imported, data sets of ``DATASETS.CUSTOM`` registered. A file
+    ``EXTRA_MODULES`` are imported, data sets of ``DATASETS.CUSTOM`` registered, and with
+    ``DATASETS.SUBSET`` those of these classes stand in ``DATASETS.TRAIN`` and ``TEST``. A file
     ``configs/NAME.yaml`` that is not there is the package's own, as a base too."""
     cfg = get_cfg()
     add_bestie_config(cfg)
@@ -65,8 +66,17 @@ def load_config(config_file: str = "", overrides: Sequence[str] = ()) -> CfgNode
         set_keys(cfg, zip(overrides[::2], overrides[1::2], strict=True))
     import_extra_modules(cfg, os.path.dirname(config_file), "")
     register_custom_datasets(cfg.DATASETS.CUSTOM)
+    _restrict_data_sets(cfg)
     cfg.freeze()
     return cfg
+
+
+def _restrict_data_sets(cfg: CfgNode) -> None:
+    """Put sets of ``DATASETS.SUBSET`` alone in the place of those that the configuration names."""
+    sets, progress = cfg.DATASETS, cfg.TEST.LABEL_PROGRESS
+    sets.TRAIN = tuple(register_subset(name, sets.SUBSET) for name in sets.TRAIN)
+    sets.TEST = tuple(register_subset(name, sets.SUBSET) for name in sets.TEST)
+    progress.DATASET = register_subset(progress.DATASET, sets.SUBSET)
 
 
 def import_extra_modules(cfg: CfgNode, *folders: str) -> None:

@@ -29,6 +29,7 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 
 from bestie_d2.checks import training as checks
+from bestie_d2.checks.normalization import normalization_remark
 from bestie_d2.data import EvaluationMapper, ImageReader
 from bestie_d2.data.images import describe_traits
 from bestie_d2.data.training_stream import TrainingStream
@@ -148,6 +149,8 @@ class Trainer(DefaultTrainer):
         super().resume_or_load(resume)  # looks at the classes of earlier weights
         if comm.is_main_process():
             checks.write_class_names(self.cfg)
+            if self.start_iter == 0 and (remark := normalization_remark(self.cfg)):
+                logger.warning(remark)
         if self.start_iter > 0:
             build = partial(self.build_train_loader, self.cfg, self.start_iter)
             self._trainer.reset_data_loader(build)

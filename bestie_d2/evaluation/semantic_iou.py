@@ -13,6 +13,7 @@ from pycocotools import mask as mask_api
 
 from bestie_d2.data.datasets.object_masks import to_rle
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
+from bestie_d2.data.labels.kept_classes import KEPT
 from bestie_d2.evaluation.base import PERCENT, GatheringEvaluator
 from bestie_d2.evaluation.truth import has_truth, load_truth
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, wsss_index
@@ -96,7 +97,8 @@ class SemanticTruth:
         self._records = {record["image_id"]: record for record in records}
         in_files = self._records and all(TRUTH_FILE in r for r in self._records.values())
         self._objects = {} if in_files else load_truth(dataset_name, crowds=True)
-        self._num_classes = len(MetadataCatalog.get(dataset_name).thing_classes)
+        metadata = MetadataCatalog.get(dataset_name)
+        self._num_classes, self._kept = len(metadata.thing_classes), metadata.get(KEPT)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -106,7 +108,8 @@ class SemanticTruth:
         record = self._records[image_id]
         if TRUTH_FILE in record:
             size = (record["height"], record["width"])
-            return read_weak_sem_seg(record[TRUTH_FILE], self._num_classes, size)
+            path = record[TRUTH_FILE]
+            return read_weak_sem_seg(path, self._num_classes, size, kept=self._kept)
         return semantic_truth(record, self._objects[image_id])
 
 

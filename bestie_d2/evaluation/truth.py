@@ -23,6 +23,7 @@ from bestie_d2.data.datasets.weak import EVALUATOR_TYPE
 from bestie_d2.data.images import Size
 from bestie_d2.data.labels.attach import check_readable, registered_records
 from bestie_d2.data.labels.coco_json import IMAGE_LISTS, load_json
+from bestie_d2.data.labels.kept_classes import KEPT
 from bestie_d2.data.labels.tags import log_once
 from bestie_d2.errors import InputError
 
@@ -121,7 +122,11 @@ def _objects_as_given(dataset_name: str, records: list[dict]) -> TrueObjects:
     in_records = any("annotations" in record for record in records)
     if path and (not in_records or metadata.get("evaluator_type") in READ_FROM_FILES):
         data, root = load_json(path, IMAGE_LISTS), metadata.get("image_root", "")
-        return objects_of_file(path, data, records, classes, root)
+        kept = metadata.get(KEPT)
+        found = objects_of_file(path, data, records, kept.whole if kept else classes, root)
+        for image_id, objects in found.objects.items() if kept else ():
+            found.objects[image_id] = kept.objects(objects)
+        return found
     if not in_records:
         raise InputError(
             f"data set {dataset_name!r} has no true masks: register it with 'annotations'"

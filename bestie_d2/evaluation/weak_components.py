@@ -18,7 +18,7 @@ from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.structures import BitMasks, Instances
 from detectron2.utils import comm
 
-from bestie_d2.data.labels.attach import check_map_classes, registered_records, weak_map_path
+from bestie_d2.data.labels.attach import classes_in_maps, registered_records, weak_map_path
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
@@ -252,11 +252,12 @@ def evaluate_weak_components(
     if not isinstance(evaluators, DatasetEvaluator):
         evaluators = DatasetEvaluators(list(evaluators))
     evaluators.reset()
-    check_map_classes(folder, metadata.thing_classes)
+    kept = classes_in_maps(dataset_name, folder)
     num_classes = len(metadata.thing_classes)
     for record in records[comm.get_rank() :: comm.get_world_size()]:
         size = (record["height"], record["width"])
-        index_map = read_weak_sem_seg(weak_map_path(folder, record), num_classes, size)
+        path = weak_map_path(folder, record)
+        index_map = read_weak_sem_seg(path, num_classes, size, kept=kept)
         instances = weak_component_instances(index_map, num_classes, min_area)
         evaluators.process([record], [{"instances": instances}])
     return evaluators.evaluate() or {}

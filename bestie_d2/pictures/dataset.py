@@ -24,8 +24,9 @@ from tqdm import tqdm
 
 from bestie_d2.data import EvaluationMapper, ImageReader, expand_path, read_weak_sem_seg
 from bestie_d2.data.datasets.object_masks import to_rle
-from bestie_d2.data.labels.attach import weak_map_path
+from bestie_d2.data.labels.attach import classes_in_maps, weak_map_path
 from bestie_d2.data.labels.cue_files import read_cues_of_records
+from bestie_d2.data.labels.kept_classes import KEPT, MAP_KEPT
 from bestie_d2.data.names import label_name
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import has_truth, load_truth
@@ -78,7 +79,8 @@ class KnownLabels:
     def cues_by_name(self) -> dict[str, PointCues]:
         if not self._cues or not os.path.exists(self._cues):
             return {}
-        return read_cues_of_records(self._cues, self.records, classes=self.class_names)
+        classes, kept = self.class_names, MetadataCatalog.get(self.name).get(KEPT)
+        return read_cues_of_records(self._cues, self.records, classes=classes, kept=kept)
 
     @cached_property
     def _truth(self) -> Mapping | None:
@@ -94,7 +96,8 @@ class KnownLabels:
         path = weak_map_path(self._weak_maps, record) if self._weak_maps else ""
         if not os.path.isfile(path):
             return None
-        return read_weak_sem_seg(path, len(self.class_names), size_of(record))
+        kept = classes_in_maps(self.name, self._weak_maps)
+        return read_weak_sem_seg(path, len(self.class_names), size_of(record), kept=kept)
 
     def truth(self, record: dict) -> dict[str, MaskSet]:
         """The true objects under that title, or nothing."""
@@ -204,7 +207,8 @@ def draw_taught(
         layers = Layers(reader.read(record["file_name"]))
         classes = record.get("image_classes", [])  # Detectron2's own sets have none
         if "sem_seg_file_name" in record:
-            weak_map = read_weak_sem_seg(record["sem_seg_file_name"], num_classes(cfg))
+            path, kept = record["sem_seg_file_name"], record.get(MAP_KEPT)
+            weak_map = read_weak_sem_seg(path, num_classes(cfg), kept=kept)
             cues = record["cues"][record["cues"].scores > cfg.DATASETS.CUE_THRESHOLD]
             found = _pseudo_instances(record, weak_map, cues, smallest(record))
             layers.weak_map, layers.cues = weak_map, cues

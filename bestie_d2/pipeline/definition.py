@@ -13,7 +13,8 @@ from bestie_d2.weights.checkpoint import FINAL_CHECKPOINT
 
 FROM_TAGS = ("pam", "cues", "cam_maps", "components")
 SUPERVISIONS = {"tags": (), "points": FROM_TAGS}  # and the stages that it has no use for
-TEXTS = ("name", "supervision", "output", "train_set", "test_set")
+PLACES = ("output", "train_set", "test_set")  # that the same pipeline may have several of
+TEXTS = ("name", "supervision", *PLACES)
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ def read_pipeline(
     paths of configurations in it are relative to its folder.
 
     Args:
-        overrides: ``STAGE.KEY VALUE`` pairs; those of a stage hold for its rounds too.
+        overrides: ``STAGE.KEY VALUE`` pairs, those of a stage hold for its rounds too; and pairs of
+            one of ``PLACES`` and its value.
         rounds: how often BESTIE is trained anew on its own exported labels (paper: Table 5).
         configs_exist: refuse a configuration file that is not there.
     """
@@ -150,10 +152,12 @@ def read_pipeline(
                 stages[f"{repeated}{ROUND}{number}"] = replace(stages[repeated], overrides=[])
     if {"maps", "cam_maps"} <= stages.keys():
         raise InputError(f"{where} 'maps' and 'cam_maps' both make the weak maps; leave one out")
-    pipeline = Pipeline(**{key: content[key] for key in TEXTS}, stages=stages)
     if len(overrides) % 2:
         raise InputError(f"overrides come as STAGE.KEY VALUE pairs, got {' '.join(overrides)!r}")
-    for key, value in zip(overrides[::2], overrides[1::2], strict=True):
+    pairs = list(zip(overrides[::2], overrides[1::2], strict=True))
+    content |= {key: value for key, value in pairs if key in PLACES}
+    pipeline = Pipeline(**{key: content[key] for key in TEXTS}, stages=stages)
+    for key, value in (pair for pair in pairs if pair[0] not in PLACES):
         stage, _, config_key = key.partition(".")
         pipeline.check_stage(f"override {key}", stage)
         for name, entry in stages.items():

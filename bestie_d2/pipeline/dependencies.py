@@ -14,6 +14,7 @@ from functools import cache
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from bestie_d2.data import register_subset
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import NUM_CLASSES_NODE
@@ -22,12 +23,12 @@ from bestie_d2.storage.files import OF_VIEWERS, hash_of_content, hash_of_file, h
 
 # Keys: in all of these a name stands for everything under it too, and * for any letters.
 
-# Where and how fast it is computed, what is looked at meanwhile, names; and paths, as what they
-# name is compared by content.
+# Where and how fast it is computed, what is looked at meanwhile, names; and paths and parts of data
+# sets, as what they name is compared by content.
 NEVER = """
     MODEL.DEVICE CUDNN_BENCHMARK DATALOADER.NUM_WORKERS SOLVER.CHECKPOINT_PERIOD TEST.EVAL_PERIOD
     TEST.LABEL_PROGRESS TEST.EXPECTED_RESULTS OUTPUT_DIR VIS_PERIOD VERSION MODEL.WEIGHTS
-    DATASETS.CUSTOM DATASETS.TRAIN DATASETS.TEST DATASETS.CUES DATASETS.WEAK_MAPS
+    DATASETS.CUSTOM DATASETS.SUBSET DATASETS.TRAIN DATASETS.TEST DATASETS.CUES DATASETS.WEAK_MAPS
     DATASETS.INSTANCE_LABELS
 """
 # Read when a trained model is used. TEST.PRECISE_BN is not among them: it changes the weights.
@@ -61,7 +62,7 @@ DATA = {  # by kind of stage; what an earlier stage makes of it is compared as i
     **dict.fromkeys(("cues", "maps", "cam_maps", "export"), (TAGS, IMAGES)),
     "bestie": (TAGS, IMAGES, CUES, WEAK_MAPS, LABELS, WEIGHTS),
     "mrcnn": (IMAGES, WEIGHTS),
-    "mrcnn_truth": (IMAGES, MASKS, WEIGHTS),
+    "mrcnn_truth": (TAGS, IMAGES, MASKS, WEIGHTS),
     "components": (TAGS, IMAGES, *TEST_PARTS),
     "evaluate": TEST_PARTS,
 }
@@ -127,6 +128,7 @@ class Hashes:
             return self._state_of(cfg.MODEL.WEIGHTS)
         is_test, kind = part in TEST_PARTS, part.removeprefix("test set's ")
         name = self._test_set if is_test else self._train_set
+        name = register_subset(name, cfg.DATASETS.SUBSET)
         if part.endswith(("list", "image files")):
             return self._images_of(name)[part.endswith("files")]
         path = getattr(cfg.DATASETS, KEYS[kind]) if kind in KEYS and not is_test else ""

@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 from bestie_d2.checks import training as checks
+from bestie_d2.data import register_subset
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import num_classes_key, with_keys
@@ -25,6 +26,12 @@ SCORE_THRESHOLD = "score_threshold"  # among the keys of a stage, beside its con
 def _default_values() -> dict[str, object]:
     """All keys of a configuration without a file."""
     return flattened(load_config())
+
+
+def sets_of(pipeline: Pipeline, cfg: CfgNode) -> tuple[str, str]:
+    """The names of the training and the test set as a stage's configuration restricts them."""
+    subset = cfg.DATASETS.SUBSET
+    return register_subset(pipeline.train_set, subset), register_subset(pipeline.test_set, subset)
 
 
 class StageJob:
@@ -45,15 +52,19 @@ class StageJob:
             self.configs = {owner: self._config(owner) for owner in owners}
         except InputError as error:
             raise InputError(f"stage {name}: {error}") from None
+        self.train_set, self.test_set = sets_of(pipeline, next(iter(self.configs.values())))
 
     def _config(self, owner: str) -> CfgNode:
         """The configuration of ``owner``'s model as this stage takes it."""
         pipeline, entry = self.pipeline, self.pipeline.stages[owner]
         others = self.entry.overrides if self.name != owner else []
-        cfg = load_config(entry.config, [*entry.overrides, *others])
-        train_set, test_set = pipeline.train_set, pipeline.test_set
-        trained_on = train_set + MASK_SETS.get(entry.kind, "")
-        cfg = with_keys(cfg, {"DATASETS.TRAIN": (trained_on,), "DATASETS.TEST": (test_set,)})
+        sets = {"TRAIN": pipeline.train_set, "TEST": pipeline.test_set}
+        given = [word for key, name in sets.items() for word in (f"DATASETS.{key}", str((name,)))]
+        cfg = load_config(entry.config, [*entry.overrides, *others, *given])
+        if unknown := [name for name in sets.values() if name not in DatasetCatalog]:
+            raise InputError(f"data set {unknown[0]!r} is not registered")
+        if suffix := MASK_SETS.get(entry.kind):
+            cfg = with_keys(cfg, {"DATASETS.TRAIN": (pipeline.train_set + suffix,)})
         checks.check_config(cfg)
         if self.name == owner or others:  # else the stage that trains the model has been through it
             checks.check_sides_of_images(cfg)  # not days later, when the stage begins
@@ -63,8 +74,6 @@ class StageJob:
                 f"MODEL.BESTIE.SUPERVISION is {supervision!r}, but the pipeline's supervision is "
                 f"{pipeline.supervision!r}"
             )
-        if unknown := [name for name in (train_set, test_set) if name not in DatasetCatalog]:
-            raise InputError(f"data set {unknown[0]!r} is not registered")
         return with_keys(cfg, {"OUTPUT_DIR": ""})
 
     def sources(self, hashes: Hashes, pending: Collection[str] = ()) -> Sources:

@@ -16,7 +16,7 @@ from detectron2.utils.env import seed_all_rng
 
 from bestie_d2.checks import training as checks
 from bestie_d2.checks.weak_map_check import check_weak_maps
-from bestie_d2.data import register_custom_datasets
+from bestie_d2.data import register_custom_datasets, register_subset
 from bestie_d2.engine.trainer import Trainer, append_metrics, evaluate
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import evaluate_weak_components, has_truth, has_weak_maps
@@ -89,7 +89,7 @@ def _train(job: StageJob) -> Figures:
 
 def _for_training(job: StageJob) -> CfgNode:
     """The stage's own configuration with the products that it learns from."""
-    cfg, train_set = job.configs[job.name], job.pipeline.train_set
+    cfg, train_set = job.configs[job.name], job.train_set
     values: dict[str, object] = {"OUTPUT_DIR": job.folder}
     if job.entry.weights_from:
         values["MODEL.WEIGHTS"] = job.pipeline.product_of(job.entry.weights_from)
@@ -102,6 +102,7 @@ def _for_training(job: StageJob) -> CfgNode:
         (name,) = cfg.DATASETS.TRAIN
         of_masks = [{"name": name, "images": metadata.image_root, "annotations": masks}]
         register_custom_datasets(of_masks)
+        values["DATASETS.TRAIN"] = (register_subset(name, cfg.DATASETS.SUBSET),)
         values["DATASETS.CUSTOM"] = [*cfg.DATASETS.CUSTOM, *of_masks]
         return with_keys(cfg, values)
     for kind, part in MADE_BY.items():
@@ -119,8 +120,8 @@ def _with_model(job: StageJob, owner: str, folder: str = "") -> CfgNode:
 
 def _extract_cues(job: StageJob) -> Figures:
     cfg = _with_model(job, "pam")
-    recipe = CueRecipe.from_config(cfg, job.pipeline.train_set)
-    run = LabelingRun.open(cfg, job.pipeline.train_set)
+    recipe = CueRecipe.from_config(cfg, job.train_set)
+    run = LabelingRun.open(cfg, job.train_set)
     summary = extract_cue_file(run, job.product, recipe, overwrite=True)
     print("\n".join([summary.table(run.class_names), *summary.describe(recipe.threshold)]))
     values: dict[str, float | None] = {"cues": summary.cues}
@@ -133,7 +134,7 @@ def _extract_cues(job: StageJob) -> Figures:
 
 
 def _make_maps(job: StageJob) -> Figures:
-    train_set, (owner,) = job.pipeline.train_set, job.configs
+    train_set, (owner,) = job.train_set, job.configs
     cfg, recipe = _with_model(job, owner), MapRecipe(METHODS[owner])
     make_network_maps(cfg, train_set, job.product, recipe, overwrite=True)
     report = check_weak_maps(train_set, job.product)
@@ -150,7 +151,7 @@ def _measure_components(job: StageJob) -> Figures:
     make of the test set, whose tags they do not see, each taken for an instance; and how many cues
     the components of the training set's maps hold."""
     values: dict[str, float | None] = {}
-    texts, test_set = [], job.pipeline.test_set
+    texts, test_set = [], job.test_set
     for owner in job.configs:
         cfg = _with_model(job, owner)
         cfg = with_keys(cfg, {"MODEL.WSSS.TEST.USE_TAGS": False})
@@ -163,8 +164,8 @@ def _measure_components(job: StageJob) -> Figures:
         texts.append(f"{owner}: {text}")
     made = job.products.get("maps") or job.products.get("cam_maps")
     if made and "cues" in job.products:
-        recipe = CueRecipe.from_config(job.configs["pam"], job.pipeline.train_set)
-        cues, train_set = job.products["cues"], job.pipeline.train_set
+        recipe = CueRecipe.from_config(job.configs["pam"], job.train_set)
+        cues, train_set = job.products["cues"], job.train_set
         summary = count_cue_file(train_set, cues, replace(recipe, weak_maps=made))
         print("\n".join(summary.describe(recipe.threshold)))
         total = max(sum(summary.components), 1)
@@ -190,14 +191,14 @@ def _components_evaluated(cfg: CfgNode, test_set: str, folder: str, weak_maps: s
 
 def _export(job: StageJob) -> Figures:
     (owner,) = job.configs  # BESTIE, or a round of it
-    run = LabelingRun.open(_with_model(job, owner), job.pipeline.train_set)
+    run = LabelingRun.open(_with_model(job, owner), job.train_set)
     recipe = LabelRecipe(use_tags=True, score_threshold=job.entry.score_threshold, min_area=1)
     report = export_pseudo_labels(run, job.product, recipe, overwrite=True)
     print("\n".join([report.table(run.class_names), *report.histogram(), *report.describe()]))
     of = report.figures()
     values: dict[str, float | None] = {"labels": of.labels}
     text = f"{of.labels} labels"
-    if has_truth(job.pipeline.train_set):
+    if has_truth(job.train_set):
         for name, share in (("precision", of.precision), ("recall", of.recall)):
             values[name] = _finite(PERCENT * share)
             text += f", {name} {_shown(values[name])} %"
@@ -211,7 +212,7 @@ def _failures(counts: Mapping[str, int]) -> dict[str, float | None]:
 
 def _evaluate(job: StageJob) -> Figures:
     values: dict[str, float | None] = {}
-    texts, test_set = [], job.pipeline.test_set
+    texts, test_set = [], job.test_set
     if has_weak_maps(test_set):  # had for nothing: their components as instances
         cfg, folder = next(iter(job.configs.values())), os.path.join(job.folder, WEAK_COMPONENTS)
         found, _ = headlines(_components_evaluated(cfg, test_set, folder))

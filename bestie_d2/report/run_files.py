@@ -24,7 +24,7 @@ from bestie_d2.errors import InputError
 from bestie_d2.evaluation.failures import FILE as FAILURES_FILE
 from bestie_d2.pictures.dataset import KnownLabels
 from bestie_d2.pipeline.definition import Pipeline
-from bestie_d2.pipeline.stage_job import StageJob
+from bestie_d2.pipeline.stage_job import StageJob, sets_of
 from bestie_d2.pipeline.state import CONFIG_FILE, StageRecord, flattened
 from bestie_d2.storage.processes import running_in
 
@@ -119,13 +119,21 @@ class Run:
             raise InputError(next(iter(self.problems.values()), "no stage trains anything"))
         return self._trainings.get("bestie", list(self._trainings.values())[-1])
 
+    @property
+    def train_set(self) -> str:
+        return sets_of(self.pipeline, self.cfg)[0]
+
+    @property
+    def test_set(self) -> str:
+        return sets_of(self.pipeline, self.cfg)[1]
+
     @cached_property
     def labels(self) -> KnownLabels:
         """Weak labels of the training set, where they are made or given, and truth if known."""
         sets = self.cfg.DATASETS
         maps = self.product_of("maps", "cam_maps") or sets.WEAK_MAPS
         cues = self.product_of("cues") or sets.CUES
-        return KnownLabels(self.pipeline.train_set, weak_maps=maps, cues=cues)
+        return KnownLabels(self.train_set, weak_maps=maps, cues=cues)
 
     @cached_property
     def reader(self) -> ImageReader:
@@ -137,7 +145,7 @@ class Run:
         true masks, and ids of the images, the worst first; "" and none."""
         for evaluated in self.finished("evaluate")[-1:]:
             for stage in self.finished("bestie", "mrcnn")[::-1]:
-                below = (stage.name, "inference", self.pipeline.test_set, FAILURES_FILE)
+                below = (stage.name, "inference", self.test_set, FAILURES_FILE)
                 if text := _text_of(evaluated.folder, *below):
                     return stage.name, [image["image_id"] for image in json.loads(text)["images"]]
         return "", []

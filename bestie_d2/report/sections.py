@@ -287,7 +287,7 @@ def _grid(run: Run, training: bool) -> list[Block]:
     stages = run.finished("bestie")[-1:] if training else run.finished(*FINDERS)
     if not stages and not training:
         return [("text", "No model that finds instances has been trained yet.")]
-    labels = run.labels if training else KnownLabels(run.pipeline.test_set)
+    labels = run.labels if training else KnownLabels(run.test_set)
     judged, worst = ("", []) if training else run.worst_images
     by_id = {record["image_id"]: record for record in labels.records}
     records = [by_id.pop(image_id) for image_id in worst[:TEST_IMAGES] if image_id in by_id]
@@ -322,7 +322,7 @@ def _grid(run: Run, training: bool) -> list[Block]:
 def _add_taught(run: Run, stage: StageFiles, records: Sequence[dict], found: Found) -> None:
     """The labels that a finished BESTIE training learned from, at the images' size: pseudo labels
     and, if it refines any, refined labels as its model has them."""
-    cfg, train_set = stage.load(), run.pipeline.train_set
+    cfg, train_set = stage.load(), run.train_set
     check_trained_classes(cfg, train_set)
     model = cast(BESTIE, load_trained_model(cfg)[0].eval())  # what such a stage trains
     mapper = WeakInstanceMapper(**{**WeakInstanceMapper.from_config(cfg), "augmentations": []})

@@ -16,9 +16,15 @@ from detectron2.data import MetadataCatalog
 from torch import Tensor
 from tqdm import tqdm
 
-from bestie_d2.data.labels.attach import CUE_SCORE_THRESHOLD, registered_records, weak_map_path
+from bestie_d2.data.labels.attach import (
+    CUE_SCORE_THRESHOLD,
+    classes_in_maps,
+    registered_records,
+    weak_map_path,
+)
 from bestie_d2.data.labels.cue_files import read_cues_of_records
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
+from bestie_d2.data.labels.kept_classes import KEPT, KeptClasses
 from bestie_d2.data.names import label_name, relative_name
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
@@ -79,7 +85,9 @@ def extract_cue_file(
         "MODEL.BESTIE.MIN_AREA": recipe.min_area,
         "weak maps": recipe.weak_maps,
     }
-    work = partial(cues_and_counts, recipe=recipe)
+    folder = recipe.weak_maps
+    maps_kept = classes_in_maps(run.dataset_name, folder) if folder else None
+    work = partial(cues_and_counts, recipe=recipe, maps_kept=maps_kept)
     with run.labeled(output, settings, work, "cues", overwrite=overwrite) as results:
         truth = load_truth(run.dataset_name) if has_truth(run.dataset_name) else None
         return write_cue_file(run, output, results, recipe.threshold, truth)
@@ -112,14 +120,17 @@ def write_cue_file(
     return summary
 
 
-def cues_and_counts(record: dict, output: dict, *, recipe: CueRecipe) -> dict[str, Any]:
-    """What is kept of an image, by the ``cams`` that the classifier gives."""
+def cues_and_counts(
+    record: dict, output: dict, *, recipe: CueRecipe, maps_kept: KeptClasses | None = None
+) -> dict[str, Any]:
+    """What is kept of an image, by the ``cams`` that the classifier gives; ``maps_kept`` where weak
+    maps have the indices of more classes."""
     cues, _ = cues_of(output["cams"], record, recipe)
     weak_map, size = None, (record["height"], record["width"])
     if recipe.weak_maps:
         with suppress(InputError):  # cues do not depend on it; the summary says how many there were
             path = weak_map_path(recipe.weak_maps, record)
-            weak_map = read_weak_sem_seg(path, len(output["cams"]), size)
+            weak_map = read_weak_sem_seg(path, len(output["cams"]), size, kept=maps_kept)
     counts = count_cues(
         cues,
         record["image_classes"],
@@ -150,9 +161,10 @@ def cues_of(cams: Tensor, record: Mapping, recipe: CueRecipe) -> tuple[PointCues
 
 def count_cue_file(dataset_name: str, path: str, recipe: CueRecipe) -> CueSummary:
     """The summary of the cues that a file holds of a registered data set, in the recipe's maps."""
-    records, classes = registered_records(dataset_name), MetadataCatalog.get(dataset_name)
-    by_name = read_cues_of_records(path, records, classes=classes.thing_classes)
-    summary = CueSummary(len(classes.thing_classes))
+    records, metadata = registered_records(dataset_name), MetadataCatalog.get(dataset_name)
+    classes, maps_kept = metadata.thing_classes, classes_in_maps(dataset_name, recipe.weak_maps)
+    by_name = read_cues_of_records(path, records, classes=classes, kept=metadata.get(KEPT))
+    summary = CueSummary(len(classes))
     for record in tqdm(records, desc="counting cues", unit="image", leave=False):
         size, cues = (record["height"], record["width"]), by_name.get(label_name(record))
         weak_map = weak_map_path(recipe.weak_maps, record)
@@ -160,7 +172,7 @@ def count_cue_file(dataset_name: str, path: str, recipe: CueRecipe) -> CueSummar
             cues or PointCues.empty(),
             record["image_classes"],
             threshold=recipe.threshold,
-            index_map=read_weak_sem_seg(weak_map, len(classes.thing_classes), size),
+            index_map=read_weak_sem_seg(weak_map, len(classes), size, kept=maps_kept),
             min_area=recipe.min_area,
         )
         summary.add(counts)

@@ -1,7 +1,7 @@
 import json
 import runpy
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,6 @@ from bestie_d2.data.datasets import weak
 from bestie_d2.data.datasets.voc import VOC_CLASSES
 from bestie_d2.data.datasets.voc_preparation import VocReport, prepare_voc
 from bestie_d2.data.labels.index_png import index_palette
-from bestie_d2.data.paths import datasets_root
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,27 +52,6 @@ def write_json() -> Callable[..., str]:
         return str(path)
 
     return write
-
-
-@pytest.fixture
-def register_again() -> Iterator[Callable[[Callable[[str], None], Iterable[str], Path], None]]:
-    """Registers built-in data sets as if they lay in another folder; undone afterwards."""
-    done = []
-
-    def forget(names: Iterable[str]) -> None:
-        for name in names:
-            DatasetCatalog.remove(name)
-            MetadataCatalog.remove(name)
-
-    def register(function: Callable[[str], None], names: Iterable[str], root: Path) -> None:
-        forget(names)
-        function(str(root))
-        done.append((function, names))
-
-    yield register
-    for function, names in done:
-        forget(names)
-        function(datasets_root())
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ COUNTED = {  # key: the kinds of stages that it counts for
     "MODEL.WEIGHTS": [],  # by content
     "DATASETS.CUSTOM": [],
     "DATASETS.TRAIN": [],
+    "DATASETS.SUBSET": [],  # by what is read
     "SOLVER.BASE_LR": TRAININGS,
     "SOLVER.AMP.ENABLED": TRAININGS,
     "SEED": TRAININGS,
@@ -148,6 +149,7 @@ def states(tmp_path):
 
 class _Node:
     CUES = WEAK_MAPS = INSTANCE_LABELS = WEIGHTS = ""
+    SUBSET = ()
 
 
 class CFG:
@@ -171,7 +173,7 @@ def test_data_that_differs(states):
 
 def test_a_weak_map_that_was_edited_differs_though_its_size_is_the_same(tmp_path):
     (tmp_path / "1.png").write_bytes(b"class 1")
-    node = type("Node", (), {"WEAK_MAPS": str(tmp_path)})
+    node = type("Node", (_Node,), {"WEAK_MAPS": str(tmp_path)})
     cfg = type("Cfg", (), {"DATASETS": node})
     before = Hashes("", "").of_data([WEAK_MAPS], cfg)
     (tmp_path / ".DS_Store").touch()
@@ -194,7 +196,7 @@ def test_states_are_written_as_in_manifests_that_exist(tmp_path, states):
         (tmp_path / "maps" / name).write_bytes(content)
     (tmp_path / "weights.pth").write_bytes(b"weights")
     named = type(
-        "Node", (), {"WEAK_MAPS": f"{tmp_path}/maps", "WEIGHTS": f"{tmp_path}/weights.pth"}
+        "Node", (_Node,), {"WEAK_MAPS": f"{tmp_path}/maps", "WEIGHTS": f"{tmp_path}/weights.pth"}
     )
     cfg = type("Cfg", (), {"DATASETS": named, "MODEL": named})
     assert Hashes("", "").of_data([WEAK_MAPS, WEIGHTS], cfg) == {

@@ -2,6 +2,7 @@
 
 from bestie_d2.data.datasets.coco import register_coco
 from bestie_d2.data.datasets.shapes import register_shapes
+from bestie_d2.data.datasets.subset import register_subset
 from bestie_d2.data.datasets.voc import register_voc
 from bestie_d2.data.datasets.weak import register_custom_datasets, register_weak_dataset
 from bestie_d2.data.paths import datasets_root
@@ -10,6 +11,7 @@ __all__ = [
     "register_coco",
     "register_custom_datasets",
     "register_shapes",
+    "register_subset",
     "register_voc",
     "register_weak_dataset",
 ]

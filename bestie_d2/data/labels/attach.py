@@ -13,6 +13,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from bestie_d2.data.images import UNREADABLE
 from bestie_d2.data.labels.cue_files import read_cues_of_records
 from bestie_d2.data.labels.index_png import check_map_size, check_maps_hold_classes
+from bestie_d2.data.labels.kept_classes import KEPT, MAP_KEPT, KeptClasses
+from bestie_d2.data.labels.label_files import is_folder_of_text
 from bestie_d2.data.names import label_name, label_path, missing
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
@@ -58,21 +60,26 @@ def load_weak_records(
 ) -> list[dict]:
     """:func:`attach_weak_labels` to the records of a registered data set, with the weak maps and
     cues of :func:`weak_label_paths`."""
-    records = registered_records(name)
+    records, metadata = registered_records(name), MetadataCatalog.get(name)
     folder, cue_path = weak_label_paths(name, weak_maps=weak_maps, cues=cues)
+    classes_in_maps(name, folder)
     return attach_weak_labels(
         records,
         weak_maps=folder,
         cues=cue_path,
-        classes=MetadataCatalog.get(name).thing_classes,
+        classes=metadata.thing_classes,
         num_classes=num_classes,
         score_threshold=score_threshold,
+        kept=metadata.get(KEPT),
     )
 
 
 def weak_label_paths(name: str, *, weak_maps: str = "", cues: str = "") -> tuple[str, str]:
     """The folder of weak maps and the cues of a registered data set, or the paths that replace
-    them unless empty; ``~`` and ``$VAR`` are expanded."""
+    them unless empty; ``~`` and ``$VAR`` are expanded.
+
+    Where only some classes of the set count, what replaces them has to name its classes.
+    """
     metadata = MetadataCatalog.get(name)
     paths = {
         "WEAK_MAPS": expand_path(weak_maps) or metadata.get("weak_maps"),
@@ -81,6 +88,12 @@ def weak_label_paths(name: str, *, weak_maps: str = "", cues: str = "") -> tuple
     for key, path in paths.items():
         if not path:
             raise InputError(f"data set {name!r} is registered without them: set DATASETS.{key}")
+    given = metadata.get(KEPT) and paths["CUES"] != metadata.get("cues")
+    if given and is_folder_of_text(paths["CUES"]):
+        raise InputError(
+            f"DATASETS.CUES {paths['CUES']}: text files know classes by number alone, and only "
+            f"some count in {name!r}: name a JSON file, which has their names"
+        )
     return paths["WEAK_MAPS"], paths["CUES"]
 
 
@@ -97,6 +110,7 @@ def attach_weak_labels(
     classes: Sequence[str],
     num_classes: int,
     score_threshold: float = CUE_SCORE_THRESHOLD,
+    kept: KeptClasses | None = None,
 ) -> list[dict]:
     """Copies of the records with ``sem_seg_file_name`` and ``cues`` (:class:`PointCues`).
 
@@ -106,13 +120,14 @@ def attach_weak_labels(
         classes: names of the data set's classes, in contiguous order.
         num_classes: C of the model.
         score_threshold: only cues that score above it are kept.
+        kept: of a data set of which only some classes count.
     """
     if not records:
         raise InputError("the data set has no images")
     check_classes(classes, num_classes)
     if not os.path.isdir(weak_maps):
         raise InputError(f"weak maps {weak_maps}: no such folder")
-    check_map_classes(weak_maps, classes)
+    maps_kept = check_map_classes(weak_maps, classes, kept)
     maps = [weak_map_path(weak_maps, record) for record in records]
     check_present("image", [record["file_name"] for record in records])
     check_readable(records)
@@ -120,7 +135,7 @@ def attach_weak_labels(
     check_maps_hold_classes(weak_maps, maps)
     for path, record in zip(maps, records, strict=True):
         check_map_size(path, (record["height"], record["width"]))
-    by_name = read_cues_of_records(cues, records, classes=classes)
+    by_name = read_cues_of_records(cues, records, classes=classes, kept=kept)
     without = [name for name in map(label_name, records) if name not in by_name]
     if len(without) == len(records):
         raise InputError(
@@ -136,8 +151,13 @@ def attach_weak_labels(
     for record, path in zip(records, maps, strict=True):
         points = by_name.get(label_name(record), PointCues.empty())
         points = points[points.scores > score_threshold]
-        labelled.append({**record, "sem_seg_file_name": path, "cues": points})
+        labelled.append({**with_weak_map(record, path, maps_kept), "cues": points})
     return labelled
+
+
+def with_weak_map(record: Mapping, path: str, maps_kept: KeptClasses | None) -> dict:
+    """A copy of a record with ``sem_seg_file_name``; ``maps_kept`` of :func:`classes_in_maps`."""
+    return {**record, "sem_seg_file_name": path, **({MAP_KEPT: maps_kept} if maps_kept else {})}
 
 
 def check_classes(classes: Sequence[str], num_classes: int) -> None:
@@ -149,18 +169,49 @@ def check_classes(classes: Sequence[str], num_classes: int) -> None:
         )
 
 
-def check_map_classes(weak_maps: str, classes: Sequence[str]) -> None:
+def classes_in_maps(name: str, folder: str) -> KeptClasses | None:
+    """:func:`check_map_classes` of a folder of weak maps for a registered data set. One that it is
+    not registered with has to say what it was made with where only some of the classes count."""
+    metadata = MetadataCatalog.get(name)
+    if not metadata.get("thing_classes"):
+        registered_records(name)  # completes the metadata
+    kept = metadata.get(KEPT)
+    given = os.path.isdir(folder) and folder != metadata.get("weak_maps")
+    if kept and given and _made_with(folder) is None:
+        raise InputError(
+            f"weak maps {folder}: do not say whether their indices are those of {name!r} or of all "
+            f'classes: write {{"classes": [...]}}, the names of class 1, 2, ..., into '
+            f"{os.path.join(folder, MADE_WITH)}"
+        )
+    return check_map_classes(folder, metadata.thing_classes, kept)
+
+
+def check_map_classes(
+    weak_maps: str, classes: Sequence[str], kept: KeptClasses | None = None
+) -> KeptClasses | None:
     """Refuse a folder of weak maps that says it was made with other classes; maps by other programs
-    say nothing and are taken as they are."""
+    say nothing and are taken as they are.
+
+    Where only some classes count, ``kept``, maps may have the indices of all classes, and those
+    that say nothing do: then it comes back, to read them with.
+    """
+    made = _made_with(weak_maps)
+    if kept and tuple(made or kept.whole) == kept.whole:
+        return kept
+    if made is not None:
+        compare_classes(f"of the weak maps in {weak_maps}", made, "the data set", classes)
+    return None
+
+
+def _made_with(weak_maps: str) -> list[str] | None:
+    """The names of the classes that a folder of weak maps was made with, if it says them."""
     path = os.path.join(weak_maps, MADE_WITH)
     try:
         with open(path, encoding="utf-8") as file:
             settings = json.load(file)
     except (OSError, ValueError):
-        return
-    made = classes_in(settings, path) if isinstance(settings, dict) else None
-    if made is not None:
-        compare_classes(f"of the weak maps in {weak_maps}", made, "the data set", classes)
+        return None
+    return classes_in(settings, path) if isinstance(settings, dict) else None
 
 
 def check_readable(records: Sequence[dict]) -> None:

@@ -22,6 +22,7 @@ from bestie_d2.data.labels.annotation_tools.pictures import Pictures
 from bestie_d2.data.labels.annotation_tools.placing import POINTS
 from bestie_d2.data.labels.annotation_tools.registry import Labels
 from bestie_d2.data.labels.coco_json import category_indices, unknown_id
+from bestie_d2.data.labels.kept_classes import KeptClasses
 from bestie_d2.data.labels.label_files import is_folder_of_text, load_labels
 from bestie_d2.data.labels.tags import log_once
 from bestie_d2.data.names import (
@@ -122,14 +123,22 @@ def read_cues(
 
 
 def read_cues_of_records(
-    path: str, records: Sequence[Mapping], **arguments: Any
+    path: str,
+    records: Sequence[Mapping],
+    *,
+    classes: Sequence[str],
+    kept: KeptClasses | None = None,
+    **arguments: Any,
 ) -> dict[str, PointCues]:
     """:func:`read_cues` of the images of records, with its other ``arguments``; of images that
-    cannot be read, no size is known."""
+    cannot be read, no size is known. Where only some classes count, ``kept``, the others' cues are
+    left out, and text files have the numbers of all of them."""
     readable = [record for record in records if UNREADABLE not in record]
     sizes = {label_name(record): (record["height"], record["width"]) for record in readable}
     names, pictures = names_of_records(records), partial(Pictures.of_records, records)
-    return read_cues(path, sizes=sizes, names=names, pictures=pictures, **arguments)
+    arguments |= {"sizes": sizes, "names": names, "pictures": pictures}
+    found = read_cues(path, classes=kept.whole if kept else classes, **arguments)
+    return {name: kept.cues(cues) for name, cues in found.items()} if kept else found
 
 
 def _listed(path: str, data: Mapping, classes: Sequence[str], tell: Tell) -> Iterator[ImagePoints]:

@@ -10,6 +10,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
+from bestie_d2.data.labels.kept_classes import MAP_KEPT
 from bestie_d2.errors import InputError
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, PointCues, wsss_index
 
@@ -124,7 +125,8 @@ def check_given_points(name: str, records: Sequence[Mapping], num_classes: int) 
     total, useless = CuePositions(), []
     for record in (with_points[index] for index in chosen):
         size = (record["height"], record["width"])
-        index_map = read_weak_sem_seg(record["sem_seg_file_name"], num_classes, size)
+        path, kept = record["sem_seg_file_name"], record.get(MAP_KEPT)
+        index_map = read_weak_sem_seg(path, num_classes, size, kept=kept)
         found = positions_of(record["cues"], index_map)
         total += found
         useless += [record["file_name"]] * found.nearly_none

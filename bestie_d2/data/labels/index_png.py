@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from bestie_d2.data.images import PNG_SIGNATURE, Size
+from bestie_d2.data.labels.kept_classes import KeptClasses
 from bestie_d2.data.names import missing
 from bestie_d2.errors import InputError
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
@@ -23,9 +24,15 @@ LOOKED_AT_FIRST = 16  # maps, spread over the set; nearly always one of them hol
 PNG_SIZE = struct.Struct(">8x8xII")  # signature, length and name of the first chunk; width, height
 
 
-def read_weak_sem_seg(path: str, num_classes: int, size: Size | None = None) -> np.ndarray:
+def read_weak_sem_seg(
+    path: str, num_classes: int, size: Size | None = None, *, kept: KeptClasses | None = None
+) -> np.ndarray:
     """(H, W) uint8 WSSS indices of a weak map, or any index PNG, palette or grey: 0 background,
-    1..``num_classes``, 255 ignore. All else is refused, as is one not of ``size``."""
+    1..``num_classes``, 255 ignore. All else is refused, as is one not of ``size``.
+
+    Where only some classes count, ``kept``, the PNG has the indices of all of them.
+    """
+    num_classes = len(kept.whole) if kept else num_classes
     check_class_limit(f"index map {path}", num_classes)
     try:
         with Image.open(path) as image:
@@ -45,7 +52,8 @@ def read_weak_sem_seg(path: str, num_classes: int, size: Size | None = None) -> 
         raise InputError(
             f"index map {path}: index {wrong.max()}, expected 0..{num_classes} or {IGNORE_INDEX}"
         )
-    return array.astype(np.uint8)
+    index_map = array.astype(np.uint8)
+    return kept.index_map(index_map) if kept else index_map
 
 
 def _indices(image: ImageFile.ImageFile) -> np.ndarray:

@@ -17,6 +17,7 @@ from bestie_d2.data.labels.attach import load_weak_records
 from bestie_d2.data.labels.cue_positions import check_given_points
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.data.labels.instance_files import attach_instance_labels, move_instance_map
+from bestie_d2.data.labels.kept_classes import MAP_KEPT
 from bestie_d2.data.mappers.image_tags import MAPPER_REGISTRY, tags_as_mask
 from bestie_d2.data.paths import expand_path
 from bestie_d2.labeling.transfer import Transfer
@@ -110,7 +111,8 @@ class WeakInstanceMapper:
         record = copy.copy(record)
         image = self.reader.read_of(record)
         size = (record["height"], record["width"])
-        weak_map = read_weak_sem_seg(record.pop("sem_seg_file_name"), self.num_classes, size)
+        path, kept = record.pop("sem_seg_file_name"), record.pop(MAP_KEPT, None)
+        weak_map = read_weak_sem_seg(path, self.num_classes, size, kept=kept)
         augmented = T.AugInput(image, sem_seg=weak_map)
         transforms = self.augmentations(augmented)
 
