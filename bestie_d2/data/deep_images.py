@@ -97,12 +97,18 @@ class Intensity:
     def scale(self, image: DeepImage) -> np.ndarray:
         """(H, W) or (H, W, 3) float64 in 0..255, transparency put on white; 0 all over for an
         image of one value. Hidden values count for nothing."""
-        values, opacity = image.values.astype(np.float64), image.opacity
-        low, high = self._limits(values if opacity is None else values[opacity > 0])
-        scaled = np.zeros(values.shape)
+        stored, opacity = image.values, image.opacity
+        low, high = self._limits(stored if opacity is None else stored[opacity > 0])
         if low < high:
-            scaled = ((values - low) / (high - low) * WHITE).clip(0, WHITE)
-            scaled = WHITE - scaled if image.inverted else scaled
+            scaled = stored.astype(np.float64)  # in place from here on: an image may be large
+            scaled -= low
+            scaled /= high - low
+            scaled *= WHITE
+            np.clip(scaled, 0, WHITE, out=scaled)
+            if image.inverted:
+                np.subtract(WHITE, scaled, out=scaled)
+        else:
+            scaled = np.zeros(stored.shape)
         if opacity is None:
             return scaled
         share = opacity if scaled.ndim == 2 else opacity[..., None]

@@ -46,6 +46,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH = 24  # where its head says how many bits a channel has
 HEAD = 32  # bytes that tell formats apart
 DEEP_MODES = {"I": "32-bit", "F": "32-bit floating-point"}  # of Pillow
+BAND = 1024  # rows of a large image that are taken over at once
 DARK = 16  # of 0..255: hardly to be told from black
 
 
@@ -235,8 +236,22 @@ def _decoded(
         if opacity.min() < WHITE:
             image = Image.alpha_composite(Image.new("RGBA", alpha.size, "white"), alpha)
             traits.append(ON_WHITE)
-    values = np.asarray(image.convert("L" if image.mode in ("L", "1") else "RGB"))
+    mode = "L" if image.mode in ("L", "1") else "RGB"
+    values = _array_of(image if image.mode == mode else image.convert(mode))
     return Picture(_turned(values, left), tuple(traits))
+
+
+def _array_of(image: Image.Image) -> np.ndarray:
+    """The pixels of a grey or RGB image, band by band: of a whole one Pillow makes three copies."""
+    if image.height <= BAND:
+        return np.asarray(image)
+    channels = image.getbands()
+    values = np.empty((image.height, image.width, len(channels)), np.uint8)
+    for top in range(0, image.height, BAND):
+        bottom = min(top + BAND, image.height)
+        band = np.asarray(image.crop((0, top, image.width, bottom)))
+        values[top:bottom] = band.reshape(-1, image.width, len(channels))
+    return values if len(channels) > 1 else values[..., 0]
 
 
 def _deep_image(

@@ -409,3 +409,11 @@ def test_pillow_images_are_read_as_their_files(tmp_path):
 def test_arrays_that_are_no_picture(values, line):
     with pytest.raises(InputError, match=line):
         READER.take(values)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_tall_images_are_taken_over_in_bands(mode, tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (2500, 3, 3), dtype=np.uint8)
+    image = Image.fromarray(values).convert(mode)
+    image.save(tmp_path / "a.png")
+    assert (READER.open(str(tmp_path / "a.png")).values == np.asarray(image)).all()
