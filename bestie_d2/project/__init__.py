@@ -1,0 +1,1 @@
+"""The start of a project: data looked at, configurations and commands written."""
