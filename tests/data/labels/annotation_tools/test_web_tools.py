@@ -40,6 +40,7 @@ def test_label_studio(convert):
     )
     first["annotations"].append(skipped)
     untouched = {"id": 2, "data": {"image": "b.jpg"}, "annotations": [], "predictions": []}
+    first["file_upload"] = untouched["file_upload"] = "0b1c2d3e-tasks.json"
     assert convert("project.json", [first, untouched]) == {
         "a.png": [("cat", 99.5, 24.5), ("dog", 20, 10)]
     }
