@@ -2,7 +2,9 @@
 
 Definition: https://docs.ultralytics.com/datasets/segment/: a line an object, the class from 0 and
 a polygon of x and y as shares of the picture's width and height. How it is filled: whole pixels by
-``cv2.fillPoly``, which takes the border in (``ultralytics/data/utils.py``, ``polygon2mask``).
+``cv2.fillPoly``, which takes the border in (``ultralytics/data/utils.py``, ``polygon2mask``), in a
+training after 1,000 points are put along it, as many on each edge (``utils/ops.py``,
+``resample_segments``).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from bestie_d2.writers.outlines import inset, join_holes, join_parts, trace_part
 from bestie_d2.writers.writer import Writer
 
 DECIMALS = 7  # 0.001 pixels in a picture of 10,000
+LONGEST_EDGE = 2.0  # pixels: of longer ones, the resampling would cut the corners
 
 
 class YoloWriter(Writer):
@@ -48,4 +51,8 @@ class YoloWriter(Writer):
 def _polygon(found: ObjectMask) -> np.ndarray:
     """(P, 2) x and y in pixels."""
     parts = trace_parts(found.mask, found.top_left)
-    return join_parts([inset(join_holes(part)) for part in parts])
+    points = join_parts([inset(join_holes(part)) for part in parts])
+    edges = np.roll(points, -1, axis=0) - points
+    pieces = np.ceil(np.abs(edges).max(axis=1) / LONGEST_EDGE).astype(int)
+    cut = zip(points, edges, pieces.tolist(), strict=True)
+    return np.concatenate([start + edge * np.arange(n)[:, None] / n for start, edge, n in cut])

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from foreign_readers import READERS
+from foreign_readers import READERS, fill_as_yolo, yolo_segments
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -147,6 +147,24 @@ def covered(item: ObjectMask, image: LabeledImage, size: tuple[int, int]) -> np.
         if (other.score, n) > (item.score, place):
             above |= whole(other, size)
     return above
+
+
+def test_yolo_as_a_training_resamples_it(tmp_path):
+    """Ultralytics puts 1,000 points along an outline that has fewer: the border moves by no more
+    than a pixel, also that of holes."""
+    blobs = cv2.GaussianBlur(np.random.default_rng(0).random((100, 100)), (0, 0), 3) > 0.5
+    components, numbers = cv2.connectedComponents(blobs.view(np.uint8))
+    objects = [ObjectMask(0, 1.0, (0, 0), numbers == number) for number in range(1, components)]
+    write(tmp_path, ["yolo"], [LabeledImage("a.png", "", 100, 100, objects)])
+    assert len(objects) == 12
+    square = np.ones((3, 3), np.uint8)
+    for (_, segment), item in zip(yolo_segments(tmp_path, "a.png"), objects, strict=True):
+        closed = np.concatenate([segment, segment[:1]])
+        at = np.linspace(0, len(closed) - 1, max(1000, len(closed)))
+        points = [np.interp(at, np.arange(len(closed)), column) for column in closed.T]
+        mask = fill_as_yolo(np.stack(points, axis=1).astype(np.float32), (100, 100))
+        assert (mask <= cv2.dilate(item.mask.view(np.uint8), square)).all()
+        assert (mask >= cv2.erode(item.mask.view(np.uint8), square)).all()
 
 
 def test_objects_that_share_pixels_in_a_label_image(tmp_path):
