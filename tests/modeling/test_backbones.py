@@ -182,6 +182,19 @@ def test_frozen_stages_keep_their_weights_and_norms():
     assert changed == {f"blocks.{stage}" for stage in range(2, 7)}
 
 
+def test_peak_attention_follows_the_activations_of_a_stage():
+    backbone = TimmBackbone(
+        name="tf_efficientnet_lite0", out_features=["res5"], batch_norm_momentum=0.1
+    )
+    # 4 and 1 inverted residuals of stride 32, with an activation after two of their convolutions
+    assert len(backbone.activations(5)) == 10
+    assert len(backbone.activations(4)) == 12  # 3 and 3 of stride 16
+    assert {type(module) for module in backbone.activations(5)} == {torch.nn.ReLU6}
+    hrnet = TimmBackbone(name="hrnet_w18_small", out_features=["res2"], batch_norm_momentum=0.1)
+    with pytest.raises(InputError, match=r"PAM.LAYERS has 5, but hrnet_w18_small has no such"):
+        hrnet.activations(5)
+
+
 def test_frozen_norms_leave_the_weights_free():
     backbone = build_backbone(
         timm_config("MODEL.TIMM.NAME", "tf_efficientnet_lite0", "MODEL.TIMM.FREEZE_NORM", "True")

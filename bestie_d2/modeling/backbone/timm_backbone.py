@@ -20,6 +20,7 @@ from bestie_d2.modeling.norms import freeze_batch_norms
 STRIDES = {"stem": 2, "res2": 4, "res3": 8, "res4": 16, "res5": 32}  # of features by name
 DEEPEST = STRIDES["res5"]
 FREEZE_STEM = 1  # MODEL.TIMM.FREEZE_AT of the stem alone; 2 is res2, and so on, as in Detectron2
+ACTIVATIONS = nn.ReLU.__module__  # where PyTorch's are
 HRNETS = ("hrnet_w18_small", "hrnet_w18", "hrnet_w32", "hrnet_w48")
 
 
@@ -99,21 +100,38 @@ class TimmBackbone(Backbone):
         self._out_feature_channels = dict(zip(self._out_features, info.channels(), strict=True))
         self._out_feature_strides = dict(zip(self._out_features, expected, strict=True))
 
+    def _modules_until(self, feature: str, key: str) -> list[str]:
+        """Names of the network's modules up to the one that gives a feature, in their order; an
+        ``InputError`` that tells of ``key`` where the network does not work in such an order."""
+        features = self.body.feature_info.info  # of every stage, wanted or not
+        known = list(STRIDES)[-len(features) :]  # some networks have no stem
+        if feature not in known or self._size_divisibility:
+            raise InputError(f"{key}, but {self.name} has no such stage")
+        prefix = features[known.index(feature)]["module"]
+        names = [name for name, _ in self.body.named_modules()]
+        inside = [i for i, name in enumerate(names) if f"{name}.".startswith(f"{prefix}.")]
+        return names[: inside[-1] + 1]
+
     def _freeze(self, stages: int) -> None:
         """Keep the first stages, with their norms, as they are."""
-        features = self.body.feature_info.info  # of every stage, wanted or not
-        names = list(STRIDES)[-len(features) :]  # some networks have no stem
         last = list(STRIDES)[stages - FREEZE_STEM]
-        if last not in names or self._size_divisibility:
-            raise InputError(f"MODEL.TIMM.FREEZE_AT is {stages}, but {self.name} has no such stage")
-        prefix = features[names.index(last)]["module"]
-        layers = [(n, m) for n, m in self.body.named_modules() if [*m.parameters(recurse=False)]]
-        inside = [i for i, (n, _) in enumerate(layers) if f"{n}.".startswith(f"{prefix}.")]
-        for name, layer in layers[: inside[-1] + 1]:
-            for parameter in layer.parameters(recurse=False):
+        for name in self._modules_until(last, f"MODEL.TIMM.FREEZE_AT is {stages}"):
+            layer = self.body.get_submodule(name)
+            parameters = [*layer.parameters(recurse=False)]
+            for parameter in parameters:
                 parameter.requires_grad = False
-            parent, _, own = name.rpartition(".")
-            setattr(self.body.get_submodule(parent), own, freeze_batch_norms(layer))
+            if parameters:
+                parent, _, own = name.rpartition(".")
+                setattr(self.body.get_submodule(parent), own, freeze_batch_norms(layer))
+
+    def activations(self, layer: int) -> list[nn.Module]:
+        """The activations in the stage of ``res<layer>``, which peak attention may follow."""
+        before, until = (
+            self._modules_until(f"res{number}", f"MODEL.PAM.LAYERS has {layer}")
+            for number in (layer - 1, layer)
+        )
+        stage = [self.body.get_submodule(name) for name in until[len(before) :]]
+        return [module for module in stage if type(module).__module__ == ACTIVATIONS]
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
