@@ -112,7 +112,7 @@ def read_table(document: Document, export: Export, *, unit: str = "") -> None:
         image.shapes.append(Shape(POINT, _label(row, label), px, py))
     export.images += images.values()
     export.remarks.append(
-        f"{document.path}: x and y are read as {unit}" + ", of 0 to 1" * (unit == "fractions")
+        f"x and y of {document.name} are read as {unit}" + ", of 0 to 1" * (unit == "fractions")
     )
 
 
