@@ -11,6 +11,7 @@ cannot be read are named and passed over; the exit code is 3 then. docs/predict.
 
 import argparse
 import sys
+from itertools import takewhile
 
 from bestie_d2.data.picture_files import find_pictures
 from bestie_d2.engine.command_line import parse_options, run_tool
@@ -48,7 +49,11 @@ def parse_arguments() -> argparse.Namespace:
         help="resize pictures by this factor for the network (default: as INPUT says)")  # fmt: skip
     add("--overwrite", action="store_true", help="write into a folder that holds files")
     add("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
-    return parse_options(parser)
+    arguments = parse_options(parser)
+    words = list(arguments.formats)  # KEY VALUE pairs behind them are none
+    arguments.formats = [*takewhile(str.islower, words)]
+    arguments.opts = words[len(arguments.formats) :] + arguments.opts
+    return arguments
 
 
 def main() -> None:

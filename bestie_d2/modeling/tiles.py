@@ -92,6 +92,7 @@ def find_in_tiles(
         index_map[row : row + len(index)] = index.to(torch.uint8).cpu().numpy()
         row, num_classes = row + len(index), len(center)
     kept = PixelValues(index_map, np.concatenate(values, axis=1))
+    del values
     return kept.objects(num_classes, model.device, **model.grouping)
 
 

@@ -93,9 +93,10 @@ def _collect(
     for axis, (begin, end) in enumerate(((rows, rows + 1), (left, left + lengths))):
         np.minimum.at(low[:, axis], owners, begin)
         np.maximum.at(high[:, axis], owners, end)
-    pixels = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+    pixels = np.repeat((starts - np.cumsum(lengths) + lengths).astype(np.int32), lengths)
+    pixels += np.arange(len(pixels), dtype=np.int32)
     return Components(
-        pixels.astype(np.int32),
+        pixels,
         np.repeat(owners.astype(np.int32), lengths),
         classes[first][order],
         np.bincount(owners, lengths, count).astype(np.int64),

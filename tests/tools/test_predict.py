@@ -150,6 +150,7 @@ def test_tiles_and_scale(predict, pictures, finished_run, tmp_path):
         (["--weights", "none.pth"], "none.pth: no such file"),
         (["--jobs", "0"], "--jobs 0"),
         (["MODEL.BESTIE.TEST.KERNELL", "3"], "no such key"),
+        (["--formats", "coco", "MODEL.BESTIE.TEST.KERNELL", "3"], "no such key"),
     ],
 )
 def test_what_is_refused(predict, tmp_path, options, line):
