@@ -21,6 +21,7 @@ from bestie_d2.project.labeled_set import LabeledSet
 from bestie_d2.structures import PointCues
 
 MOST_PICTURES, MOST_PIXELS = 40, 40e6  # that thresholds are compared on, of all together
+USUAL, LEAD = ForegroundRecipe().method, 0.02  # its rivals have to be so much better
 WINDOW = 2.4  # diameters; of the local threshold, which wants about two
 SMALL, SMALLEST, CLOSE = 25, 10, 5  # percentiles: of diameters, of areas, of distances
 OF_NEAREST = 0.7  # diameter of objects on photographs, a share of the way to the nearest one
@@ -90,7 +91,7 @@ def compare_thresholds(labeled: LabeledSet, reader: ImageReader) -> list[Trial]:
         image = reader.read_grey(path)
         for trial in trials:
             trial.add(image, cues)
-    return sorted(trials, key=lambda trial: -trial.quality)
+    return sorted(trials, key=lambda trial: -trial.quality - LEAD * (trial.recipe.method == USUAL))
 
 
 def describe_trials(trials: Sequence[Trial]) -> str:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
+from detectron2.config import CfgNode
 
 from bestie_d2.data.labels.annotation_tools.placing import POINTS
+from bestie_d2.model_keys import value_of
 from bestie_d2.project.labeled_set import LabeledSet
 from bestie_d2.project.object_sizes import NOISE, ObjectSizes, odd
 
@@ -26,10 +28,8 @@ PASSES = 96  # over all pictures: 2,400 batches of 8 for the 200 of nuclei
 FEWEST_ITERATIONS, MOST_ITERATIONS = 1_200, 50_000  # those of shapes, and the recipe's
 WARMUP_SHARE, CHECKPOINTS = 1 / 24, 6  # of a training, in a training
 # What counts in iterations, and goes with the length of a training.
-SCHEDULE_KEYS = (
-    *("SOLVER.MAX_ITER", "SOLVER.WARMUP_ITERS", "SOLVER.STEPS", "SOLVER.CHECKPOINT_PERIOD"),
-    *("TEST.EVAL_PERIOD", "MODEL.WSSS.MASK_LOSS_START"),
-)
+SCHEDULE_KEYS = ("SOLVER.WARMUP_ITERS", "SOLVER.CHECKPOINT_PERIOD", "TEST.EVAL_PERIOD")
+MASK_LOSS, STEPS = "MODEL.WSSS.MASK_LOSS_START", "SOLVER.STEPS"  # where they are used
 
 
 @dataclass(frozen=True)
@@ -128,17 +128,18 @@ def threshold_settings(labeled: LabeledSet, machine: Machine) -> Settings:
     }
 
 
-def scaled_schedule(cfg: Mapping, factor: float, reason: str) -> Settings:
-    """A configuration's iterations, times a factor."""
-    settings: Settings = {}
-    for key in SCHEDULE_KEYS:
-        value: Any = cfg
-        for part in key.split("."):
-            value = value[part]
-        if isinstance(value, (list, tuple)):
-            settings[key] = ([max(1, round(factor * step)) for step in value], reason)
-        elif value > 0:
-            settings[key] = (max(1, round(factor * value)), reason)
+def scaled_schedule(cfg: CfgNode, factor: float, reason: str) -> Settings:
+    """A configuration's iterations, times a factor; the reason stands behind their number."""
+
+    def scaled(count: int) -> int:
+        return max(1, round(factor * count))
+
+    keys = [*SCHEDULE_KEYS]
+    keys += [MASK_LOSS] if cfg.MODEL.META_ARCHITECTURE == "SingleStageWSSS" else []
+    settings: Settings = {"SOLVER.MAX_ITER": (scaled(cfg.SOLVER.MAX_ITER), reason)}
+    settings |= {k: (scaled(value_of(cfg, k)), "") for k in keys if value_of(cfg, k) > 0}
+    if cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupMultiStepLR":
+        settings[STEPS] = ([*map(scaled, cfg.SOLVER.STEPS)], "")
     return settings
 
 

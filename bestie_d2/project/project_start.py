@@ -155,7 +155,9 @@ def _counts(labeled: LabeledSet) -> str:
     points = sum(map(len, labeled.cues.values()))
     what = f"{points} points" if labeled.kind == POINTS else "tags"
     names = ", ".join(labeled.classes)
-    return f"{len(labeled.records)} pictures with {what} of {len(labeled.classes)} classes: {names}"
+    return (
+        f"{len(labeled.records)} pictures with {what} of {len(labeled.classes)} class(es): {names}"
+    )
 
 
 def _what_is_measured(plan: _Plan) -> str:
@@ -281,7 +283,7 @@ def _next_commands(plan: _Plan) -> list[str]:
     if plan.threshold:
         config, recipe = ("--config-file", plan.place("bestie.yaml")), plan.threshold
         options = {
-            **{"images": plan.request.images, "output": plan.place("weak_maps")},
+            **{"images": os.path.abspath(plan.request.images), "output": plan.place("weak_maps")},
             **{"method": recipe.method, "block-size": recipe.block_size},
             **{"min-area": recipe.min_area, "points": _labels_of(plan), "draw": 6},
         }

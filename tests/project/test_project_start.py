@@ -19,7 +19,7 @@ from bestie_d2.model_keys import value_of
 from bestie_d2.pipeline.definition import read_pipeline
 from bestie_d2.project import machine_speed, object_sizes, project_start
 from bestie_d2.project.object_sizes import ObjectSizes
-from bestie_d2.project.project_settings import CPU, GPU, as_yaml, length_settings
+from bestie_d2.project.project_settings import CPU, GPU, as_yaml, length_settings, scaled_schedule
 from bestie_d2.project.project_start import Request, start_project
 from bestie_d2.shipped import shipped
 
@@ -184,6 +184,19 @@ def test_lengths_of_photographs_are_the_recipe_s():
     assert found["MODEL.BESTIE.LOSS.OFFSET_WEIGHT"] == 0.01
     small = length_settings(replace(PHOTOGRAPHS, diameter=20, small_diameter=10), CPU)
     assert small["INPUT.BESTIE.LONG_SIDE"][0] == 3 * 448 + 1  # the smaller ones get 30 pixels
+
+
+def test_a_schedule_is_scaled_where_it_is_used():
+    cfg = load_config(str(CONFIGS / "wsss_shapes.yaml"))
+    found = {key: value for key, (value, _) in scaled_schedule(cfg, 0.5, "").items()}
+    assert found == {
+        "SOLVER.MAX_ITER": 160,
+        "SOLVER.WARMUP_ITERS": 10,
+        "SOLVER.CHECKPOINT_PERIOD": 40,
+        "MODEL.WSSS.MASK_LOSS_START": 40,
+    }
+    found = scaled_schedule(load_config(str(CONFIGS / "pam_voc.yaml")), 0.1, "")
+    assert found["SOLVER.STEPS"] == ([1058, 2116], "")
 
 
 def test_sizes_are_measured_on_squares(project):
