@@ -204,7 +204,8 @@ def _names(document: Document, data: Mapping, task: Mapping, where: str) -> tupl
     ]
     several = (v for value in data.values() if isinstance(value, list) for v in value)
     given += [v for v in several if isinstance(v, str) and _is_address(v)][:1]  # their first
-    given += [upload] if _is_address(upload) else []  # else the file of tasks that was uploaded
+    if isinstance(upload, str) and _is_address(upload):  # else the file of tasks was uploaded
+        given.append(upload)
     if not given:
         raise document.error(where, "'data' names no picture")
     return tuple(map(path_of, given))
