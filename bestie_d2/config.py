@@ -239,7 +239,7 @@ def _add_wsss_keys(cfg: CfgNode) -> None:
     node.MASK_LOSS_START = 3305
     node.MASK_LOSS_WEIGHT = 1.0
     # Pixel-adaptive mask refinement (PAMR), on maps of the masks' stride; with TEST.PAMR also on
-    # maps of the image's own size, where the same number of pixels is a shorter way.
+    # larger ones, where the same number of pixels is a shorter way.
     node.PAMR = CfgNode()
     node.PAMR.DILATIONS = (1, 2, 4, 8, 12, 24)  # pixels; eight neighbours at each
     node.PAMR.ITERATIONS = 10
@@ -260,7 +260,10 @@ def _add_wsss_keys(cfg: CfgNode) -> None:
     node.TEST.FLIP = True  # at each scale also the mirror image
     node.TEST.BACKGROUND_POWER = 3.0  # that the background's probability is raised to
     node.TEST.USE_TAGS = True  # classes that an image is not tagged with are removed
-    node.TEST.PAMR = False  # refine the probabilities once more, at the image's own size
+    node.TEST.PAMR = False  # refine the probabilities once more, so often ...
+    node.TEST.PAMR_ITERATIONS = 10
+    # ... on maps of so many times the image's sides: the smaller, the further masks flow.
+    node.TEST.PAMR_SCALE = 1.0
     node.TEST.CRF = False  # dense CRF at the end; needs the package pydensecrf
 
 

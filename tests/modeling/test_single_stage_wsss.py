@@ -185,16 +185,22 @@ def test_flip_averaging_is_blind_to_the_mirror():
     torch.testing.assert_close(one["sem_seg"], other["sem_seg"].flip(-1))
 
 
-def test_masks_may_be_refined_at_the_size_of_the_image():
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_masks_may_be_refined_at_the_size_of_the_image_or_smaller(scale):
     image = torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8)
-    model = build_model(
-        config("MODEL.WSSS.PAMR.DILATIONS", "(1, 3)", "MODEL.WSSS.TEST.FLIP", "False")
-    ).eval()
+    keys = ("MODEL.WSSS.PAMR.DILATIONS", "(1, 3)", "MODEL.WSSS.TEST.FLIP", "False")
+    keys += ("MODEL.WSSS.TEST.PAMR_SCALE", str(scale), "MODEL.WSSS.TEST.PAMR_ITERATIONS", "3")
+    model = build_model(config(*keys)).eval()
     model.head = Recorded(confident_logits()[:1])
     (refined,) = model([{"image": image}])
-    model.refine_output = False
+    model.output_refinement = None
     (rough,) = model([{"image": image}])
-    expected = refine_masks(image[None].float(), rough["sem_seg"][None], dilations=(1, 3))[0]
+    seen, masks = (
+        torch.nn.functional.interpolate(maps[None].float(), scale_factor=scale, mode="bilinear")
+        for maps in (image, rough["sem_seg"])
+    )
+    expected = refine_masks(seen, masks, dilations=(1, 3), iterations=3)
+    expected = torch.nn.functional.interpolate(expected, size=(64, 64), mode="bilinear")[0]
     torch.testing.assert_close(refined["sem_seg"], expected, rtol=1e-3, atol=1e-4)
     assert (refined["sem_seg"] - rough["sem_seg"]).abs().max() > 0.1
 

@@ -56,7 +56,7 @@ class SingleStageWSSS(NormalizedInput):
         views: dict[str, Any],
         background_power: float,
         use_tags: bool,
-        refine_output: bool,
+        output_refinement: dict[str, Any] | None,
         crf: DenseCRF | None,
     ) -> None:
         """
@@ -69,7 +69,8 @@ class SingleStageWSSS(NormalizedInput):
                 refined to pseudo masks.
             background_power: that it is raised to in the end.
             use_tags: remove the classes that are not among a test image's ``image_classes``.
-            refine_output: PAMR on a test image's probabilities.
+            output_refinement: PAMR on a test image's probabilities: ``scale`` of the map it is
+                done on, and arguments of ``refine_masks``; None leaves it out.
         """
         super().__init__(pixel_mean, pixel_std)
         self.backbone = backbone
@@ -85,7 +86,7 @@ class SingleStageWSSS(NormalizedInput):
         self.views = views
         self.background_power = background_power
         self.use_tags = use_tags
-        self.refine_output = refine_output
+        self.output_refinement = output_refinement
         self.crf = crf
 
     @classmethod
@@ -119,7 +120,13 @@ class SingleStageWSSS(NormalizedInput):
             },
             "background_power": test.BACKGROUND_POWER,
             "use_tags": test.USE_TAGS,
-            "refine_output": test.PAMR,
+            "output_refinement": {
+                "scale": test.PAMR_SCALE,
+                "dilations": node.PAMR.DILATIONS,
+                "iterations": test.PAMR_ITERATIONS,
+            }
+            if test.PAMR
+            else None,
             "crf": DenseCRF() if test.CRF else None,
         }
 
@@ -172,13 +179,19 @@ class SingleStageWSSS(NormalizedInput):
             return logits.softmax(dim=1)[:, kept]
 
         masks = normalized(mean_over_views(probabilities, images, size, **self.views))
-        if self.refine_output or self.crf:
-            seen = upsample(images, size)
-        if self.refine_output:
-            masks = refine_masks(seen, masks, **self.refinement)
+        if self.output_refinement:
+            masks = _refined(images, masks, **self.output_refinement)
         masks = suppress_background(masks, self.background_power)
         if self.crf:
+            seen = upsample(images, size)
             masks = self.crf(seen * self.pixel_std + self.pixel_mean, masks)
         everything = masks.new_zeros(self.num_classes + 1, *size)
         everything[kept] = masks[0]
         return everything
+
+
+def _refined(images: Tensor, masks: Tensor, *, scale: float, **how: Any) -> Tensor:
+    """PAMR of (B, K, H, W) masks on maps whose sides are so many times as long."""
+    small = [max(round(side * scale), 1) for side in masks.shape[-2:]]
+    refined = refine_masks(upsample(images, small), upsample(masks, small), **how)
+    return upsample(refined, masks.shape[-2:])
