@@ -64,8 +64,10 @@ def _stated(cfg: CfgNode) -> Normalization | None:
     }
     name = weights.removeprefix(TIMM)
     if not weights.startswith(TIMM):
-        of_checkpoint = os.path.isfile(weights) and classes_of_weights(weights)
-        name = networks.get(node.BACKBONE.NAME, "") if weights and not of_checkpoint else ""
+        name = networks.get(node.BACKBONE.NAME, "") if weights else ""
+        # Opened only where the backbone is timm's: a checkpoint may be large.
+        if name and os.path.isfile(weights) and classes_of_weights(weights):
+            return None
     known_cfg: Any = timm.get_pretrained_cfg(name) if name else None
     return _of_255(known_cfg.mean, known_cfg.std) if known_cfg else None
 

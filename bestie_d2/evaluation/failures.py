@@ -94,17 +94,25 @@ def match_labels(
     return match
 
 
+def find_objects(
+    found: Sequence[Mapping], truth: Sequence[Mapping]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of one image's N instances and M objects the (N, M) IoU, and (N,) which object each instance
+    finds, or -1. Masks are of one size."""
+    masks, true_masks = ([item["segmentation"] for item in group] for group in (found, truth))
+    iou = _shares(masks, true_masks, crowd=0)
+    classes, true_classes = _column(found, "category_id"), _column(truth, "category_id")
+    return iou, match_labels(iou, _column(found, "score", np.float64), classes, true_classes)
+
+
 def judge_instances(
     found: Sequence[Mapping], truth: Sequence[Mapping]
 ) -> tuple[Kinds, np.ndarray, np.ndarray]:
-    """The kinds of one image's instances and objects; (N, M) their IoU; (N,) which object each
-    instance finds, or -1. Masks are of one size."""
-    classes, true_classes = _column(found, "category_id"), _column(truth, "category_id")
+    """The kinds of one image's instances and objects, and what :func:`find_objects` says."""
+    iou, match = find_objects(found, truth)
     masks, true_masks = ([item["segmentation"] for item in group] for group in (found, truth))
-    iou = _shares(masks, true_masks, crowd=0)
     of_instance, of_object = _shares(masks, true_masks), _shares(true_masks, masks).T
-    match = match_labels(iou, _column(found, "score", np.float64), classes, true_classes)
-
+    classes, true_classes = _column(found, "category_id"), _column(truth, "category_id")
     same = classes[:, None] == true_classes
     covers = (of_object >= HALF) & same
     touches = (of_object >= HALF) | (of_instance >= HALF) | (iou >= TOUCH)
@@ -199,7 +207,7 @@ class FailureEvaluator(VOCInstanceEvaluator):
         truth = {image_id: self._truth.get(image_id, []) for image_id in [*self._truth, *kept]}
         scores, hits = [np.zeros(0)], [np.zeros(0, dtype=bool)]
         for image_id, found in kept.items():
-            _, _, match = judge_instances(found, truth[image_id])
+            _, match = find_objects(found, truth[image_id])
             scores.append(_column(found, "score", np.float64))
             hits.append(match != UNMATCHED)
         num_objects = sum(map(len, truth.values()))

@@ -42,7 +42,7 @@ def freeze_batch_norms(module: nn.Module) -> nn.Module:
 
     Returns the module, changed in place, or what takes its place.
     """
-    if isinstance(module, StaysInEval):
+    if isinstance(module, StaysInEval):  # frozen before
         return module
     if isinstance(module, _BatchNorm) and module.running_mean is None:
         raise InputError(
@@ -56,8 +56,6 @@ def freeze_batch_norms(module: nn.Module) -> nn.Module:
         return frozen
     # A frozen norm has running statistics too, but nothing that learns.
     learns = isinstance(module, _BatchNorm) or any(True for _ in module.parameters(recurse=False))
-    if isinstance(module, StaysInEval):  # frozen before
-        return module
     if learns and "running_var" in dict(module.named_buffers(recurse=False)):
         kind: Any = type(module)
         module.__class__ = _class_that_stays_in_eval(kind)
