@@ -16,7 +16,7 @@ import os
 from bestie_d2.checks.data_report import check_data
 from bestie_d2.checks.image_check import ImageCheck
 from bestie_d2.checks.weak_map_check import check_weak_maps, maps_to_check
-from bestie_d2.engine.command_line import run_tool
+from bestie_d2.engine.command_line import add_jobs, parse_options, run_tool
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
 from bestie_d2.pictures.dataset import draw_taught
@@ -27,15 +27,13 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--config-file", required=True, metavar="FILE")
-    add("--jobs", default=1, type=int, metavar="N", help="processes (default: 1)")
+    add_jobs(parser)
     add("--draw", default=0, type=int, metavar="N", help="draw N of the images without a problem")
     add("--weak-maps", nargs="?", const="", metavar="DIR",
         help="look at weak maps alone; default: DATASETS.WEAK_MAPS or the registered")  # fmt: skip
     add("--dataset", default="", help="whose maps; default: the first of DATASETS.TRAIN")
     add("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
-    arguments = parser.parse_args()
-    if arguments.jobs < 1:
-        raise InputError(f"--jobs {arguments.jobs}: expected 1 or more")
+    arguments = parse_options(parser)
     if arguments.draw < 0:
         raise InputError(f"--draw {arguments.draw}: expected 0 or more")
     if arguments.dataset and arguments.weak_maps is None:

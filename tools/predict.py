@@ -14,7 +14,7 @@ import sys
 from itertools import takewhile
 
 from bestie_d2.data.picture_files import find_pictures
-from bestie_d2.engine.command_line import parse_options, run_tool
+from bestie_d2.engine.command_line import add_jobs, parse_options, run_tool
 from bestie_d2.engine.configuration import load_config, load_run_config, with_trained_weights
 from bestie_d2.engine.predictor import SCORE_THRESHOLD, PredictionRecipe, check_prediction
 from bestie_d2.errors import check_choices
@@ -39,7 +39,7 @@ def parse_arguments() -> argparse.Namespace:
         help="leave out what scores lower (default: %(default)s)")  # fmt: skip
     add("--formats", nargs="+", default=FORMATS, metavar="NAME",
         help=f"out of {', '.join(WRITERS)} (default: {' '.join(FORMATS)})")  # fmt: skip
-    add("--jobs", default=1, type=int, metavar="N", help="processes, one a GPU (default: 1)")
+    add_jobs(parser)
     add("--tile", default=tiling.size, type=int, metavar="S",
         help="larger pictures are seen in tiles of this side, in pixels as the network sees them; "
         "0: never (default: %(default)s)")  # fmt: skip

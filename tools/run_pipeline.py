@@ -1,7 +1,7 @@
 """Run a whole chain of stages, from weak labels to Mask R-CNN and the figures of both.
 
     python tools/run_pipeline.py --config configs/pipelines/shapes.yaml [--from STAGE]
-        [--until STAGE] [--redo STAGE ...] [--rounds N] [--dry-run] [STAGE.KEY VALUE ...]
+        [--until STAGE] [--redo STAGE ...] [--rounds N] [--jobs N] [--dry-run] [STAGE.KEY VALUE ...]
         [output DIR] [train_set NAME] [test_set NAME]
     python tools/run_pipeline.py --config configs/pipelines/shapes.yaml --report
 
@@ -20,9 +20,10 @@ a stage fails, report.html in the output shows what there is; --report writes it
 import argparse
 import itertools
 import sys
+from dataclasses import replace
 from functools import partial
 
-from bestie_d2.engine.command_line import run_tool
+from bestie_d2.engine.command_line import add_jobs, parse_options, run_tool
 from bestie_d2.pipeline.definition import PLACES, Pipeline, read_pipeline
 from bestie_d2.pipeline.runner import run_pipeline
 from bestie_d2.report import report_path, write_report
@@ -36,6 +37,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--until", dest="last", default="", metavar="STAGE", help="leave later ones out")
     add("--redo", nargs="+", default=[], metavar="STAGE", help="make it anew, keep the old folder")
     add("--rounds", type=int, default=0, metavar="N", help="train BESTIE on its own labels N times")
+    add_jobs(parser)
     add("--dry-run", action="store_true", help="only say what would be done, and why")
     add("--report", action="store_true", help="only write the report of what there is")
     add(
@@ -43,7 +45,7 @@ def parse_arguments() -> argparse.Namespace:
         nargs=argparse.REMAINDER,
         help="STAGE.KEY VALUE pairs, and what the file names as output, train_set or test_set",
     )
-    arguments = parser.parse_args()
+    arguments = parse_options(parser)
     words = arguments.redo  # and pairs of a key and a value that stand behind them
     other = {*PLACES, *(word for word in words if "." in word)}
     arguments.redo = list(itertools.takewhile(lambda word: word not in other, words))
@@ -68,6 +70,7 @@ def main() -> None:
     arguments = parse_arguments()
     config, overrides, exist = arguments.config, arguments.overrides, not arguments.report
     pipeline = read_pipeline(config, overrides, rounds=arguments.rounds, configs_exist=exist)
+    pipeline = replace(pipeline, jobs=arguments.jobs)
     if arguments.report:
         print(f"report: {write_report(pipeline)}")
         return

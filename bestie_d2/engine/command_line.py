@@ -80,11 +80,17 @@ def labeling_parser(doc: str, *, config_required: bool = True) -> argparse.Argum
     add = parser.add_argument
     add("--config-file", required=config_required, metavar="FILE", help="of the trained model")
     add("--dataset", help="default: the first of DATASETS.TRAIN")
-    add("--jobs", default=1, type=int, metavar="N", help="processes, one a GPU (default: 1)")
+    add_jobs(parser)
     add("--skip-bad", action="store_true", help="go on after unreadable images")
     add("--overwrite", action="store_true", help="replace the output")
     add("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
     return parser
+
+
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """The option of the tools that share their images among processes."""
+    told = "processes that share the images, one a GPU (default: 1)"
+    parser.add_argument("--jobs", default=1, type=int, metavar="N", help=told)
 
 
 def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:

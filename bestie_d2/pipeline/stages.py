@@ -121,7 +121,7 @@ def _with_model(job: StageJob, owner: str, folder: str = "") -> CfgNode:
 def _extract_cues(job: StageJob) -> Figures:
     cfg = _with_model(job, "pam")
     recipe = CueRecipe.from_config(cfg, job.train_set)
-    run = LabelingRun.open(cfg, job.train_set)
+    run = LabelingRun.open(cfg, job.train_set, jobs=job.pipeline.jobs)
     summary = extract_cue_file(run, job.product, recipe, overwrite=True)
     print("\n".join([summary.table(run.class_names), *summary.describe(recipe.threshold)]))
     values: dict[str, float | None] = {"cues": summary.cues}
@@ -136,7 +136,8 @@ def _extract_cues(job: StageJob) -> Figures:
 def _make_maps(job: StageJob) -> Figures:
     train_set, (owner,) = job.train_set, job.configs
     cfg, recipe = _with_model(job, owner), MapRecipe(METHODS[owner])
-    make_network_maps(cfg, train_set, job.product, recipe, overwrite=True)
+    jobs = job.pipeline.jobs
+    make_network_maps(cfg, train_set, job.product, recipe, jobs=jobs, overwrite=True)
     report = check_weak_maps(train_set, job.product)
     print("\n".join([report.table(), *report.describe()]))
     if not report.figures:
@@ -158,7 +159,8 @@ def _measure_components(job: StageJob) -> Figures:
         folder = os.path.join(job.folder, owner)
         maps = os.path.join(folder, "weak_maps")
         without_tags = MapRecipe(METHODS[owner], use_tags=False)
-        make_network_maps(cfg, test_set, maps, without_tags, overwrite=True)
+        jobs = job.pipeline.jobs
+        make_network_maps(cfg, test_set, maps, without_tags, jobs=jobs, overwrite=True)
         found, text = headlines(_components_evaluated(cfg, test_set, folder, maps))
         values |= {f"{owner}/{key}": value for key, value in found.items()}
         texts.append(f"{owner}: {text}")
@@ -191,7 +193,7 @@ def _components_evaluated(cfg: CfgNode, test_set: str, folder: str, weak_maps: s
 
 def _export(job: StageJob) -> Figures:
     (owner,) = job.configs  # BESTIE, or a round of it
-    run = LabelingRun.open(_with_model(job, owner), job.train_set)
+    run = LabelingRun.open(_with_model(job, owner), job.train_set, jobs=job.pipeline.jobs)
     recipe = LabelRecipe(use_tags=True, score_threshold=job.entry.score_threshold, min_area=1)
     report = export_pseudo_labels(run, job.product, recipe, overwrite=True)
     print("\n".join([report.table(run.class_names), *report.histogram(), *report.describe()]))

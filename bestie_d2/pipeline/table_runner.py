@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -36,6 +37,7 @@ def run_table(
     *,
     only: Collection[str] = (),
     redo: Collection[str] = (),
+    jobs: int = 1,
     after_row: AfterRow = lambda pipeline: None,
     start: Callable[..., int] | None = None,
 ) -> None:
@@ -44,6 +46,7 @@ def run_table(
 
     Args:
         redo: stages that the rows make anew, where they do not share them.
+        jobs: processes that share the images where a stage labels them.
         after_row: called with a row's pipeline, finished or failed, in the row's process, so a
             function of a module; its errors are passed over.
         start: calls a function with arguments, in place of :func:`in_a_process`.
@@ -62,7 +65,7 @@ def run_table(
                 failed[row.name] = f"its stages of {row.shares_from} are missing"
                 print(f"left out: {failed[row.name]}", flush=True)
                 continue
-            code = start(run_row, table.path, row.name, tuple(redo), after_row)
+            code = start(run_row, table.path, row.name, tuple(redo), jobs, after_row)
             if code == EXIT_INTERRUPTED:
                 raise KeyboardInterrupt
             if code:
@@ -104,12 +107,12 @@ def describe_rows(table: Table, only: Collection[str], redo: Collection[str]) ->
                 print(f"{'':9s} {error}", flush=True)
 
 
-def run_row(path: str, name: str, redo: Sequence[str], after_row: AfterRow) -> None:
+def run_row(path: str, name: str, redo: Sequence[str], jobs: int, after_row: AfterRow) -> None:
     """Make a row, and before it what it shares and is not finished."""
     table = read_table(path)
     row = table.rows[name]
-    pipeline = table.pipeline_of(row)
-    _make_shared(table, row)
+    pipeline = replace(table.pipeline_of(row), jobs=jobs)
+    _make_shared(table, row, jobs)
     try:
         figures = run_pipeline(pipeline, redo=_of_row(redo, pipeline))
         print(f"\n{pipeline.name}, {pipeline.test_set}:\n{figures}", flush=True)
@@ -122,11 +125,11 @@ def _of_row(redo: Collection[str], pipeline: Pipeline) -> list[str]:
     return [name for name in pipeline.stages if name in redo and name not in pipeline.shared]
 
 
-def _make_shared(table: Table, row: Row) -> None:
+def _make_shared(table: Table, row: Row, jobs: int) -> None:
     if row.shares_from:
         owner = table.rows[row.shares_from]
-        _make_shared(table, owner)
-        pipeline = table.pipeline_of(owner)
+        _make_shared(table, owner, jobs)
+        pipeline = replace(table.pipeline_of(owner), jobs=jobs)
         last = max(row.shared, key=list(pipeline.stages).index)
         print(f"what it takes of {owner.name}:", flush=True)
         run_pipeline(pipeline, last=last)
