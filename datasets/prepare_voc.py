@@ -4,7 +4,7 @@
         [--allow-partial]
 
 Reads VOCdevkit's VOC2012 and SBD's benchmark_RELEASE as they are extracted. Everything is written
-at the end, so what is interrupted leaves nothing behind; datasets/README.md lists the files.
+at the end, so what is interrupted leaves nothing behind; docs/data_sets.md lists the files.
 """
 
 import argparse

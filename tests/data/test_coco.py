@@ -186,7 +186,7 @@ def test_refusals(coco, write_json, run_script):
         with pytest.raises(InputError, match=r"003\.jpg: 'bbox' is .*, expected \[left, top"):
             write_coco_points(str(coco), "val")
     path.unlink()
-    with pytest.raises(InputError, match=r"no such file; put COCO 2017 there as datasets/README"):
+    with pytest.raises(InputError, match=r"no such file; put COCO 2017 there as docs/data_sets"):
         DatasetCatalog.get("coco_2017_val_tags")
     assert [p.name for p in path.parent.iterdir()] == ["instances_train2017.json"]
 

@@ -27,7 +27,7 @@ COCO_FOLDER = "coco"
 SPLITS = ("train", "val")
 TRUTH, POINTS = "instances", "points"  # kinds of annotation files: official, and made from them
 HINTS = {
-    TRUTH: "put COCO 2017 there as datasets/README.md shows",
+    TRUTH: "put COCO 2017 there as docs/data_sets.md shows",
     POINTS: "make it with python datasets/prepare_coco.py",
 }
 MADE_FROM = {  # lists that points are made from, and the keys that their entries must have

@@ -130,7 +130,7 @@ class VocFolder:
 
     def stems(self, split: str) -> list[str]:
         """The images of a list."""
-        hint = f"put VOC 2012 into {self.path} as datasets/README.md shows"
+        hint = f"put VOC 2012 into {self.path} as docs/data_sets.md shows"
         return read_list(self.list_file(split), PREPARE if split == TRAIN_AUG else hint)
 
     def read_xml(self, stem: str) -> dict:

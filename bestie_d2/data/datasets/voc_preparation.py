@@ -194,7 +194,7 @@ class VocSources:
 
     def __init__(self, voc: VocFolder, sbd: str) -> None:
         self.voc, self.sbd = voc, os.path.join(sbd, "dataset")
-        hint = f"put SBD into {sbd} as datasets/README.md shows"
+        hint = f"put SBD into {sbd} as docs/data_sets.md shows"
         lists = [os.path.join(self.sbd, f"{split}.txt") for split in ("train", "val")]
         outlined = {stem for path in lists for stem in read_list(path, hint)}
         train, val = voc.stems("train"), voc.stems("val")
