@@ -11,8 +11,7 @@ from bestie_d2.errors import InputError
 from bestie_d2.shipped import config_path
 from bestie_d2.weights.checkpoint import FINAL_CHECKPOINT
 
-FROM_TAGS = ("pam", "cues", "cam_maps", "components")
-SUPERVISIONS = {"tags": (), "points": FROM_TAGS}  # and the stages that it has no use for
+SUPERVISIONS = {"tags": (), "points": ("cues",)}  # and the stages that it has no use for
 PLACES = ("output", "train_set", "test_set")  # that the same pipeline may have several of
 TEXTS = ("name", "supervision", *PLACES)
 

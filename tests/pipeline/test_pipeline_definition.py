@@ -58,7 +58,7 @@ def test_overrides_reach_their_stage_and_those_that_use_its_model():
     ("old", "new", "line"),
     [
         ("supervision: tags", "supervision: boxes", "'boxes', expected tags or points"),
-        ("supervision: tags", "supervision: points", "leave out the stage 'pam'"),
+        ("supervision: tags", "supervision: points", "leave out the stage 'cues'"),
         ("  export:", "  exports:", "stages: 'exports' is none of pam, cues"),
         ("  maps: {}\n", "  maps: {jobs: 2}\n", "maps: unknown key 'jobs', known are none"),
         ("  maps: {}\n", "  maps: all\n", "maps is 'all', expected keys and values"),
