@@ -12,7 +12,7 @@ CANDIDATES := $(or $(PYTHON),python3 python python3.12 python3.11 python3.10)
 SUITABLE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint docs clean
 
 help: ## list the targets
 	@awk -F ': .*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ lint: setup ## ruff and mypy: rules, formatting, types
 	@"$(RUN)" -m ruff check .
 	@"$(RUN)" -m ruff format --check .
 	@"$(RUN)" -m mypy
+
+docs: setup ## the pages of docs/ as a site in output/site; a broken link fails
+	@"$(RUN)" tools/write_docs.py
+	@"$(RUN)" -c "import mkdocs" 2>/dev/null || "$(RUN)" -m pip install -q -c constraints.txt mkdocs
+	@"$(RUN)" -m mkdocs build
+	@echo "output/site/index.html"
 
 clean: ## remove the environment, caches and build left-overs
 	@if [ -e "$(VENV)/bestie_d2_setup.json" ]; then rm -rf "$(VENV)"; fi

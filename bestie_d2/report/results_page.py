@@ -35,6 +35,14 @@ OF_STAGES = {  # the same of what the stages make of the training images, and th
     "precision": "export/precision",
     "recall": "export/recall",
 }
+OF_NETWORKS = {  # what a trained network's results are, by the stage that trains it
+    "pam": {"tag mAP": "pam/image_tags/mAP"},
+    "wsss": {"mIoU of its maps": "maps/mIoU"},
+    **{
+        kind: {name: f"{kind}/{AP[name]}" for name in ("COCO AP", "AP50", "mAP50")}
+        for kind in ("bestie", "mrcnn", "mrcnn_truth")
+    },
+}
 Rows = Sequence[Mapping]
 
 
@@ -56,6 +64,28 @@ def docs_block(results: Mapping) -> str:
 def readme_block(results: Mapping) -> str:
     """What stands in the README: the lines that are marked for it."""
     return f"{results['about']}\n\n{_lines(results['rows'], readme=True)}"
+
+
+def zoo_block(results: Mapping) -> str:
+    """What stands in docs/model_zoo.md: a line for each network that was trained."""
+    table = []
+    for row in results["rows"]:
+        texts = {line["of"]: line for line in row["lines"]}
+        for kind in (kind for kind in OF_NETWORKS if kind in row["stages"]):
+            stage, line = row["stages"][kind], texts.get(kind, {})
+            figures = {name: _figure(row, key) for name, key in OF_NETWORKS[kind].items()}
+            known = [f"{name} {value:.1f}" for name, value in figures.items() if value is not None]
+            cells = [line.get("text") or f"{kind}, {row['text'] or row['name']}"]
+            cells += [str(row["made_by"]["seed"]), _length(stage), f"{stage[SECONDS] / MINUTE:.0f}"]
+            cells += [", ".join(known) or NONE, line.get("paper", ""), f"`{row['command']}`"]
+            table.append(cells)
+    head = ["network", "seed", "iterations x images", "minutes", "result", PAPER, "command"]
+    return f"{results['about']}\n\n{_markdown(head, table)}"
+
+
+def _length(stage: Mapping) -> str:
+    """How long a network was trained."""
+    return f"{stage['iterations']} x {stage['images a step']}"
 
 
 def _variants(rows: Rows) -> list[list[Mapping]]:
@@ -106,9 +136,7 @@ def _times(rows: Rows) -> str:
     for row in rows:
         stages = {kind: row["stages"][kind] for kind in KINDS if kind in row["stages"]}
         trained = [
-            f"{name} {stage['iterations']} x {stage['images a step']}"
-            for name, stage in stages.items()
-            if "iterations" in stage
+            f"{name} {_length(stage)}" for name, stage in stages.items() if "iterations" in stage
         ]
         times = [
             f"{sum(stage.get(key, 0) for stage in stages.values()) / MINUTE:.0f}" if stages else "-"
