@@ -10,6 +10,7 @@ from bestie_d2.data.datasets import weak
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,13 @@ def new_name(tmp_path: Path) -> Callable[[], str]:
     return lambda: f"{tmp_path.name}_{next(numbers)}"
 
 
+def _forget(names: Iterable[str]) -> None:
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+        weak._registered.pop(name, None)
+
+
 @pytest.fixture
 def register_again() -> Iterator[Callable[[Callable[[str], None], Iterable[str], Path], None]]:
     """Registers built-in data sets as if they lay in another folder; undone afterwards."""
@@ -57,9 +65,7 @@ def register_again() -> Iterator[Callable[[Callable[[str], None], Iterable[str],
 
     def forget(names: Iterable[str]) -> None:
         subsets = [n for n in DatasetCatalog.list() if n.partition("@")[0] in names and "@" in n]
-        for name in (*names, *subsets):
-            DatasetCatalog.remove(name)
-            MetadataCatalog.remove(name)
+        _forget((*names, *subsets))
 
     def register(function: Callable[[str], None], names: Iterable[str], root: Path) -> None:
         forget(names)
@@ -72,12 +78,22 @@ def register_again() -> Iterator[Callable[[Callable[[str], None], Iterable[str],
         function(datasets_root())
 
 
+@contextmanager
+def _new_data_sets_forgotten() -> Iterator[None]:
+    before = set(DatasetCatalog.list())
+    yield
+    _forget(set(DatasetCatalog.list()) - before)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _forget_data_sets() -> Iterator[None]:
     """Names of data sets that a module's tests register are free for the next one's."""
-    before = set(DatasetCatalog.list())
-    yield
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
-        weak._registered.pop(name, None)
+    with _new_data_sets_forgotten():
+        yield
+
+
+@pytest.fixture
+def forget_data_sets() -> Iterator[None]:
+    """The same for the next test."""
+    with _new_data_sets_forgotten():
+        yield

@@ -197,13 +197,16 @@ def _settings(plan: _Plan, stage: str) -> Settings:
 
 def _data_sets(plan: _Plan) -> list[dict[str, Any]]:
     """The value of ``DATASETS.CUSTOM``; both sets have the classes in one order."""
-    both: dict[str, Any] = {"images": os.path.abspath(plan.request.images)}
-    both["classes"] = plan.labeled.classes
+    images, (train, val) = os.path.abspath(plan.request.images), plan.set_names
     maps = {"weak_maps": plan.place("weak_maps")} if plan.threshold else {}
-    train, val = plan.set_names
-    found = [{"name": train, **both, plan.labeled.kind: _labels_of(plan), **maps}]
+
+    def data_set(name: str, **labels: str) -> dict[str, Any]:
+        classes = [*plan.labeled.classes]  # a list of its own, which yaml writes out
+        return {"name": name, "images": images, "classes": classes, **labels, **maps}
+
+    found = [data_set(train, **{plan.labeled.kind: _labels_of(plan)})]
     if plan.val:
-        found.append({"name": val, **both, TRUTH: plan.place(VAL_TRUTH), **maps})
+        found.append(data_set(val, **{TRUTH: plan.place(VAL_TRUTH)}))
     return found
 
 

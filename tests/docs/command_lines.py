@@ -6,6 +6,7 @@ import argparse
 import functools
 import importlib.util
 import re
+import runpy
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from unittest import mock
 
+import pytest
 from documents import ROOT
 
 from bestie_d2.__main__ import commands
@@ -26,6 +28,7 @@ ASSIGNMENT = re.compile(r"(\w+)=(.*)$", re.DOTALL)
 VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 NUMBER = "1"  # for the placeholder N
 PACKAGE = ["-m", "bestie_d2"]
+ACTIVATE = [".", ".venv/bin/activate"]  # the tests have their environment
 
 
 class Wrong(Exception):
@@ -172,7 +175,7 @@ def check_other_program(words: Sequence[str]) -> None:
         setup = (ROOT / "setup.py").read_text()
         unknown = [extra for extra in extras if f'"{extra}": [' not in setup]
     else:
-        unknown = [] if list(words) == [".", ".venv/bin/activate"] else [program]
+        unknown = [] if list(words) == ACTIVATE else [program]
     if unknown:
         raise Wrong(f"unknown: {unknown[0]}")
 
@@ -233,3 +236,20 @@ def check_span(span: str) -> None:
         return
     if found:
         check_options(*found)
+
+
+def run_line(line: str, variables: dict[str, str]) -> None:
+    """Run a command of this project in this process, without what may be left out."""
+    words = words_of(line, variables, optional=False)
+    if not words or words == ACTIVATE:
+        return
+    found = script_and_words(words)
+    assert found, f"{line}: only this project's commands can be run here"
+    path, rest = found
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(path), *rest])
+        try:
+            runpy.run_path(str(path), run_name="__main__")
+        except SystemExit as end:
+            if end.code:
+                pytest.fail(f"{line}: exit code {end.code}")

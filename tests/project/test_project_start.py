@@ -58,6 +58,7 @@ def test_points_of_one_class_get_a_threshold_and_a_training_that_can_start(
     project, run_command, no_gpu
 ):
     lines = start_project(request_of(project, "begun", truth=str(project / "annotations.json")))
+    assert "&id" not in (project / "begun" / "bestie.yaml").read_text()  # to be read by people
     cfg = load_config(str(project / "begun" / "bestie.yaml"))
     assert (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST) == (("begun_train",), ("begun_val",))
     names = {}
