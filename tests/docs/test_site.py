@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
+from command_lines import check_options
 from detectron2.config import CfgNode, get_cfg
-from documents import DOCUMENTS, NOTEBOOKS, ROOT
+from documents import DOCUMENTS, NOTEBOOKS, ROOT, spans_of
 
+from bestie_d2.__main__ import commands
 from bestie_d2.config import add_bestie_config
 
 PAGES = [path for path in (*DOCUMENTS, *NOTEBOOKS) if path.parts[0] == "docs"]
@@ -97,6 +99,13 @@ def test_every_key_that_is_named_exists(path):
 
     named = set(KEY.findall(text_of(path))) - NO_KEYS
     assert sorted(key for key in named if not exists(key)) == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=str)
+def test_options_that_are_named_with_their_command_exist(path):
+    for command, *words in filter(None, map(str.split, spans_of(path))):
+        if command in commands():
+            check_options(commands()[command], words)
 
 
 def test_figures_of_the_zoo_stand_where_they_were_first_told():
