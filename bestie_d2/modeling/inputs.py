@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -58,7 +57,7 @@ def check_crops(key: str, images: Tensor, backbone: Backbone) -> None:
 
 def sides_of_multiples(size: Sequence[int], step: int) -> tuple[int, int]:
     """A (height, width), rounded up to multiples of ``step`` pixels."""
-    height, width = (math.ceil(side / step) * step for side in size)
+    height, width = ((side + step - 1) // step * step for side in size)
     return height, width
 
 

@@ -29,10 +29,14 @@ def nearest_center(y: Tensor, x: Tensor, centers: Tensor, owners: Tensor) -> Ten
     return torch.cat(nearest)
 
 
-def rescale_offsets(offset: Tensor, scale_y: float, scale_x: float) -> Tensor:
-    """Offset vectors of a map that was resized by (scale_y, scale_x), in pixels of the new map.
+def rescale_offsets(
+    offset: Tensor, scale_y: float | Tensor, scale_x: float | Tensor
+) -> Tensor:
+    """Offset vectors of a map that was resized by (scale_y, scale_x), in pixels of the new map; -1
+    where it was mirrored.
 
     Args:
         offset: (..., 2, H, W); only the vectors' lengths change, not the map's size.
     """
-    return offset * offset.new_tensor([scale_y, scale_x])[:, None, None]
+    y, x = offset.unbind(-3)
+    return torch.stack([y * scale_y, x * scale_x], dim=-3)

@@ -150,11 +150,10 @@ class BESTIE(NormalizedInput):
         views = []
         for mirrored in (False, True)[: 1 + self.flip]:
             features = self.backbone(images.flip(-1) if mirrored else images)
-            largest = max(feature.shape[-2:] for feature in features.values())
-            maps = self.head(features, size or tuple(largest))
+            maps = self.head(features, size or tuple(max(f.shape[-2:] for f in features.values())))
             if mirrored:
-                negate_x = maps.offset.new_tensor([1.0, -1.0])[:, None, None]
-                sem_seg, center, offset = maps.sem_seg, maps.center, maps.offset * negate_x
+                sem_seg, center = maps.sem_seg, maps.center
+                offset = rescale_offsets(maps.offset, 1.0, -1.0)
                 maps = InstanceMaps(*(values.flip(-1) for values in (sem_seg, center, offset)))
             views.append(maps)
         return views
