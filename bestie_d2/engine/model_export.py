@@ -1,7 +1,7 @@
 """A trained BESTIE as one file, ONNX or TorchScript, that runs without Detectron2 and this package.
 
-It gives the maps of a picture of any size, and says in a description all that is needed beside: how
-pictures are resized, the classes, and what ``labeling.decode.group_instances`` is to be called with.
+It gives the maps of a picture of any size. A description in it says what is needed beside: how
+pictures are resized, the classes, and what to call ``labeling.decode.group_instances`` with.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import with_keys
 from bestie_d2.modeling import BESTIE
+from bestie_d2.modeling.layers import upsample
 from bestie_d2.modeling.traceable import TraceableMaps
 from bestie_d2.storage.files import make_folder, replacing
 
@@ -32,12 +33,15 @@ DESCRIPTION = "bestie_d2"  # ONNX's metadata, and TorchScript's extra file, that
 INPUTS, OUTPUTS = ("image", "size"), ("sem_seg_prob", "center", "offset")
 DYNAMIC_AXES = {
     "image": {1: "h", 2: "w"},
-    **{name: {1: "H", 2: "W"} for name in OUTPUTS},
-}  # fmt: skip
+    "sem_seg_prob": {0: "C+1", 1: "H", 2: "W"},
+    "center": {0: "C", 1: "H", 2: "W"},
+    "offset": {1: "H", 2: "W"},
+}
 OPSET = 17  # ONNX's first with layer norms, and PyTorch 2.4 writes it
 # Sides of the picture that the graph is traced with, of one that the file is tried on, and of the
 # maps: those are no multiples of anything, so that each of a network's steps has to round.
 TRACED, TRIED, TRIED_MAPS = (64, 96), (97, 161), (120, 75)
+BLUR = 8  # of that picture, in pixels
 # Of a map's largest value, or of 1 if that is larger: what rounding in another order leaves.
 TOLERANCE = 1e-4
 
@@ -112,8 +116,7 @@ def file_of(model: BESTIE, description: Mapping[str, Any], suffix: str) -> tuple
     """The content of a file of the format with this suffix, and the largest difference of its maps
     to the network's (see :func:`export_model`)."""
     form = FORMATS[suffix]
-    image = torch.randint(256, (3, *TRIED), generator=torch.Generator().manual_seed(0))
-    image = image.to(torch.uint8)
+    image = _picture()
     expected = model.predict_maps(image, TRIED_MAPS)
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -136,6 +139,13 @@ def _difference(found: Tensor, expected: Tensor) -> float:
     if found.shape != expected.shape:
         return float("inf")
     return float((found - expected).abs().max() / expected.abs().max().clamp(min=1))
+
+
+def _picture() -> Tensor:
+    """A picture of blurred spots: (3, h, w) uint8."""
+    size = [side // BLUR for side in TRIED]
+    spots = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    return upsample(spots * 255, TRIED)[0].to(torch.uint8)
 
 
 def _example() -> tuple[Tensor, Tensor]:

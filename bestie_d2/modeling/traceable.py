@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -18,9 +19,10 @@ class TraceableMaps(nn.Module):
     def __init__(self, model: BESTIE) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).eval()
+        plain: Any = nn.Conv2d
         for layer in self.model.modules():
             if isinstance(layer, InterleavedConv2d):  # made for PyTorch's kernels alone
-                layer.__class__ = nn.Conv2d
+                layer.__class__ = plain
 
     def forward(self, image: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The maps of one picture.
@@ -34,6 +36,8 @@ class TraceableMaps(nn.Module):
             the maps.
         """
         images = (image[None] - self.model.pixel_mean) / self.model.pixel_std
-        height, width = sides_of_multiples(images.shape[-2:], self.model.size_divisibility)
-        views = self.model.look_at(upsample(images, (height, width)), (size[0], size[1]))
-        return self.model.merge(views, (size[0] / height, size[1] / width))
+        # Tensors while it is traced, where the model is used to numbers.
+        seen: Any = sides_of_multiples(images.shape[-2:], self.model.size_divisibility)
+        wanted: Any = size.unbind()
+        views = self.model.look_at(upsample(images, seen), wanted)
+        return self.model.merge(views, (wanted[0] / seen[0], wanted[1] / seen[1]))

@@ -29,9 +29,7 @@ def nearest_center(y: Tensor, x: Tensor, centers: Tensor, owners: Tensor) -> Ten
     return torch.cat(nearest)
 
 
-def rescale_offsets(
-    offset: Tensor, scale_y: float | Tensor, scale_x: float | Tensor
-) -> Tensor:
+def rescale_offsets(offset: Tensor, scale_y: float | Tensor, scale_x: float | Tensor) -> Tensor:
     """Offset vectors of a map that was resized by (scale_y, scale_x), in pixels of the new map; -1
     where it was mirrored.
 
