@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from command_lines import NUMBER, Wrong, check_command, check_span, lines_of, words_of
 from documents import (
     DOCUMENTS,
@@ -21,6 +22,8 @@ from documents import (
 )
 
 from bestie_d2.data.paths import ROOT_VARIABLE
+from bestie_d2.engine.configuration import load_config
+from bestie_d2.pipeline.table import read_table
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,6 +68,31 @@ def test_every_command_of_a_block_can_be_given(block):
 @pytest.mark.parametrize("block", all_blocks("python"), ids=str)
 def test_every_block_of_python_is_python(block):
     compile(block.text, str(block), "exec")
+
+
+@pytest.fixture
+def beside_the_configurations(tmp_path) -> Path:
+    """A folder like ``configs/``, in which a reader may put files of their own."""
+    folder = tmp_path / "configs"
+    (folder / "tables").mkdir(parents=True)
+    for path in (ROOT / "configs").iterdir():
+        if path.name != "tables":
+            (folder / path.name).symlink_to(path)
+    return folder
+
+
+@pytest.mark.parametrize("block", all_blocks("yaml"), ids=str)
+def test_every_block_of_yaml_is_a_configuration_or_a_table(
+    block, beside_the_configurations, forget_data_sets
+):
+    if "rows" in yaml.safe_load(block.text):
+        file = beside_the_configurations / "tables" / "mine.yaml"
+        file.write_text(block.text)
+        read_table(str(file))
+    else:
+        file = beside_the_configurations / "mine.yaml"
+        file.write_text(block.text)
+        load_config(str(file))
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=str)
