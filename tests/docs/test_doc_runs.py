@@ -31,6 +31,7 @@ MADE = {
         "output/bestie_nuclei_point/data_check",
         "output/mrcnn_nuclei/model_final.pth",
     ),
+    "docs/recipes.md": ("my/project/weak_maps-preview.png", "my/project/bestie_run/data_check"),
     "docs/predict.md": ("found/overlay/a.png", "found_in_scans/labels/a.png"),
 }
 
