@@ -127,20 +127,19 @@ def measured_sizes(labeled: LabeledSet, best: Trial) -> ObjectSizes | None:
 
 
 def guessed_sizes(labeled: LabeledSet) -> ObjectSizes:
-    """Sizes where no weak map tells: by the distances of points, and at most a third of a
-    picture's longer side."""
+    """Sizes where no weak map tells: each point's object by how far the next of its class is, and
+    at most a third of a picture's longer side, which is that of a point alone."""
     known = _known(labeled)
-    diameter = OF_PICTURE * known.sides[1]
-    if known.distances:
-        diameter = min(diameter, OF_NEAREST * float(np.median(known.distances)))
-    return ObjectSizes(
-        known.sides,
-        diameter,
-        SHARE_SMALL * diameter,
-        area_of(SHARE_SMALLEST * diameter),
-        SHARE_CLOSE * diameter,
-        known.most,
-    )
+    largest = OF_PICTURE * known.sides[1]
+    if not known.most:
+        small, area = SHARE_SMALL * largest, area_of(SHARE_SMALLEST * largest)
+        return ObjectSizes(known.sides, largest, small, area, SHARE_CLOSE * largest, 0)
+    diameters = np.full(known.points, largest)
+    near = OF_NEAREST * np.array(known.distances)
+    diameters[: len(near)] = np.minimum(near, largest)
+    smallest, small, diameter = np.percentile(diameters, [SMALLEST, SMALL, 50]).tolist()
+    spacing = SHARE_CLOSE * diameter
+    return ObjectSizes(known.sides, diameter, small, area_of(smallest), spacing, known.most)
 
 
 def area_of(diameter: float) -> float:
@@ -156,8 +155,9 @@ def odd(length: float) -> int:
 @dataclass(frozen=True)
 class _Known:
     sides: tuple[int, int]
-    distances: list[float]  # from each point to the nearest of its class
-    most: int
+    points: int  # of all classes
+    distances: list[float]  # from each point that is not alone to the nearest of its class
+    most: int  # points in a picture
 
 
 def _known(labeled: LabeledSet) -> _Known:
@@ -170,7 +170,8 @@ def _known(labeled: LabeledSet) -> _Known:
             if len(yx) > 1:
                 distances += cKDTree(yx).query(yx, 2)[0][:, 1].tolist()
     shorter, longer = np.median(sides, axis=0).astype(int).tolist()
-    return _Known((shorter, longer), distances, max(map(len, labeled.cues.values()), default=0))
+    counts = [len(cues) for cues in labeled.cues.values()]
+    return _Known((shorter, longer), sum(counts), distances, max(counts, default=0))
 
 
 def _diameter(areas: Sequence[float], percentile: float = 50) -> float:

@@ -18,10 +18,12 @@ from bestie_d2.errors import InputError
 from bestie_d2.model_keys import value_of
 from bestie_d2.pipeline.definition import read_pipeline
 from bestie_d2.project import machine_speed, object_sizes, project_start
+from bestie_d2.project.labeled_set import LabeledSet
 from bestie_d2.project.object_sizes import ObjectSizes
 from bestie_d2.project.project_settings import CPU, GPU, as_yaml, length_settings, scaled_schedule
 from bestie_d2.project.project_start import Request, start_project
 from bestie_d2.shipped import shipped
+from bestie_d2.structures import PointCues
 
 CONFIGS = shipped("configs")
 PHOTOGRAPHS = ObjectSizes((333, 449), 150, 75, 500, 41, 0)  # as VOC's at the recipe's size
@@ -210,6 +212,19 @@ def test_sizes_are_measured_on_squares(project):
     assert max(sides) <= 24
     assert sizes.diameter == pytest.approx(np.sqrt(np.median(best.areas) * 4 / np.pi))
     assert (sizes.sides, sizes.most) == ((64, 64), 2)
+
+
+def test_sizes_on_photographs_are_guessed_point_by_point():
+    def points(*yx: tuple[float, float]) -> PointCues:
+        count = len(yx)
+        return PointCues(torch.tensor(yx), torch.zeros(count, dtype=torch.int64), torch.ones(count))
+
+    alone = {name: points((50.0, 50.0)) for name in "abc"}  # a third of 300 pixels across
+    close = {"d": points((10.0, 10.0), (10.0, 60.0))}  # seven tenths of 50 pixels
+    records = [{"file_name": f"{name}.png", "height": 200, "width": 300} for name in "abcd"]
+    sizes = object_sizes.guessed_sizes(LabeledSet("points", records, ["cat"], alone | close))
+    assert (sizes.diameter, sizes.small_diameter, sizes.most) == pytest.approx((100, 35, 2))
+    assert sizes.smallest_area == pytest.approx(np.pi / 4 * 35**2)
 
 
 def test_yaml_has_keys_once_and_reasons_behind_them():
