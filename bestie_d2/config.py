@@ -114,7 +114,8 @@ def _add_network_keys(cfg: CfgNode) -> None:
     cfg.MODEL.BESTIE.NUM_CLASSES = 20  # C: classes of the data set, without background
     # ConvInstanceHead (HRNet) or DualDecoderInstanceHead (ResNet).
     cfg.MODEL.BESTIE.HEAD = "ConvInstanceHead"
-    # Channels between the two convolutions of each branch of ConvInstanceHead.
+    # Channels between the two convolutions of each branch of ConvInstanceHead; those of
+    # DualDecoderInstanceHead's semantic decoder, 16 k, its others in proportion.
     cfg.MODEL.BESTIE.HEAD_CHANNELS = 256
     # PyTorch's momentum of every batch norm: 0.1 with HRNet, 0.01 with ResNet.
     cfg.MODEL.BESTIE.BATCH_NORM_MOMENTUM = 0.1

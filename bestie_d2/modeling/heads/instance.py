@@ -128,19 +128,18 @@ class PyramidDecoder(nn.Module):
     """Panoptic-DeepLab's: ASPP on ``res5``, then fused with ``res4``, ``res3`` and ``res2``."""
 
     SHALLOWER = ("res4", "res3", "res2")
-    ASPP_CHANNELS, RATES, DROPOUT = 256, (3, 6, 9), 0.5
+    RATES, DROPOUT = (3, 6, 9), 0.5
 
-    def __init__(
-        self, in_channels: dict[str, int], projected_channels: tuple[int, ...], out_channels: int
-    ) -> None:
+    def __init__(self, in_channels: dict[str, int], width: int, out_channels: int) -> None:
         """
         Args:
             in_channels: of ``res2`` to ``res5``.
-            projected_channels: that ``res4``, ``res3`` and ``res2`` are reduced to before a fusion.
-            out_channels: of every fusion, and so of the output (stride 4).
+            width: channels of the ASPP.
+            out_channels: of every fusion, and so of the output (stride 4). Of half, a quarter and
+                an eighth of them ``res4``, ``res3`` and ``res2`` are reduced to before it.
         """
         super().__init__()
-        width = self.ASPP_CHANNELS
+        projected_channels = (out_channels // 2, out_channels // 4, out_channels // 8)
         self.aspp = ASPP(in_channels["res5"], width, self.RATES, dropout=self.DROPOUT)
         self.project = nn.ModuleList(
             conv_norm_relu(in_channels[name], channels, 1)
@@ -165,30 +164,36 @@ class DualDecoderInstanceHead(_Head):
     """Panoptic-DeepLab's two decoders with class-wise centers, on ``res2`` to ``res5``."""
 
     align_corners = True
-    SEMANTIC, INSTANCE = 256, 128  # channels that the decoders give
-    CENTER, OFFSET = 128, 32  # channels inside the branches
 
     @configurable
     def __init__(
-        self, *, in_channels: dict[str, int], num_classes: int, batch_norm_momentum: float
+        self,
+        *,
+        in_channels: dict[str, int],
+        num_classes: int,
+        hidden_channels: int,
+        batch_norm_momentum: float,
     ) -> None:
         """
         Args:
             in_channels: of ``res2`` to ``res5``.
+            hidden_channels: of the semantic decoder, 16 k (released recipe: 256); the instance
+                decoder and the center branch have half of them, the offset branch an eighth.
             batch_norm_momentum: PyTorch's momentum of every batch norm (released recipe: 0.01).
         """
         super().__init__()
-        self.semantic_decoder = PyramidDecoder(in_channels, (128, 64, 32), self.SEMANTIC)
-        self.instance_decoder = PyramidDecoder(in_channels, (64, 32, 16), self.INSTANCE)
+        width, half, eighth = hidden_channels, hidden_channels // 2, hidden_channels // 8
+        self.semantic_decoder = PyramidDecoder(in_channels, width, width)
+        self.instance_decoder = PyramidDecoder(in_channels, width, half)
 
         def branch(in_channels: int, hidden: int, out_channels: int) -> nn.Sequential:
             return nn.Sequential(
                 _separable(in_channels, hidden), nn.Conv2d(hidden, out_channels, 1)
             )
 
-        self.seg = branch(self.SEMANTIC, self.SEMANTIC, num_classes + 1)
-        self.center = branch(self.INSTANCE, self.CENTER, num_classes)
-        self.offset = branch(self.INSTANCE, self.OFFSET, 2)
+        self.seg = branch(width, width, num_classes + 1)
+        self.center = branch(half, half, num_classes)
+        self.offset = branch(half, eighth, 2)
         self._start_near_zero()
         set_batch_norm_momentum(self, batch_norm_momentum)
 
@@ -197,6 +202,7 @@ class DualDecoderInstanceHead(_Head):
         return {
             "in_channels": _channels(input_shape, "res2", "res3", "res4", "res5"),
             "num_classes": cfg.MODEL.BESTIE.NUM_CLASSES,
+            "hidden_channels": cfg.MODEL.BESTIE.HEAD_CHANNELS,
             "batch_norm_momentum": cfg.MODEL.BESTIE.BATCH_NORM_MOMENTUM,
         }
 
