@@ -105,19 +105,19 @@ def trained(tmp_path_factory, finish_run) -> Path:
 
 def fill(folder: Path, project: Path, trained: Path) -> None:
     """Put in all that the docs take as given, with the names that they give it."""
-    shapes.draw_shapes(folder / "sets" / "shapes" / shapes.VERSION)
+    shapes.draw_shapes(folder / "datasets" / "shapes" / shapes.VERSION)
     (folder / "configs").mkdir()
     for name in CONFIGS:
         write_config(folder / "configs", name)
-    for name in ("my", "pictures", "sets/nuclei", "output", "scans/monday"):
+    for name in ("my", "pictures", "datasets/nuclei", "output", "scans/monday"):
         (folder / name).mkdir(parents=True)
-    for name in ("my/images", "sets/nuclei/images"):
+    for name in ("my/images", "datasets/nuclei/images"):
         shutil.copytree(project / "images", folder / name)
     copies = {
-        "points.json": ("my/points.json", "sets/nuclei/points_train.json"),
+        "points.json": ("my/points.json", "datasets/nuclei/points_train.json"),
         "annotations.json": (
-            *("outlines.json", "sets/nuclei/instances_train.json"),
-            "sets/nuclei/instances_val.json",
+            *("outlines.json", "datasets/nuclei/instances_train.json"),
+            "datasets/nuclei/instances_val.json",
         ),
         "images/0.png": ("a.png", "pictures/a.png"),
         "images/1.png": ("b.png", "pictures/b.png"),
@@ -138,7 +138,7 @@ def fill(folder: Path, project: Path, trained: Path) -> None:
 @pytest.fixture
 def reader_s_folder(tmp_path, project, trained, register_again, forget_data_sets) -> Iterator[Path]:
     """The working directory of one who follows the docs, with data and trainings of theirs."""
-    sets = tmp_path / "sets"
+    sets = tmp_path / "datasets"
     with pytest.MonkeyPatch.context() as patch:  # undone before the sets are where they were
         patch.chdir(tmp_path)
         patch.setenv(ROOT_VARIABLE, str(sets))
