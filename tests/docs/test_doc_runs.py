@@ -35,7 +35,6 @@ MADE = {
         "output/mrcnn_nuclei/model_final.pth",
     ),
     "docs/recipes.md": ("my/project/weak_maps-preview.png", "my/project/bestie_run/data_check"),
-    "docs/recipes.md": ("my/project/bestie_run/data_check",),
     "docs/predict.md": ("found/overlay/a.png", "found_in_scans/labels/a.png"),
 }
 
@@ -69,7 +68,7 @@ def test_marked_blocks_run(document, reader_s_folder, capsys):
         if block.is_run:
             print(f"--- {block}", file=sys.stderr)
             run_block(block, variables, names)
-    assert [name for name in MADE.get(str(document), ()) if not Path(name).exists()] == []
+    assert [name for name in MADE[str(document)] if not Path(name).exists()] == []
 
 
 def test_a_command_that_fails_is_told(reader_s_folder, capsys):
