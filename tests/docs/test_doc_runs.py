@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from command_lines import lines_of, run_line
 from documents import DOCUMENTS, Block, blocks_of
 from PIL import Image
@@ -35,17 +36,19 @@ MADE = {
         "output/mrcnn_nuclei/model_final.pth",
     ),
     "docs/recipes.md": ("my/project/weak_maps-preview.png", "my/project/bestie_run/data_check"),
-    "docs/predict.md": ("found/overlay/a.png", "found_in_scans/labels/a.png"),
+    "docs/predict.md": ("found/overlay/a.png", "found_in_scans/labels/a.png", "mine.ts"),
 }
 
 
-def given_names() -> dict[str, object]:
+def given_names(document: str) -> dict[str, object]:
     """What a reader's own program has when it comes to a block of Python."""
-    mask = ObjectMask(0, 0.9, (3, 4), np.ones((5, 6), bool))
-    return {
-        "rgb": np.asarray(Image.open("a.png")),
-        "image": LabeledImage("a.png", "a.png", 64, 64, [mask]),
-    }
+    if document == "docs/formats.md":
+        mask = ObjectMask(0, 0.9, (3, 4), np.ones((5, 6), bool))
+        return {"image": LabeledImage("a.png", "a.png", 64, 64, [mask])}
+    rgb = np.array(Image.open("a.png"))
+    height, width = rgb.shape[:2]
+    image = torch.from_numpy(rgb[..., ::-1].transpose(2, 0, 1).copy())
+    return {"rgb": rgb, "image": image, "height": height, "width": width}
 
 
 def run_block(block: Block, variables: dict[str, str], names: dict[str, object]) -> None:
@@ -63,7 +66,7 @@ def run_block(block: Block, variables: dict[str, str], names: dict[str, object])
 def test_marked_blocks_run(document, reader_s_folder, capsys):
     if str(document) == GETTING_STARTED:  # it trains this itself
         shutil.rmtree("output/bestie_shapes")
-    variables, names = dict(os.environ), given_names()
+    variables, names = dict(os.environ), given_names(str(document))
     for block in blocks_of(document):
         if block.is_run:
             print(f"--- {block}", file=sys.stderr)
