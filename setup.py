@@ -49,12 +49,15 @@ setup(
             "onnxruntime",
             "pytest",
             "pytest-timeout",
+            "rasterio",
             "roifile",
             "ruff",
             "shapely",
         ],
         # the pages of docs/ as a site (make docs)
         "docs": ["mkdocs>=1.6"],
+        # GeoJSON of GeoTIFFs in degrees, for tools/predict.py
+        "geo": ["rasterio"],
         # ImageJ's point selections, for tools/convert_labels.py
         "imagej": ["roifile"],
         # ONNX files, for tools/export_model.py

@@ -24,7 +24,7 @@ INSTALLED_BY = {
 }
 STANDARD_LIBRARY = set(sys.stdlib_module_names)
 NOT_ON_THE_INDEX = {"detectron2", "pydensecrf"}  # setup.py and one line in the code say more
-OPTIONAL = {"onnx", "onnxruntime", "roifile"}  # setup.py's extras, imported where needed
+OPTIONAL = {"onnx", "onnxruntime", "rasterio", "roifile"}  # extras, imported where needed
 
 
 def rooms() -> list[str]:
