@@ -130,7 +130,9 @@ def file_of(model: BESTIE, description: Mapping[str, Any], suffix: str) -> tuple
     if not difference <= TOLERANCE:
         raise InputError(
             f"the network cannot be exported as {suffix}: on a picture of another size than it was "
-            f"traced with its maps differ by {difference:.2g}, so some layer takes sizes for fixed"
+            f"traced with its maps differ by {difference:.2g} of the largest value, more "
+            f"than the {TOLERANCE:g} of rounding: some layer takes sizes for fixed, or the weights "
+            "are random ones"
         )
     return content, difference
 
