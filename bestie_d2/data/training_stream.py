@@ -13,8 +13,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from detectron2.data import DatasetFromList
+from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import IterableDataset, get_worker_info
+
+ROUNDING = 1e-6  # of sums of factors that are whole
 
 
 def seed_for(seed: int, position: int, rank: int = 0) -> None:
@@ -27,23 +30,56 @@ def seed_for(seed: int, position: int, rank: int = 0) -> None:
     torch.manual_seed(mixed)
 
 
+def visits(records: Sequence[dict], threshold: float) -> np.ndarray:
+    """(R,) int, how often each record comes in a round, so that rare classes are seen more often.
+
+    It is Detectron2's repeat factor (LVIS, Appendix B.2) of the image's rarest class, max(1,
+    sqrt(threshold / share of the images that have the class)), rounded down or up such that the
+    first records, however many, come in all as often as their factors say, but for less than one.
+
+    Args:
+        records: with ``image_classes``, or else Detectron2's ``annotations``.
+        threshold: a share of the images, 0 to 1.
+    """
+    labeled = [
+        {"annotations": [{"category_id": c} for c in record["image_classes"]]}
+        if "image_classes" in record
+        else record
+        for record in records
+    ]
+    factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(labeled, threshold)
+    until = np.floor(np.cumsum(factors.numpy().astype(np.float64)) + ROUNDING).astype(np.int64)
+    return np.diff(until, prepend=0)
+
+
 class TrainingStream(IterableDataset):
     """Records, shuffled anew each time all were seen; each worker yields whole batches in turn."""
 
-    def __init__(self, records: Sequence[dict], *, batch_size: int, seed: int, start: int) -> None:
+    def __init__(
+        self,
+        records: Sequence[dict],
+        *,
+        batch_size: int,
+        seed: int,
+        start: int,
+        visits: np.ndarray | None = None,
+    ) -> None:
         """
         Args:
             records: at least one; kept serialized, so that worker processes share them.
+            visits: (R,) how often each comes in a round; once by default.
             batch_size: of each process that trains.
             seed: the same in all of them.
             start: the first batch, 0 at the beginning of a training.
         """
         self.records = DatasetFromList(list(records), copy=False)
         self.batch_size, self.seed, self.start = batch_size, seed, start
+        once = np.ones(len(records), np.int64)
+        self.round = np.repeat(np.arange(len(records)), once if visits is None else visits)
         self.rank, self.ranks = comm.get_rank(), comm.get_world_size()
 
     def __iter__(self) -> Iterator[dict]:
-        worker, size = get_worker_info(), len(self.records)
+        worker, size = get_worker_info(), len(self.round)
         first, step = (worker.id, worker.num_workers) if worker else (0, 1)
         epoch, order = -1, np.empty(0, dtype=np.int64)
         for batch in itertools.count(self.start + first, step):
@@ -51,7 +87,7 @@ class TrainingStream(IterableDataset):
                 position = number * self.ranks + self.rank
                 if position // size != epoch:
                     epoch = position // size
-                    order = np.random.default_rng((self.seed, epoch)).permutation(size)
+                    order = np.random.default_rng((self.seed, epoch)).permutation(self.round)
                 record = self.records[order[position % size]]
                 seed_for(self.seed, position)
                 yield record

@@ -32,7 +32,7 @@ from bestie_d2.checks import training as checks
 from bestie_d2.checks.normalization import normalization_remark
 from bestie_d2.data import EvaluationMapper, ImageReader
 from bestie_d2.data.images import describe_traits
-from bestie_d2.data.training_stream import TrainingStream
+from bestie_d2.data.training_stream import TrainingStream, visits
 from bestie_d2.detectron2_seam import DefaultTrainer
 from bestie_d2.engine import solver
 from bestie_d2.engine.configuration import check_output
@@ -46,7 +46,8 @@ from bestie_d2.weights.checkpoint import FINAL_CHECKPOINT, BestieCheckpointer
 
 METRICS_FILE = "metrics.json"
 LOOKED_AT = 8  # pictures, of which it is told how they are taken
-PLAIN_SAMPLER = "TrainingSampler"  # Detectron2's name of the sampler that shuffles all images
+# Detectron2's names of how the stream takes images: all alike, those of rare classes more often
+PLAIN_SAMPLER, REPEATING_SAMPLER = SAMPLERS = ("TrainingSampler", "RepeatFactorTrainingSampler")
 STANDARD_OUTPUT = 1  # file descriptor
 INTERRUPTED = b"\ninterrupted: saving after this step (Ctrl-C again stops at once)\n"
 
@@ -114,14 +115,14 @@ class Trainer(DefaultTrainer):
         """Batches from iteration ``start`` on; the same ones whenever they are asked for.
 
         Detectron2's own loader, which begins anew after a stop, does what is asked where images for
-        its models are grouped by aspect ratio or sampled unevenly.
+        its models are grouped by aspect ratio or sampled in another way than those of ``SAMPLERS``.
         """
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         loading, mapper = cfg.DATALOADER, checks.training_mapper(cfg)(cfg)
         if cfg.INPUT.MAPPER:
             parts = [mapper.load_records(cfg, name) for name in cfg.DATASETS.TRAIN]
             records = [record for part in parts for record in part]
-        elif loading.ASPECT_RATIO_GROUPING or loading.SAMPLER_TRAIN != PLAIN_SAMPLER:
+        elif loading.ASPECT_RATIO_GROUPING or loading.SAMPLER_TRAIN not in SAMPLERS:
             return build_detection_train_loader(cfg, mapper=mapper)
         else:
             filtered = loading.FILTER_EMPTY_ANNOTATIONS
@@ -134,10 +135,12 @@ class Trainer(DefaultTrainer):
             traits = Counter(trait for record in chosen for trait in reader.open_of(record).traits)
             for line in describe_traits(traits, len(chosen)):
                 logger.info("a look at %d of %d pictures: %s", len(chosen), len(records), line)
+        repeats = loading.SAMPLER_TRAIN == REPEATING_SAMPLER
+        often = visits(records, loading.REPEAT_THRESHOLD) if repeats else None
         batch_size = cfg.SOLVER.IMS_PER_BATCH  # of all processes together
         share = batch_size // comm.get_world_size()
         return build_detection_train_loader(
-            TrainingStream(records, batch_size=share, seed=seed, start=start),
+            TrainingStream(records, batch_size=share, seed=seed, start=start, visits=often),
             mapper=mapper,
             total_batch_size=batch_size,
             aspect_ratio_grouping=False,

@@ -9,7 +9,7 @@ import torch
 from detectron2.data import build_detection_train_loader
 from detectron2.utils import comm
 
-from bestie_d2.data.training_stream import TrainingStream
+from bestie_d2.data.training_stream import TrainingStream, visits
 
 RECORDS = [{"name": name} for name in "abcdefg"]
 
@@ -40,6 +40,19 @@ def test_every_image_comes_once_before_any_comes_again():
 def test_it_goes_on_as_if_it_had_never_stopped(start, workers):
     whole = batches(9)
     assert batches(9 - start, start=start, workers=workers) == whole[start:]
+
+
+def test_rare_classes_come_more_often():
+    cats, dogs = [{"image_classes": [0]}] * 6, [{"annotations": [{"category_id": 1}]}] * 2
+    # sqrt(1 / .75) = 1.15 and sqrt(1 / .25) = 2: sums of 1.15, 2.31, ..., 6.93, 8.93 and 10.93
+    assert visits(cats + dogs, 1.0).tolist() == [1, 1, 1, 1, 1, 1, 2, 2]
+    assert visits(cats[:1] * 2 + dogs * 3, 1.0).tolist() == [2, 2, 1, 1, 1, 1, 1, 1]  # 2, 4, 5.15
+    assert visits(cats + dogs, 0.25).tolist() == [1] * 8
+    often = np.array([1, 3, 1, 1, 2, 1, 1])
+    stream = TrainingStream(RECORDS, batch_size=2, seed=1, start=0, visits=often)
+    names = [record["name"] for record in islice(stream, 20)]
+    assert sorted(names[:10]) == sorted(names[10:]) == list("abbbcdeefg")
+    assert names[:10] != names[10:]
 
 
 def test_another_seed_is_another_order_and_other_numbers():
