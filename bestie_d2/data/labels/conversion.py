@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +15,7 @@ from bestie_d2.data.labels.label_files import load_labels
 from bestie_d2.data.labels.tags import TaggedImages, tags_of_labels
 from bestie_d2.data.names import without_suffix
 from bestie_d2.errors import InputError
-from bestie_d2.storage.files import write_json_lists
+from bestie_d2.storage.files import make_folder, write_json_lists
 from bestie_d2.structures import PointCues
 
 MOST_CLASSES = 20  # that are told with their counts
@@ -45,6 +46,8 @@ def convert_labels(
     Raises:
         InputError: what cannot be read or used, such as a point outside of its picture.
     """
+    if os.path.exists(path) and os.path.exists(output) and os.path.samefile(path, output):
+        raise InputError(f"--output {output}: is the export itself; name another file")
     pictures = Pictures.of_folder(images)
     kind, labels = load_labels(
         path, kind, pictures=lambda: pictures, classes=classes, wanted=wanted
@@ -65,6 +68,7 @@ def convert_labels(
     sizes = {picture: _size(record, pictures, picture) for picture, record in kept.items()}
     points = _points(path, labels, kept, sizes, tagged.classes, told) if kind == POINTS else None
     members = _members(kept, sizes, tagged, points)
+    make_folder(os.path.dirname(output) or os.curdir, "--output")
     write_json_lists(output, members)
     return [*told, *_summary(members, tagged.classes, len(pictures.paths)), f"written to {output}"]
 

@@ -5,8 +5,10 @@ A table is read as it is meant, or refused with a line that says what was found;
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -204,6 +206,7 @@ class _Table:
         if len(self.columns) > 1 and self.heading:
             self._choose_columns()
         self._refuse_numbers()
+        self._refuse_json()
         inner = {cell: _unwrapped(cell) for _, *cells in self.lines() for cell in cells}
         separator = self._tag_separator(list(inner.values()))
         if separator == ",":
@@ -242,6 +245,15 @@ class _Table:
                 row = self.rows[column.values.index(numbers[0])]
                 raise self._error(
                     f"{row} holds the number {numbers[0]} in a column of tags; {EXPECTED}"
+                )
+
+    def _refuse_json(self) -> None:
+        """Refuse what is drawn on pictures, which Label Studio's CSV has as JSON in a cell."""
+        for row, (_, *cells) in zip(self.rows, self.lines(), strict=True):
+            if any(map(_is_json, cells)):
+                raise self._error(
+                    f"line {row.number} holds JSON in a cell, as Label Studio's CSV does: export "
+                    "JSON or JSON_MIN there"
                 )
 
     def _tag_separator(self, cells: Sequence[str]) -> str:
@@ -314,6 +326,13 @@ def _plain(heading: str) -> str:
 
 def _is_picture(cell: str) -> bool:
     return cell.lower().endswith(PICTURE_SUFFIXES)
+
+
+def _is_json(cell: str) -> bool:
+    """Whether a cell is a JSON object, or a list of them; an empty one is no tag."""
+    with contextlib.suppress(ValueError, RecursionError):
+        return cell.startswith(("{", "[{")) and bool(json.loads(cell))
+    return False
 
 
 def _unwrapped(cell: str) -> str:

@@ -24,6 +24,7 @@ from bestie_d2.errors import InputError
 CORNER = 0.5  # pixels from the outer corner of the first pixel to its center
 POINT, BOX, CIRCLE, ELLIPSE = "point", "box", "circle", "ellipse"  # kinds that have a center
 POLYGON = "polygon"
+EXACT = 15  # digits that a float holds of any number
 PIXELS, FRACTIONS, PERCENT = None, 1.0, 100.0  # per_side
 # Names of attributes and columns that say the class.
 CLASS_KEYS = (
@@ -177,7 +178,7 @@ def class_of(attributes: Mapping[str, object]) -> str | None:
 def as_label(value: object) -> str | None:
     """A class name; numbers are names as well, and nothing but blanks is none."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = f"{value:g}"
+        value = str(value) if isinstance(value, int) else f"{value:.{EXACT}g}"
     return value.strip() or None if isinstance(value, str) else None
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bestie_d2.data.images import Size, image_orientation, image_size
-from bestie_d2.data.names import match_names, relative_name, without_suffix
+from bestie_d2.data.names import IMAGE_SUFFIXES, match_names, relative_name, stem_of, without_suffix
 from bestie_d2.data.picture_files import find_pictures
 from bestie_d2.errors import InputError
 
@@ -50,16 +51,26 @@ class Pictures:
         over), or that does as servers spell it (Label Studio's digits in front, blanks as "_");
         None if none does."""
         known = dict(zip(map(without_suffix, self.paths), self.paths, strict=True))
-        as_stored = {_stored(path): picture for path, picture in known.items()}
+        stored = Counter(map(_as_stored, known))
+        as_stored = {s: known[path] for path in known if stored[s := _as_stored(path)] == 1}
+        paths = [[*dict.fromkeys(path for n in names for path in _readings(n))] for names in wanted]
         found: list[str | None] = [None] * len(wanted)
-        spellings = ((known, str), (known, _without_digits), (as_stored, _stored))
+        spellings = (
+            *((known, str), (known, _without_digits)),
+            *((as_stored, _as_stored), (as_stored, lambda path: _as_stored(_without_digits(path)))),
+        )
         for by_path, spell in spellings:
-            for rank in range(max(map(len, wanted), default=0)):
-                open_ = [i for i, names in enumerate(wanted) if not found[i] and rank < len(names)]
-                tails = [_tail(spell(without_suffix(wanted[i][rank])), by_path) for i in open_]
+            for rank in range(max(map(len, paths), default=0)):
+                open_ = [i for i, names in enumerate(paths) if not found[i] and rank < len(names)]
+                tails = [_tail(spell(paths[i][rank]), by_path) for i in open_]
                 for i, picture in zip(open_, match_names(tails, by_path), strict=True):
                     found[i] = picture
         return found
+
+    def called(self, name: str) -> list[str]:
+        """The pictures of a name's stem, in whichever folders."""
+        stems = {spell(stem_of(name)) for spell in (str, _without_digits)}
+        return [picture for picture in self.paths if stem_of(picture) in stems]
 
     def size(self, picture: str) -> Size:
         """(height, width) of a picture, turned as its EXIF entry says."""
@@ -67,6 +78,12 @@ class Pictures:
 
     def orientation(self, picture: str) -> int:
         return image_orientation(self.paths[picture])
+
+
+def _readings(name: str) -> list[str]:
+    """A name as a path without suffix; first with what may only look like one, as in "x 2.5um"."""
+    whole = [] if name.lower().endswith(IMAGE_SUFFIXES) else [without_suffix(f"{name}.x")]
+    return [*whole, without_suffix(name)]
 
 
 def _tail(name: str, known: Mapping[str, str]) -> str:
@@ -82,6 +99,5 @@ def _without_digits(path: str) -> str:
     return folder + slash + UPLOADED.sub("", name, count=1)
 
 
-def _stored(path: str) -> str:
-    path = _without_digits(path)
+def _as_stored(path: str) -> str:
     return "/".join(UNSAFE.sub("", part.strip().replace(" ", "_")) for part in path.split("/"))

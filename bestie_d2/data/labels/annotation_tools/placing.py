@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from fractions import Fraction
 from typing import Any
 
 from tqdm import tqdm
@@ -175,6 +176,8 @@ def _matched(
         raise InputError(f"{path}: no image with labels in it")
     _refuse_other_case(path, missing, [name for name in pictures.paths if name not in placed])
     first = f"first {missing[0].names[0]}" if missing else ""
+    if missing and len(alike := pictures.called(missing[0].names[0])) > 1:
+        first += f", which may be any of {', '.join(alike)}: without its folder nobody knows"
     if not placed:
         raise InputError(
             f"{path}: none of its {len(missing)} images is in {pictures.folder}; {first}"
@@ -243,7 +246,7 @@ class _Placer:
         if orientation in SIDEWAYS and stated == size[::-1]:  # labeled as it is stored
             self.size, self.orientation = stated, orientation
             return
-        scaled = stated[0] * size[1] / (stated[1] * size[0])
+        scaled = Fraction(stated[0] * size[1], stated[1] * size[0])
         if self.per_side is None or abs(scaled - 1) > ASPECT:
             raise InputError(
                 f"{path}: {image.where} has {stated[0]}x{stated[1]} pixels (height x width), but "

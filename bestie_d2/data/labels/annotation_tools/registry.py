@@ -71,6 +71,8 @@ def read_export(
     formats = [FORMATS[wanted] if wanted else detect(document) for document in documents or ()]
     counts = Counter(known for known in formats if known)
     if not counts:
+        if all(document.content in ([], {}) for document in documents or ()):
+            raise InputError(f"{path}: holds no export, or an empty one: nothing in it is labeled")
         raise InputError(
             f"{path}: in no format that is known ({', '.join(FORMAT_NAMES)}; --from names one)"
         )

@@ -20,6 +20,7 @@ from bestie_d2.data.labels.annotation_tools import export_files
 from bestie_d2.data.labels.annotation_tools.pictures import Pictures
 from bestie_d2.data.labels.annotation_tools.registry import FORMAT_NAMES
 from bestie_d2.data.labels.attach import load_weak_records, registered_records
+from bestie_d2.data.labels.conversion import convert_labels
 from bestie_d2.data.labels.tags import remarks_of
 from bestie_d2.errors import InputError
 
@@ -232,6 +233,51 @@ def test_names_of_pictures(tmp_path):
     Image.new("L", (1, 1)).save(tmp_path / "b.png")
     with pytest.raises(InputError, match=r"b\.png and b\.tif differ by suffix alone; rename one"):
         Pictures.of_folder(str(tmp_path))
+
+
+def test_a_dot_in_a_name_is_no_suffix(convert, images):
+    """Where a file is called like its picture, or a table leaves suffixes out."""
+    (images / "a.png").rename(images / "slide 2.5um.png")
+    points = {"type": "Point", "coordinates": [20.5, 30.5]}
+    feature = {"type": "Feature", "geometry": points, "properties": {"classification": "cat"}}
+    expected = {"slide 2.5um.png": [("cat", 20, 30)]}
+    for name in ("slide 2.5um.geojson", "slide 2.5um.svs.geojson"):
+        assert convert(name, feature) == expected
+    assert convert("x.csv", "file,x,y,class\nslide 2.5um,20,30,cat\n") == expected
+
+
+def test_a_name_of_several_pictures_is_said_to_be_one(convert, images):
+    for name in ("day 1", "day 2"):
+        (images / name).mkdir()
+        Image.new("L", (1, 1)).save(images / name / "c.png")
+    task = {"data": {"image": "/data/upload/1/0b1c2d3e-c.png"}, "annotations": [{"result": []}]}
+    line = r"0b1c2d3e-c\.png, which may be any of day 1/c\.png, day 2/c\.png"
+    with pytest.raises(InputError, match=line):
+        convert("ls.json", [task])
+
+
+@pytest.mark.parametrize("content", ["[]", "{}"])
+def test_an_empty_export_is_said_to_be_empty(convert, content):
+    with pytest.raises(InputError, match=r"x\.json: holds no export, or an empty one"):
+        convert("x.json", content)
+
+
+def test_the_output_is_a_new_file_in_any_folder(tmp_path, images):
+    """An export is not replaced by what is made of it."""
+    export, output = tmp_path / "x.xml", tmp_path / "new" / "points.json"
+    export.write_text(cvat())
+    with pytest.raises(InputError, match=r"x\.xml: is the export itself; name another file"):
+        convert_labels(str(export), images=str(images), output=str(export))
+    assert export.read_text() == cvat()
+    convert_labels(str(export), images=str(images), output=str(output))
+    assert len(json.loads(output.read_text())["points"]) == 3
+
+
+def test_a_size_that_no_picture_has(convert):
+    tasks = label_studio()
+    tasks[0]["annotations"][0]["result"][0]["original_height"] = 10**400
+    with pytest.raises(InputError, match=r"task 0 has 1000*x200 pixels"):
+        convert("ls.json", tasks)
 
 
 def test_pictures_that_are_one(convert):

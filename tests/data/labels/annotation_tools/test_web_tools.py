@@ -81,6 +81,40 @@ def test_label_studio_stores_blanks_and_brackets_otherwise(convert, images):
     assert found == {"my cell (1).png": [("cat", 99.5, 49.5)]}
 
 
+def test_what_looks_like_label_studios_digits_is_kept_in_names_of_pictures(convert, images):
+    (images / "a.png").rename(images / "20240101-my cat.png")
+    (images / "b.jpg").rename(images / "20240102-my cat.jpg")
+    expected = {"20240101-my cat.png": [("cat", 99.5, 49.5)]}
+    for name in ("0b1c2d3e-20240101-my_cat.png", "20240101-my_cat.png"):
+        assert convert("t.json", [task(keypoint(50, 50), image=name)]) == expected
+
+
+def test_names_of_which_two_pictures_are_stored_alike_are_left_out(convert, images):
+    (images / "a.png").rename(images / "my cat.png")
+    (images / "b.jpg").rename(images / "my ,cat.jpg")
+    with pytest.raises(InputError, match="none of its 1 images is in"):
+        convert("t.json", [task(keypoint(50, 50), image="0b1c2d3e-my_cat.png")])
+
+
+def test_labels_that_are_long_numbers_stay_apart(convert):
+    results = [keypoint(50, 50, 1000001), keypoint(25, 50, 1000002), keypoint(75, 50, 0.5)]
+    assert convert("t.json", [task(*results)]) == {
+        "a.png": [("0.5", 149.5, 49.5), ("1000001", 99.5, 49.5), ("1000002", 49.5, 49.5)]
+    }
+
+
+def test_label_studio_csv_is_refused(convert):
+    """It has what is drawn as JSON in a cell."""
+    cell = json.dumps([keypoint(50, 50)["value"]]).replace('"', '""')
+    text = f'image,id,label,annotator\n/data/upload/1/0b1c2d3e-a.png,1,"{cell}",1\n'
+    with pytest.raises(InputError, match=r"t\.csv: line 2 holds JSON in a cell, as Label Studio's"):
+        convert("t.csv", text)
+    assert convert("t.csv", 'image,tags,meta\na.png,cat,"{""a"":1}"\nb.jpg,{},\n') == {
+        "a.png": ["cat"],
+        "b.jpg": [],
+    }
+
+
 def test_label_studio_takes_one_annotation_a_task(convert):
     two = task(keypoint(50, 50))
     newer = {"id": 8, "updated_at": "2024-02-01T10:00:00Z", "result": [keypoint(25, 50)]}
