@@ -68,7 +68,8 @@ def main() -> None:
     check_choices("--formats", arguments.formats, WRITERS)
     cfg = model_config(arguments)
     check_prediction(cfg)
-    run = PredictionRun.of(cfg, find_pictures(arguments.input), recipe, jobs=arguments.jobs)
+    pictures = find_pictures(arguments.input, output=arguments.output)
+    run = PredictionRun.of(cfg, pictures, recipe, jobs=arguments.jobs)
     bad = predict(run, arguments.output, arguments.formats, overwrite=arguments.overwrite)
     print(f"{len(run.records) - len(bad)} of {len(run.records)} pictures in {arguments.output}")
     if bad:

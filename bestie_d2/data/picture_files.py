@@ -12,18 +12,21 @@ from bestie_d2.data.names import IMAGE_SUFFIXES, missing
 from bestie_d2.errors import InputError
 
 
-def find_pictures(inputs: Sequence[str], key: str = "--input") -> dict[str, str]:
+def find_pictures(
+    inputs: Sequence[str], key: str = "--input", *, output: str = ""
+) -> dict[str, str]:
     """The path of each picture by its name: relative to the folder that was named, or to the part
     of a pattern before its first wildcard, with ``/`` between folders; in the order of the names.
 
     Folders are searched with all that is in them, but for hidden files; a file that is named counts
     whatever its suffix. Where pictures of several inputs have one name, each is put below the name
-    of the folder that it was found in. ``key`` is what names the inputs, for messages.
+    of the folder that it was found in. ``key`` is what names the inputs, for messages; what lies in
+    a folder ``output`` below one of them are results, and no pictures.
 
     Raises:
         InputError: an input is not there or holds no picture, or names are the same all the same.
     """
-    by_root = [pair for entry in inputs for pair in _below(entry, key)]
+    by_root = [pair for entry in inputs for pair in _below(entry, key, output)]
     places = {os.path.abspath(os.path.join(root, name)): (root, name) for root, name in by_root}
     names = [name for _, name in places.values()]
     unique = len(set(names)) == len(names)
@@ -41,7 +44,7 @@ def find_pictures(inputs: Sequence[str], key: str = "--input") -> dict[str, str]
     return dict(sorted(found.items()))
 
 
-def _below(entry: str, key: str) -> Iterator[tuple[str, str]]:
+def _below(entry: str, key: str, output: str) -> Iterator[tuple[str, str]]:
     """Root and name of each picture that an input means."""
     expanded = os.path.expanduser(entry)
     if os.path.isfile(expanded):
@@ -54,6 +57,9 @@ def _below(entry: str, key: str) -> Iterator[tuple[str, str]]:
         root, paths = str(Path(*fixed)), glob.glob(expanded, recursive=True)
     else:
         raise InputError(missing(key, entry))
+    results = Path(os.path.abspath(output or root))
+    if results != Path(os.path.abspath(root)):
+        paths = [path for path in paths if results not in Path(os.path.abspath(path)).parents]
     names = [PurePosixPath(Path(os.path.relpath(path, root)).as_posix()) for path in paths]
     pictures = [
         str(name)

@@ -29,6 +29,7 @@ from bestie_d2.structures import LabeledImage, ObjectMask
 from bestie_d2.writers import WRITERS
 
 UNREADABLE = "unreadable"  # of a result, in place of objects: why
+PICTURE = "picture"  # of a result: which one it is of, for others may come to have its name
 RESULTS = ".results"  # in the output folder
 
 
@@ -108,11 +109,11 @@ def predict(
                 "of the same names, another --output leaves them"
             )
         results.begin(run.settings(), overwrite=overwrite)
-        names = [record["image_id"] for record in run.records]
-        read = {name for name, result in results.of(names) if UNREADABLE not in result}
-        left = [record for record in run.records if record["image_id"] not in read]
-        run.execute(left, objects_of, "predict", results)
         paths = {record["image_id"]: record["file_name"] for record in run.records}
+        known = {name: result.get(PICTURE) for name, result in results.of(paths)}
+        left = [r for r in run.records if known.get(r["image_id"]) != _state(r["file_name"])]
+        results.forget([record["image_id"] for record in left])
+        run.execute(left, objects_of, "predict", results)
         errors = _write(results, paths, output, run.class_names, formats)
         results.remove()
     return errors
@@ -141,9 +142,16 @@ def _write(
 
 
 def objects_of(item: Mapping, output: Mapping) -> dict[str, Any]:
-    """What is kept of a picture: its size and its objects, JSON values."""
+    """What is kept of a picture: which it is, its size and its objects, JSON values."""
     height, width = item["picture"].shape[:2]
-    return {"height": height, "width": width, "objects": [*map(_packed, output["objects"])]}
+    known = {PICTURE: _state(item["file_name"]), "height": height, "width": width}
+    return {**known, "objects": [*map(_packed, output["objects"])]}
+
+
+def _state(path: str) -> list:
+    """Tells a file, and what is in it now, from others."""
+    status = os.stat(path)
+    return [os.path.abspath(path), status.st_size, status.st_mtime_ns]
 
 
 def _packed(found: ObjectMask) -> list:

@@ -85,6 +85,13 @@ class Results:
         with self._database(process) as database:
             database.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", row)
 
+    def forget(self, image_ids: Iterable[Hashable]) -> None:
+        """Throw the results of images away, whichever process has them."""
+        rows = [[json.dumps(image_id)] for image_id in image_ids]
+        for process in self._processes():
+            with self._database(process) as database:
+                database.executemany("DELETE FROM results WHERE image_id = ?", rows)
+
     def done(self) -> set[Hashable]:
         """Ids of the images that there is a result of."""
         found = set()

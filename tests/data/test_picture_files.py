@@ -54,6 +54,14 @@ def test_absolute_inputs_are_named_alike(tree):
     assert list(find_pictures([str(tree / "a" / "*.png")])) == ["1.png"]
 
 
+def test_results_below_a_folder_are_no_pictures_of_it(tree):
+    for output in ("a/deep", str(tree / "a" / "deep")):
+        for entry in ("a", str(tree / "a"), "a/**"):
+            assert list(find_pictures([entry], output=output)) == ["1.png", "x.png/4.tif"]
+    assert list(find_pictures(["a/deep/er"], output="a/deep/er")) == ["2.JPG"]
+    assert list(find_pictures(["a/deep/er/2.JPG"], output="a/deep")) == ["2.JPG"]
+
+
 @pytest.mark.parametrize(
     ("inputs", "line"),
     [

@@ -27,6 +27,9 @@ def test_results_of_several_processes_come_in_the_order_asked_for(results):
     assert list(results.of([1, 2, "füße", 5])) == [(1, None), ("füße", [2, 3]), (5, {"n": 1})]
     results.put(5, "anew", process=0)
     assert list(results.of([5])) == [(5, "anew")]
+    results.forget([5, "füße", 7])
+    results.put(5, "by another one", process=1)
+    assert list(results.of([1, "füße", 5])) == [(1, None), (5, "by another one")]
     results.remove()
     assert not results.folder.exists()
 

@@ -120,7 +120,8 @@ def test_it_goes_on_where_it_was_killed(
     complaints = predict(out, "--confidence-threshold", "0.7", code=2, where=where)
     assert "threshold was 0.2, is 0.7" in complaints
     (where / "new.png").write_bytes((where / "grey.png").read_bytes())
-    assert "2 images are done already, 6 to go" in predict(out, "--formats", "coco", where=where)
+    shutil.copy(where / "deep" / "turned.jpg", where / "a.jpg")  # another picture of that name
+    assert "1 images are done already, 7 to go" in predict(out, "--formats", "coco", where=where)
     found = coco_of(out)
     assert found["new.png"] == found["grey.png"]
     predictor = BESTIEPredictor.from_run(finished_run)
