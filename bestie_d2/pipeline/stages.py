@@ -19,7 +19,12 @@ from bestie_d2.checks.weak_map_check import check_weak_maps
 from bestie_d2.data import register_custom_datasets, register_subset
 from bestie_d2.engine.trainer import Trainer, append_metrics, evaluate
 from bestie_d2.errors import InputError
-from bestie_d2.evaluation import evaluate_weak_components, has_truth, has_weak_maps
+from bestie_d2.evaluation import (
+    evaluate_weak_components,
+    has_semantic_truth,
+    has_truth,
+    has_weak_maps,
+)
 from bestie_d2.evaluation.base import PERCENT
 from bestie_d2.evaluation.failures import all_counts
 from bestie_d2.evaluation.tasks import INSTANCES
@@ -91,6 +96,8 @@ def _for_training(job: StageJob) -> CfgNode:
     """The stage's own configuration with the products that it learns from."""
     cfg, train_set = job.configs[job.name], job.train_set
     values: dict[str, object] = {"OUTPUT_DIR": job.folder}
+    if not _is_measured(job):
+        values["DATASETS.TEST"] = ()
     if job.entry.weights_from:
         values["MODEL.WEIGHTS"] = job.pipeline.product_of(job.entry.weights_from)
     if job.entry.kind in MASK_SETS:
@@ -109,6 +116,14 @@ def _for_training(job: StageJob) -> CfgNode:
         if kind in job.products:
             values[f"DATASETS.{KEYS[part]}"] = job.products[kind]
     return with_keys(cfg, values)
+
+
+def _is_measured(job: StageJob) -> bool:
+    """Whether there is what the training can be measured with; where people have labels alone, the
+    test set is the training set, which has nothing but tags."""
+    if job.test_set != job.train_set or job.entry.kind == "pam":
+        return True
+    return (has_semantic_truth if job.entry.kind == "wsss" else has_truth)(job.train_set)
 
 
 def _with_model(job: StageJob, owner: str, folder: str = "") -> CfgNode:

@@ -135,16 +135,22 @@ def test_tags_of_several_classes_get_a_pipeline(tagged, run_command, no_gpu):
     assert len(commands(lines, "run-pipeline")) == 1
 
 
-def test_points_of_several_classes_get_weak_maps_from_their_tags(project, no_gpu):
+def test_points_of_several_classes_get_weak_maps_from_their_tags(project, run_command, no_gpu):
     content = json.loads((project / "points.json").read_text())
     content["categories"].append({"id": 2, "name": "other"})
     for entry in content["points"][::2]:
         entry["category_id"] = 2
     (project / "two.json").write_text(json.dumps(content))
-    start_project(request_of(project, "of_two", "two.json"))
+    lines = start_project(request_of(project, "of_two", "two.json"))
     pipeline = read_pipeline(str(project / "of_two" / "pipeline.yaml"))
     assert list(pipeline.stages) == ["wsss", "maps", "bestie", "export"]
     assert load_config(str(project / "of_two" / "bestie.yaml")).MODEL.BESTIE.SUPERVISION == "points"
+    short = {"MAX_ITER": 1, "IMS_PER_BATCH": 2, "WARMUP_ITERS": 0}
+    short_pairs = [f"wsss.SOLVER.{key} {value}" for key, value in short.items()]
+    options = ["--until wsss", *short_pairs, "wsss.MODEL.WEIGHTS ''"]
+    told = run_command(" ".join([*commands(lines, "run-pipeline"), *options]))  # without truth
+    assert "wsss      run" in told
+    assert (project / "of_two" / "pipeline" / "wsss" / "model_final.pth").is_file()
 
 
 def test_a_gpu_gets_the_released_recipe_s_networks(tagged, monkeypatch):
