@@ -11,6 +11,7 @@ too, a share of them is kept from training. Nothing that is there is overwritten
 """
 
 import argparse
+import math
 from pathlib import Path
 
 from bestie_d2.data.labels.annotation_tools.placing import POINTS, TAGS
@@ -33,7 +34,7 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if not 0 < arguments.val_share < 1:
         raise InputError(f"--val-share {arguments.val_share:g}: expected more than 0, less than 1")
-    if arguments.hours < 0:
+    if not 0 <= arguments.hours < math.inf:
         raise InputError(f"--hours {arguments.hours:g}: expected 0 or more")
     return arguments
 

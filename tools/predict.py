@@ -53,8 +53,9 @@ def parse_arguments() -> argparse.Namespace:
     add("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
     arguments = parse_options(parser)
     words = list(arguments.formats)  # KEY VALUE pairs behind them are none
-    arguments.formats = [*takewhile(str.islower, words)]
-    arguments.opts = words[len(arguments.formats) :] + arguments.opts
+    names = [*takewhile(lambda word: not word.isupper(), words)]
+    arguments.formats = [*dict.fromkeys(",".join(names).split(","))]
+    arguments.opts = words[len(names) :] + arguments.opts
     return arguments
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -51,8 +52,8 @@ class PredictionRecipe:
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
             raise InputError(f"--confidence-threshold {self.threshold:g}: expected 0 to 1")
-        if self.scale is not None and not self.scale > 0:
-            raise InputError(f"--scale {self.scale:g}: expected more than 0")
+        if self.scale is not None and not 0 < self.scale < math.inf:
+            raise InputError(f"--scale {self.scale:g}: expected a number above 0")
 
     def seen_size(self, cfg: CfgNode, height: int, width: int) -> tuple[int, int]:
         """(h, w) that a picture is resized to for the network, as the evaluation does."""

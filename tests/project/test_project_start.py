@@ -176,12 +176,18 @@ def test_truth_of_other_classes_is_refused(tagged):
         start_project(request_of(tagged, "nothing", "tags.csv", truth=truth))
 
 
-def test_the_command_refuses_a_share_without_a_training_set(monkeypatch, capsys):
-    options = ("--images", "a", "--labels", "b", "--val-share", "1")
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [("--val-share", "1", "more than 0, less than 1"), ("--hours", "nan", "0 or more")],
+)
+def test_the_command_refuses_a_share_without_a_training_set_and_no_hours(
+    monkeypatch, capsys, option, value, expected
+):
+    options = ("--images", "a", "--labels", "b", option, value)
     monkeypatch.setattr(sys, "argv", ["bestie", "init", *options])
     with pytest.raises(SystemExit, match="2"):
         main()
-    assert capsys.readouterr().err == ("error: --val-share 1: expected more than 0, less than 1\n")
+    assert capsys.readouterr().err == f"error: {option} {value}: expected {expected}\n"
 
 
 def test_lengths_of_photographs_are_the_recipe_s():

@@ -103,7 +103,8 @@ def test_processes_and_formats_change_nothing(predict, pictures, tmp_path):
     where = without_broken(pictures, tmp_path / "in")
     for number, options in enumerate((["--jobs", "1"], ["--jobs", "2"])):
         out = tmp_path / str(number)
-        line = predict(out, *options, "--formats", "coco", "labels", where=where)
+        formats = [["coco", "labels"], ["coco,labels", "coco"]][number]
+        line = predict(out, *options, "--formats", *formats, where=where)
         assert f"7 of 7 pictures in {out}" in line
         assert not (out / "overlay").exists()
         assert Image.open(out / "labels" / "deep" / "turned.png").size == (40, 60)
@@ -147,6 +148,9 @@ def test_tiles_and_scale(predict, pictures, finished_run, tmp_path):
     ("options", "line"),
     [
         (["--formats", "png"], "--formats has ['png']"),
+        (["--formats", "Coco"], "--formats has ['Coco']"),
+        (["--formats", "labels,png"], "--formats has ['png']"),
+        (["--scale", "inf"], "--scale inf: expected a number above 0"),
         (["--tile", "100", "--overlap", "60"], "--tile 100 --overlap 60"),
         (["--weights", "none.pth"], "none.pth: no such file"),
         (["--jobs", "0"], "--jobs 0"),
