@@ -249,11 +249,26 @@ def load_run_config(folder: str | os.PathLike, overrides: Sequence[str] = ()) ->
     add_bestie_config(default)
     here = ["MODEL.DEVICE", default.MODEL.DEVICE, "DATASETS.CUSTOM", "[]", "DATASETS.TRAIN", "()"]
     cfg = load_config(path, [*here, *overrides])
-    given = WEIGHTS in overrides[::2]
-    # What training started from is no trained model.
-    start = cfg.MODEL.WEIGHTS if given else os.path.join(folder, FINAL_CHECKPOINT)
-    cfg = with_keys(cfg, {"OUTPUT_DIR": folder, WEIGHTS: start})
+    cfg = with_keys(cfg, {"OUTPUT_DIR": folder})
+    if WEIGHTS not in overrides[::2]:  # what training started from is no trained model
+        cfg = with_keys(cfg, {WEIGHTS: os.path.join(folder, FINAL_CHECKPOINT)})
+        _check_trained(folder)
     return with_trained_weights(cfg, overrides)
+
+
+def _check_trained(folder: str) -> None:
+    """Refuse the folder of a training that has left no checkpoint to be taken."""
+    final = os.path.join(folder, FINAL_CHECKPOINT)
+    noted = Checkpointer(nn.Module(), folder).get_checkpoint_file()
+    if os.path.isfile(final) or os.path.isfile(noted):
+        return
+    found = glob.glob(os.path.join(glob.escape(folder), CHECKPOINTS))
+    last = max(found, key=os.path.getmtime, default="")
+    raise InputError(
+        f"run {folder}: has no {FINAL_CHECKPOINT}, so its training is not finished; "
+        + (f"take its last checkpoint by --weights {last}, or go on" if last else "go on")
+        + " with the training (train --resume, or the pipeline's command again)"
+    )
 
 
 def check_output(output_dir: str, *, resume: bool) -> None:

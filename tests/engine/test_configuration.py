@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bestie_d2.engine.configuration import load_config, with_trained_weights
+from bestie_d2.engine.configuration import load_config, load_run_config, with_trained_weights
 from bestie_d2.errors import InputError
 
 
@@ -177,3 +177,19 @@ def test_a_trained_model_is_the_last_checkpoint_unless_weights_are_named(tmp_pat
     (tmp_path / "last_checkpoint").unlink()
     with pytest.raises(InputError, match="has no checkpoint"):
         weights("MODEL.WEIGHTS", "")
+
+
+def test_a_run_that_is_not_finished_is_said_to_be_so(tmp_path):
+    (tmp_path / "config.yaml").write_text("SEED: 1\n")
+    with pytest.raises(
+        InputError, match=r"no model_final\.pth, so .* not finished; go on with the"
+    ):
+        load_run_config(tmp_path)
+    last = tmp_path / "model_0000049.pth"
+    last.touch()  # copied without the note that it is the last one
+    with pytest.raises(InputError) as told:
+        load_run_config(tmp_path)
+    assert f"take its last checkpoint by --weights {last}, or go on" in str(told.value)
+    assert str(last) == load_run_config(tmp_path, ["MODEL.WEIGHTS", str(last)]).MODEL.WEIGHTS
+    (tmp_path / "last_checkpoint").write_text(last.name)
+    assert str(last) == load_run_config(tmp_path).MODEL.WEIGHTS
