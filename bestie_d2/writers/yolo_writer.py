@@ -9,13 +9,19 @@ training after 1,000 points are put along it, as many on each edge (``utils/ops.
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 import numpy as np
 import yaml
 
+from bestie_d2.data.names import without_suffix
 from bestie_d2.storage.files import replacing
 from bestie_d2.structures import LabeledImage, ObjectMask
 from bestie_d2.writers.outlines import inset, join_holes, join_parts, trace_parts
 from bestie_d2.writers.writer import Writer
+
+logger = logging.getLogger(__name__)
 
 DECIMALS = 7  # 0.001 pixels in a picture of 10,000
 LONGEST_EDGE = 2.0  # pixels: of longer ones, the resampling would cut the corners
@@ -30,6 +36,16 @@ class YoloWriter(Writer):
     """
 
     format_name = "yolo"
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        kept = [name for name, written in self._names.items() if written != without_suffix(name)]
+        if kept:
+            logger.warning(
+                f"yolo: {len(kept)} pictures share their name but for the suffix (first {kept[0]}):"
+                f" their labels are called {self._names[kept[0]]}.txt and so on, which Ultralytics "
+                "does not look for; rename the pictures"
+            )
 
     def write(self, image: LabeledImage) -> None:
         with replacing(self.path_of(image, ".txt", "yolo/labels")) as file:

@@ -226,6 +226,17 @@ def test_sub_folders_are_kept_and_no_image_takes_the_files_of_another(tmp_path):
     assert [image["file_name"] for image in listed] == names
 
 
+def test_labels_that_ultralytics_does_not_look_for_are_warned_of(tmp_path, caplog):
+    WRITERS["yolo"](tmp_path, NAMES, file_names=["a.jpg", "b.png"])
+    assert caplog.messages == []
+    WRITERS["yolo"](tmp_path, NAMES, file_names=["a.jpg", "b.png", "a.png"])
+    (line,) = caplog.messages
+    assert line.startswith(
+        "yolo: 2 pictures share their name but for the suffix (first a.jpg): their labels are "
+        "called a.jpg.txt"
+    )
+
+
 def test_the_file_of_a_set_is_there_when_all_are_added(tmp_path):
     image = drawn_image(tmp_path)
     for name, writer_class in WRITERS.items():
