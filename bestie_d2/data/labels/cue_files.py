@@ -119,7 +119,8 @@ def read_cues(
                     f"pixels (height x width), but the image has {size[0]}x{size[1]}"
                 )
             images[name] = image._replace(size=size, points=list(image.points))
-    return _placed(path, images, tell, on_remark)
+    in_pixels = labels is None or labels.in_pixels
+    return _placed(path, images, in_pixels, tell, on_remark)
 
 
 def read_cues_of_records(
@@ -190,9 +191,9 @@ def _points_of_lines(file: Path, num_classes: int, tell: Tell) -> Iterator[Point
 
 
 def _placed(
-    path: str, images: Mapping[str, ImagePoints], tell: Tell, on_remark: Tell
+    path: str, images: Mapping[str, ImagePoints], in_pixels: bool, tell: Tell, on_remark: Tell
 ) -> dict[str, PointCues]:
-    """All points brought to where they are meant."""
+    """All points brought to where they are meant; ``in_pixels`` is what the file has."""
     found = list(images.values())
     points = np.array([point for image in found for point in image.points]).reshape(-1, 4)
     xy, class_ids, scores = points[:, :2], points[:, 2], points[:, 3]
@@ -209,7 +210,8 @@ def _placed(
     inside = _are_inside(xy, last)
     for index in np.flatnonzero(~inside):
         image = found[image_of[index]]
-        tell(f"{image.where}: {_why_outside(xy[index], last[index], image.size)}")
+        line = _why_outside(xy[index], last[index], image.size, in_pixels)
+        tell(f"{image.where}: {line}")
     placed, kept = np.clip(xy, 0, last), inside.copy()
     given = np.flatnonzero(inside & (scores == GIVEN_SCORE))
     kept[given] = ~_are_repeated(np.c_[placed, class_ids, image_of][given])
@@ -233,11 +235,13 @@ def _are_inside(xy: np.ndarray, last: np.ndarray) -> np.ndarray:
     return (np.isfinite(xy) & (xy >= -MARGIN) & (xy <= last + MARGIN)).all(-1)
 
 
-def _why_outside(xy: np.ndarray, last: np.ndarray, size: Size | None) -> str:
+def _why_outside(xy: np.ndarray, last: np.ndarray, size: Size | None, in_pixels: bool) -> str:
     line = "point (x, y) = ({:g}, {:g}) is outside the image".format(*xy)
     if size is None:
         return line
     line += f" of {size[0]}x{size[1]} pixels (height x width)"
+    if not in_pixels:  # shares of the sides that are exchanged stay too large
+        return line
     if _are_inside(xy[::-1], last):
         line += "; as (row, column) it would be inside: are x and y swapped?"
     elif ((xy >= 0) & (xy <= PERCENT)).all():

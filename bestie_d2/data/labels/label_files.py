@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from bestie_d2.data.labels.annotation_tools.export_files import documents_of, files_below
@@ -18,7 +19,8 @@ from bestie_d2.data.labels.annotation_tools.registry import (
 )
 from bestie_d2.data.labels.annotation_tools.via import VIA
 from bestie_d2.data.labels.coco_json import IMAGE_LISTS, regular_lists
-from bestie_d2.data.labels.tag_tables import is_table
+from bestie_d2.data.labels.tag_tables import is_table, read_table
+from bestie_d2.errors import InputError
 
 OWN_LISTS: dict[str, Mapping[str, Sequence[str]]] = {
     POINTS: {**IMAGE_LISTS, "points": ("image_id", "category_id", "point")},
@@ -51,9 +53,14 @@ def load_labels(
     documents = [] if wanted == FOLDERS else documents_of(path)
     content = documents[0].content if len(documents) == 1 else None
     own = "" if wanted else _own_kind(content, kind)
-    if not own and not wanted and kind != POINTS and is_table(path):
+    if not own and not wanted and is_table(path):
         claims = [known for known in FORMATS.values() if known.claims(documents[0])]
-        if not claims or (kind == TAGS and VIA not in claims):
+        if kind == POINTS and not claims and _is_tag_table(path, classes):
+            raise InputError(
+                f"{path}: is a table of tags, and has no columns x and y: take it as tags (--as "
+                "tags, or 'tags' of a data set)"
+            )
+        if kind != POINTS and (not claims or (kind == TAGS and VIA not in claims)):
             return TAGS, None
     if own or pictures is None:
         own = own or kind or TAGS
@@ -70,6 +77,13 @@ def _own_kind(content: object, kind: str) -> str:
     if "points" in content and kind != TAGS:
         return POINTS
     return TAGS if kind == TAGS else ""
+
+
+def _is_tag_table(path: str, classes: Sequence[str] | None) -> bool:
+    with suppress(InputError):
+        read_table(path, classes)
+        return True
+    return False
 
 
 def is_folder_of_text(path: str) -> bool:

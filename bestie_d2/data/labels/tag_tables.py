@@ -48,10 +48,12 @@ NO_TAG = {"none", "nan", "null", "nil", "n/a", "na", "<na>", "-", "background", 
 
 
 class Row(NamedTuple):
-    """A line of a table that is not empty: its number in the file, and its cells."""
+    """A line of a table that is not empty: its number in the file, its cells, and the sign between
+    them."""
 
     number: int
     cells: list[str]
+    separator: str
 
     def __str__(self) -> str:
         return f"line {self.number} ({','.join(self.cells)!r})"
@@ -394,5 +396,5 @@ def _split(text: str, separator: str) -> list[Row]:
         # Some programs put single quotes around each.
         cells = [c[1:-1].strip() if len(c) > 1 and c[0] == c[-1] == "'" else c for c in cells]
         if any(cells) and not (cells[0].startswith("#") and not any(cells[1:])):
-            rows.append(Row(reader.line_num, cells))
+            rows.append(Row(reader.line_num, cells, separator))
     return rows

@@ -50,7 +50,8 @@ def lists_of(
 
     Raises:
         InputError: no picture is found, two images are one picture, a size that is not the
-            picture's, nothing of the kind, or a class that is not among ``classes``.
+            picture's, nothing of the kind, a class that is not among ``classes``, or a table that
+            can be in percent or have x and y exchanged.
     """
     placed = _matched(path, export, pictures, alone=kind == POINTS)
     (_choose_points if kind == POINTS else _choose_tags)(path, export)
@@ -63,7 +64,7 @@ def lists_of(
     }
     sizes = _sizes(placed, pictures)
     if kind == POINTS:
-        _settle_units(export, placed, sizes)
+        _settle_units(path, export, placed, sizes)
     for image_id, (picture, images) in enumerate(sorted(placed.items()), start=1):
         entry: dict[str, Any] = {"id": image_id, "file_name": picture}
         if picture in sizes:
@@ -100,16 +101,18 @@ def _choose_points(path: str, export: Export) -> None:
     if not chosen and (shapes or any(image.tags for image in export.images)):
         there = ", ".join(sorted(kinds)) or "tags of images alone"
         raise InputError(f"{path}: no points in it, but {there}; as tags their classes can be had")
+    if not chosen:
+        raise InputError(f"{path}: nothing is drawn on any of its {len(export.images)} images")
     for shape in shapes:
         export.leave_out(f"{_plural(shape.kind)}, which are no points", shape.kind not in chosen)
     count = sum(shape.kind in chosen for shape in shapes)
-    if chosen and chosen != [POINT]:
+    if chosen != [POINT]:
         export.remarks.append(
             f"no points but {count} {' and '.join(_plural(k) for k in chosen)}: their centers are "
             "taken for points"
         )
     labeled = any(shape.label for shape in shapes if shape.kind in chosen)
-    if count and not labeled:
+    if not labeled:
         export.remarks.append(f"no point has a class: all are called {ONLY_CLASS!r}")
     for image in export.images:
         kept = [shape for shape in image.shapes if shape.kind in chosen]
@@ -209,11 +212,12 @@ def _sizes(placed: Iterable[str], pictures: Pictures) -> dict[str, Size]:
 
 
 def _settle_units(
-    export: Export, placed: dict[str, list[LabeledImage]], sizes: Mapping[str, Size]
+    path: str, export: Export, placed: dict[str, list[LabeledImage]], sizes: Mapping[str, Size]
 ) -> None:
     """Where a table may be in percent, it is if many points would lie outside as pixels, or if all
-    are in the first 100 pixels of pictures so large that this is no chance."""
-    chance, outside, count, unsure = 1.0, 0, 0, []
+    are in the first 100 pixels of pictures so large that this is no chance. It is refused if as
+    many lie outside, but none with x and y exchanged."""
+    chance, outside, outside_exchanged, count, unsure = 1.0, 0, 0, 0, []
     for picture, images in placed.items():
         height, width = sizes.get(picture, (PERCENT, PERCENT))
         for image in images:
@@ -221,7 +225,14 @@ def _settle_units(
             for shape in image.shapes if image.unsure else ():
                 chance *= min(1.0, PERCENT / height) * min(1.0, PERCENT / width)
                 outside += shape.x > width or shape.y > height
+                outside_exchanged += shape.y > width or shape.x > height
                 count += 1
+    if outside > STRAY * count and not outside_exchanged:
+        raise InputError(
+            f"{path}: as pixels, {outside} of {count} points lie outside of their pictures, but "
+            "none with x and y exchanged: exchange the headings, or, if x and y are in percent, "
+            "head them 'x %' and 'y %' (--from table-percent; as they are: --from table-pixels)"
+        )
     if unsure and (outside > STRAY * count or chance < ENOUGH):
         for image in unsure:
             image.per_side = PERCENT

@@ -52,6 +52,7 @@ UNIT = re.compile(  # behind the name of a coordinate
 )
 PER_SIDE = {"pixels": PIXELS, "percent": PERCENT, "fractions": FRACTIONS}
 WITHOUT_HEADING = ("file", "x", "y", "class")
+THOUSANDS = re.compile("-?[1-9][0-9]{0,2},[0-9]{3}")  # or a decimal comma
 
 
 def claims_table(document: Document) -> bool:
@@ -166,7 +167,14 @@ def _cell(row: Row, column: int) -> str:
 
 
 def _number(document: Document, row: Row, column: int) -> float:
-    return document.number(_cell(row, column).rstrip("% "), str(row), f"column {column + 1}")
+    cell, name = _cell(row, column).rstrip("% "), f"column {column + 1}"
+    if row.separator == "," and THOUSANDS.fullmatch(cell):
+        raise document.error(
+            str(row),
+            f"{name!r} is {cell!r}, of which the comma may part thousands or decimals: write "
+            f"{cell.replace(',', '')} or {cell.replace(',', '.')}",
+        )
+    return document.number(cell, str(row), name)
 
 
 def _label(row: Row, column: int | None) -> str | None:

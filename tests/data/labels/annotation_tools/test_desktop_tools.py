@@ -305,11 +305,49 @@ def test_tables_in_percent_without_a_word(convert, images):
         ("file,x,y\n,20,3\n", r"line 2 \(',20,3'\): names no image"),
         ("file,x,y\na.png,20,300\n", r"\(20, 300\) is outside the image of 100x200 pixels"),
         ("file,x,y\na.png,20,101\nb.jpg,101,1\n", r"is outside the image of"),
+        ("file,x %,y %\nb.jpg,110,50\n", r"of 64x48 pixels \(height x width\)$"),  # no hint
+        ("file,x_px,y_px\nb.jpg,60,20\n", r"as \(row, column\) it would be inside"),
+        (
+            'file,x,y\na.png,"1,234",5\n',
+            "'column 2' is '1,234', of which the comma may part .* write 1234 or 1.234$",
+        ),
     ],
 )
 def test_table_refusals(convert, text, line):
     with pytest.raises(InputError, match=line):
         convert("t.csv", text)
+
+
+def test_a_decimal_comma_is_one_where_it_can_be_nothing_else(convert):
+    assert convert("t.csv", "file;x;y\na.png;1,234;5\n") == {"a.png": [("object", 1.234, 5)]}
+    assert convert("t.csv", 'file,x,y\na.png,"20,5","0,125"\n') == {
+        "a.png": [("object", 20.5, 0.125)]
+    }
+
+
+def test_a_table_that_may_be_exchanged_or_in_percent_is_refused(convert):
+    """b.jpg is 64 pixels high and 48 wide."""
+    text = "file,x,y\nb.jpg,60,40\nb.jpg,20,30\n"
+    with pytest.raises(InputError, match=r"1 of 2 points lie outside .* but none with x and y"):
+        convert("t.csv", text)
+    assert convert("t.csv", text, wanted="table-percent") == {
+        "b.jpg": [("object", 9.1, 18.7), ("object", 28.3, 25.1)]
+    }
+    with pytest.raises(InputError, match="are x and y swapped"):
+        convert("t.csv", text, wanted="table-pixels")
+
+
+def test_an_export_on_which_nothing_is_drawn_is_refused(convert, tmp_path):
+    with pytest.raises(InputError, match=r"a\.json: nothing is drawn on any of its 1 images$"):
+        convert("a.json", labelme())
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_tags_that_are_asked_for_as_points(convert):
+    with pytest.raises(InputError, match=r"t\.csv: is a table of tags, and has no columns x and y"):
+        convert("t.csv", "file_name,tags\na.png,cat\nb.jpg,dog\n", kind="points")
+    with pytest.raises(InputError, match="in no format that is known"):
+        convert("t.csv", "file_name,lon,lat\na.png,3,4\n", kind="points")
 
 
 def test_tables_of_tags(convert, images):
