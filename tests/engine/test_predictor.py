@@ -153,7 +153,7 @@ def test_what_is_refused(finished_run, predictor, tmp_path):
     with pytest.raises(InputError, match=r"no config\.yaml there"):
         BESTIEPredictor.from_run(tmp_path)
     shutil.copy(finished_run / "config.yaml", tmp_path)
-    with pytest.raises(InputError, match=r"model_final\.pth: no such file"):
+    with pytest.raises(InputError, match=r"no model_final\.pth, so its training is not"):
         BESTIEPredictor.from_run(tmp_path)
     with pytest.raises(InputError, match="array_format is 'HSV'"):
         BESTIEPredictor(predictor.cfg, predictor.model, array_format="HSV")
