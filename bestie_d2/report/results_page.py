@@ -62,7 +62,7 @@ def docs_block(results: Mapping) -> str:
 
 
 def readme_block(results: Mapping) -> str:
-    """What stands in the README: the lines that are marked for it."""
+    """What stands in the README: the lines that are marked for it and were run."""
     return f"{results['about']}\n\n{_lines(results['rows'], readme=True)}"
 
 
@@ -97,18 +97,19 @@ def _variants(rows: Rows) -> list[list[Mapping]]:
 
 
 def _lines(rows: Rows, *, readme: bool = False) -> str:
-    """Instances on the test set: a line for each that a variant has."""
+    """Instances on the test set: a line for each that a variant has; for the README, of
+    those that are marked for it and were run."""
     by_name = {row["name"]: row for row in rows}
     table = []
     for variant in _variants(rows):
         for line in variant[0]["lines"]:
-            if readme and not line.get("readme"):
-                continue
             values = [
                 [_figure(row, f"{line['of']}/{key}") for row in variant] for key in AP.values()
             ]
-            cells = [_spread(of_seeds) for of_seeds in values]
             seeds = sum(value is not None for value in values[0])
+            if readme and not (line.get("readme") and seeds):
+                continue
+            cells = [_spread(of_seeds) for of_seeds in values]
             measured = [_minutes(row, line["of"], by_name) for row in variant]
             minutes = [value for value in measured if value is not None]
             cells[0] = cells[0] if seeds else NOT_RUN

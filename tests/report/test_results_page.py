@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from bestie_d2.errors import InputError
@@ -21,9 +23,7 @@ def row(name: str, stages: dict, *, variant: str = "", shares: dict | None = Non
     reads = {"pam": [], "bestie": ["pam"], "evaluate": ["bestie"]}
     variant = variant or name
     described = {"name": name, "variant": variant, "text": f"from {variant}", "reads": reads}
-    lines = [
-        {"of": "bestie", "text": f"BESTIE, {variant}", "paper": "41.8", "readme": variant == "tags"}
-    ]
+    lines = [{"of": "bestie", "text": f"BESTIE, {variant}", "paper": "41.8", "readme": True}]
     described |= {"lines": lines, "shares": shares or {}, "command": f"run {name}"}
     return {**described, "made_by": {"seed": 2 if "seed2" in name else 1}, "stages": stages}
 
@@ -93,7 +93,11 @@ def test_the_tables_of_the_docs():
 
 
 def test_the_short_table_of_the_readme():
-    assert readme_block(RESULTS) == f"Six animals.\n\n{HEAD}{OF_TAGS}"
+    assert readme_block(RESULTS) == f"Six animals.\n\n{HEAD}{OF_TAGS}"  # no_iag was not run
+    unmarked = copy.deepcopy(RESULTS)
+    for entry in unmarked["rows"]:
+        entry["lines"][0]["readme"] = False
+    assert readme_block(unmarked) == f"Six animals.\n\n{HEAD.rstrip()}"
 
 
 ZOO = """Six animals.
