@@ -74,8 +74,7 @@ class TrainingStream(IterableDataset):
         """
         self.records = DatasetFromList(list(records), copy=False)
         self.batch_size, self.seed, self.start = batch_size, seed, start
-        once = np.ones(len(records), np.int64)
-        self.round = np.repeat(np.arange(len(records)), once if visits is None else visits)
+        self.round = np.repeat(np.arange(len(records)), 1 if visits is None else visits)
         self.rank, self.ranks = comm.get_rank(), comm.get_world_size()
 
     def __iter__(self) -> Iterator[dict]:

@@ -47,7 +47,8 @@ from bestie_d2.weights.checkpoint import FINAL_CHECKPOINT, BestieCheckpointer
 METRICS_FILE = "metrics.json"
 LOOKED_AT = 8  # pictures, of which it is told how they are taken
 # Detectron2's names of how the stream takes images: all alike, those of rare classes more often
-PLAIN_SAMPLER, REPEATING_SAMPLER = SAMPLERS = ("TrainingSampler", "RepeatFactorTrainingSampler")
+REPEATING_SAMPLER = "RepeatFactorTrainingSampler"
+SAMPLERS = ("TrainingSampler", REPEATING_SAMPLER)
 STANDARD_OUTPUT = 1  # file descriptor
 INTERRUPTED = b"\ninterrupted: saving after this step (Ctrl-C again stops at once)\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import zipfile
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from detectron2.utils.logger import setup_logger
 from documents import ROOT
 from PIL import Image
 
@@ -136,7 +138,21 @@ def fill(folder: Path, project: Path, trained: Path) -> None:
 
 
 @pytest.fixture
-def reader_s_folder(tmp_path, project, trained, register_again, forget_data_sets) -> Iterator[Path]:
+def loggers_as_before() -> Iterator[None]:
+    """Tools that are run in this process have Detectron2's loggers write into what is captured of
+    the test, which is closed behind it."""
+    loggers = [logging.getLogger(name) for name in ("bestie_d2", "detectron2", "fvcore")]
+    before = [(one.handlers[:], one.level, one.propagate) for one in loggers]
+    yield
+    for one, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        one.handlers[:], one.level, one.propagate = handlers, level, propagate
+    setup_logger.cache_clear()  # it sets up what it has set up before no second time
+
+
+@pytest.fixture
+def reader_s_folder(
+    tmp_path, project, trained, register_again, forget_data_sets, loggers_as_before
+) -> Iterator[Path]:
     """The working directory of one who follows the docs, with data and trainings of theirs."""
     sets = tmp_path / "datasets"
     with pytest.MonkeyPatch.context() as patch:  # undone before the sets are where they were

@@ -24,7 +24,7 @@ def run_cell(text: str, names: dict[str, object]) -> None:
 
 
 @pytest.mark.slow
-def test_the_tutorial_runs(tmp_path, monkeypatch, forget_data_sets, capsys):
+def test_the_tutorial_runs(tmp_path, monkeypatch, forget_data_sets, loggers_as_before, capsys):
     monkeypatch.chdir(tmp_path)
     first, *cells = code_cells(TUTORIAL)
     names: dict[str, object] = {"__name__": "__main__"}
