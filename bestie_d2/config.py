@@ -112,7 +112,8 @@ def _add_network_keys(cfg: CfgNode) -> None:
     # The network that learns instances, and what it learns from.
     cfg.MODEL.BESTIE = CfgNode()
     cfg.MODEL.BESTIE.NUM_CLASSES = 20  # C: classes of the data set, without background
-    # ConvInstanceHead (HRNet) or DualDecoderInstanceHead (ResNet).
+    # ConvInstanceHead (HRNet), DualDecoderInstanceHead (ResNet), or WSSSInstanceHead: the latter
+    # with the head of MODEL.WSSS and its weights, for short trainings.
     cfg.MODEL.BESTIE.HEAD = "ConvInstanceHead"
     # Channels between the two convolutions of each branch of ConvInstanceHead; those of
     # DualDecoderInstanceHead's semantic decoder, 16 k, its others in proportion.
@@ -184,6 +185,9 @@ def _add_label_keys(cfg: CfgNode) -> None:
     node.TEST.MIN_AREA = 50  # smaller components of the semantic map are dropped
     node.TEST.KEEP_CENTERLESS = True  # a component without a center is one instance
     node.TEST.FLIP = False  # average with the mirrored image
+    # An image whose tags are known: its foreground is shared among these classes alone. Right for
+    # labels of training images, where export_pseudo_labels.py turns it on; no honest evaluation.
+    node.TEST.USE_TAGS = False
 
 
 def _add_classifier_keys(cfg: CfgNode) -> None:

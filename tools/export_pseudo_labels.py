@@ -5,9 +5,10 @@
         [--top-k K] [--ignore-tags] [KEY VALUE ...]
 
 Takes the last checkpoint of OUTPUT_DIR unless MODEL.WEIGHTS is given here. Run again after an
-interruption, it goes on where it stopped. Image tags, where the data set has them, take instances
-of other classes out; the file says so in its "info". A training set's tags are known, a test set's
-are not: to evaluate a model there is tools/train_net.py --eval-only.
+interruption, it goes on where it stopped. Where the data set has image tags, only their classes get
+labels: BESTIE gives what it takes for another class to the tagged ones, instances of other models
+are left out; the file says so in its "info". A training set's tags are known, a test set's are not:
+to evaluate a model there is tools/train_net.py --eval-only.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--score-threshold", default=SCORE_THRESHOLD, type=float, metavar="S", help=SCORE_HELP)
     add("--min-area", default=1, type=int, metavar="A", help=AREA_HELP)
     add("--top-k", type=int, metavar="K", help="most labels of an image (default: no limit)")
-    add("--ignore-tags", action="store_true", help="keep instances of untagged classes too")
+    add("--ignore-tags", action="store_true", help="let images have untagged classes too")
     arguments = parse_options(parser)
     if not 0 <= arguments.score_threshold <= 1:
         raise InputError(f"--score-threshold {arguments.score_threshold:g}: expected 0 to 1")

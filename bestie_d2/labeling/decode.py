@@ -31,6 +31,28 @@ from bestie_d2.ops.components import find_components
 from bestie_d2.structures import BACKGROUND_INDEX, Components, ObjectMask
 
 PIXELS_AT_ONCE = 2**22  # of components that are grouped together, where a picture is large
+SMALLEST = 1e-12  # that a sum of probabilities is divided by
+
+
+def share_foreground(sem_seg_prob: Tensor, possible: Sequence[int]) -> Tensor:
+    """Probabilities of an image in which only some classes can be: a pixel's foreground is all
+    theirs, in the proportion of their probabilities. What it loses to impossible classes does not
+    go to the background, as it would if the rest were only made to sum to 1.
+
+    Args:
+        sem_seg_prob: (C+1, H, W), channel 0 the background.
+        possible: WSSS indices; the background's changes nothing.
+
+    Returns:
+        (C+1, H, W); impossible classes have 0.
+    """
+    kept = torch.zeros(len(sem_seg_prob), 1, 1).to(sem_seg_prob)
+    kept[list(possible)] = 1
+    foreground = sem_seg_prob[1:] * kept[1:]
+    sums = foreground.sum(dim=0).clamp(min=SMALLEST)
+    everything = sem_seg_prob.clone()
+    everything[1:] = foreground * (sem_seg_prob[1:].sum(dim=0) / sums)
+    return everything
 
 
 @torch.no_grad()

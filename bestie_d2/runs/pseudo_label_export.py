@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from bestie_d2.evaluation import has_truth, load_truth
 from bestie_d2.evaluation.label_quality import PseudoLabelReport
 from bestie_d2.evaluation.tasks import INSTANCES, task_of
 from bestie_d2.evaluation.truth import ObjectsByImage, encode_masks
+from bestie_d2.model_keys import with_keys
 from bestie_d2.runs.labeling_run import LabelingRun
 from bestie_d2.storage.files import write_json_lists
 from bestie_d2.storage.results import Results
@@ -81,6 +82,7 @@ def export_pseudo_labels(
             f"data set {run.dataset_name!r} has no image_root in its metadata: the folder that "
             "image names in the file are relative to"
         )
+    run = replace(run, cfg=with_keys(run.cfg, {"MODEL.BESTIE.TEST.USE_TAGS": recipe.use_tags}))
     model = {**run.settings(), DETECTIONS: str(run.cfg.TEST.DETECTIONS_PER_IMAGE)}
     rules = asdict(recipe)
     use_tags = rules.pop("use_tags") and any("image_classes" in record for record in run.records)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from bestie_d2.labeling.decode import group_instances
+from bestie_d2.labeling.decode import group_instances, share_foreground
 from bestie_d2.labeling.grouping import CenterClustering
 
 HEIGHT, WIDTH = 12, 24
@@ -190,3 +190,14 @@ def test_grouping_equals_a_plain_reference_on_random_scenes(seed):
     )
     ours = sorted((c, m.nonzero().tolist()) for c, m in zip(classes.tolist(), masks, strict=True))
     assert ours == plain_grouping(probability, center, offset, 7)
+
+
+def test_the_foreground_is_shared_among_the_classes_that_can_be():
+    background, cat, cow, dog = 0.4, 0.3, 0.1, 0.2
+    pixel = torch.tensor([background, cat, cow, dog]).reshape(4, 1, 1)
+    shared = share_foreground(pixel, [0, 2, 3]).flatten()
+    torch.testing.assert_close(shared, torch.tensor([0.4, 0.0, 0.2, 0.4]))  # 1 : 2
+    torch.testing.assert_close(pixel.flatten()[1].item(), cat, rtol=0, atol=1e-7)  # as it was
+    assert share_foreground(pixel, [0]).flatten().tolist() == pytest.approx([0.4, 0, 0, 0])
+    nothing = torch.tensor([0.0, 1.0, 0.0, 0.0]).reshape(4, 1, 1)
+    assert torch.isfinite(share_foreground(nothing, [0, 2])).all()

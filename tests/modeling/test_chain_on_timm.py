@@ -48,3 +48,35 @@ def test_weights_reach_the_network_and_it_learns(file, frozen, tiny_config, weak
     of_backbone = {name for name in learning if ".body." in name}
     assert any(".bn" in name for name in of_backbone) == (not frozen and "wsss" not in file)
     assert not (frozen and any(".conv_stem." in name for name in of_backbone))
+
+
+def test_the_head_of_the_wsss_network_goes_on_as_that_of_bestie(tiny_config, weak_batch, tmp_path):
+    timm = ("MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "convnext_atto")
+    torch.manual_seed(3)
+    cfg = tiny_config(CONFIGS / "wsss_voc.yaml", *timm, *CHAIN["wsss_voc.yaml"])
+    wsss = build_model(cfg).eval()
+    torch.nn.init.normal_(wsss.head.last[-1].weight)  # that the classes differ
+    BestieCheckpointer(wsss, str(tmp_path)).save("wsss")
+    cfg = tiny_config(
+        CONFIGS / "bestie_voc.yaml", *timm, "MODEL.BESTIE.HEAD", "WSSSInstanceHead",
+        "MODEL.BESTIE.HEAD_CHANNELS", "16", *CHAIN["wsss_voc.yaml"],
+    )  # fmt: skip
+    bestie = build_model(cfg).eval()
+    BestieCheckpointer(bestie).load(str(tmp_path / "wsss.pth"))
+    image = weak_batch(cfg)[0]["image"]
+    with torch.no_grad():
+        seen = wsss.normalize(image[None])
+        logits = wsss.head(wsss.backbone(seen))
+        sem_seg, center, offset = bestie.head.branches(bestie.backbone(seen))
+    assert logits.std() > 0.1
+    torch.testing.assert_close(sem_seg[:, 1:], logits, atol=0.03, rtol=0)  # decoders add little yet
+    torch.testing.assert_close(
+        sem_seg[:, 0], torch.full_like(sem_seg[:, 0], cfg.MODEL.WSSS.BACKGROUND_LOGIT),
+        atol=0.03, rtol=0,
+    )  # fmt: skip
+    assert center.shape == logits.shape
+    assert offset.shape[1] == 2
+
+    with EventStorage(0):
+        sum(bestie.train()(weak_batch(cfg)).values()).backward()
+    assert all(p.grad is not None for p in bestie.parameters())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from types import ModuleType
 
@@ -167,6 +167,27 @@ def test_tags_and_cuts_choose(run, output):
     assert 0 < len(sure) < len(everything)
     assert min(a["score"] for a in sure) >= round(score, 4) - 1e-6
     assert min(a["area"] for a in labels("--min-area", "9")) >= 9
+
+
+def test_what_looks_like_an_untagged_class_becomes_a_tagged_one(run, output, project):
+    classes = defaultdict(set)
+    for tag in json.loads((project / "tags.json").read_text())["annotations"]:
+        classes[tag["image_id"]].add(tag["category_id"])
+
+    def areas(*arguments: str) -> Counter:
+        """Pixels of each class of images with one tag."""
+        run("--output", str(output), "--overwrite", *EVERYTHING, *arguments)
+        found = Counter()
+        for label in json.loads(output.read_text())["annotations"]:
+            if len(classes[label["image_id"]]) == 1:
+                right = label["category_id"] in classes[label["image_id"]]
+                found["right" if right else "wrong"] += label["area"]
+        return found
+
+    free, told = areas("--ignore-tags"), areas()
+    assert free["wrong"] > 0
+    assert told["wrong"] == 0
+    assert told["right"] >= free["right"] + free["wrong"]
 
 
 def test_a_kill_and_several_processes_change_no_byte(

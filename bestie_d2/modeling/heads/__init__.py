@@ -1,12 +1,7 @@
 """Heads: from backbone features to semantic, center and offset maps."""
 
-from .instance import (
-    INSTANCE_HEAD_REGISTRY,
-    ConvInstanceHead,
-    DualDecoderInstanceHead,
-    InstanceMaps,
-    build_instance_head,
-)
+from .decoders import DualDecoderInstanceHead, WSSSInstanceHead
+from .instance import INSTANCE_HEAD_REGISTRY, ConvInstanceHead, InstanceMaps, build_instance_head
 from .pam import PAMHead
 from .wsss import WSSSHead
 
@@ -17,5 +12,6 @@ __all__ = [
     "InstanceMaps",
     "PAMHead",
     "WSSSHead",
+    "WSSSInstanceHead",
     "build_instance_head",
 ]

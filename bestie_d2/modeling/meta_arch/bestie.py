@@ -12,7 +12,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.structures import BitMasks, Instances
 from torch import Tensor, nn
 
-from bestie_d2.labeling.decode import group_instances
+from bestie_d2.labeling.decode import group_instances, share_foreground
 from bestie_d2.labeling.targets import draw_targets
 from bestie_d2.modeling.criterion import (
     SUPERVISIONS,
@@ -28,6 +28,7 @@ from bestie_d2.modeling.inputs import (
     check_side,
     with_sides_of_multiples,
 )
+from bestie_d2.modeling.wsss_maps import possible_indices
 from bestie_d2.ops.offsets import rescale_offsets
 
 
@@ -46,6 +47,7 @@ class BESTIE(NormalizedInput):
         pixel_std: list[float],
         size_divisibility: int,
         flip: bool,
+        use_tags: bool,
         grouping: dict[str, Any],
     ) -> None:
         """
@@ -56,6 +58,7 @@ class BESTIE(NormalizedInput):
             pixel_mean, pixel_std: of each channel of the image, in 0..255.
             size_divisibility: both sides of a test image are resized up to a multiple of it.
             flip: average a test image's maps with those of its mirror image.
+            use_tags: find no classes but a test image's ``image_classes``, where they are known.
             grouping: keyword arguments of ``labeling.decode.group_instances``.
         """
         super().__init__(pixel_mean, pixel_std)
@@ -64,6 +67,7 @@ class BESTIE(NormalizedInput):
         self.criterion = criterion
         self.size_divisibility = size_divisibility
         self.flip = flip
+        self.use_tags = use_tags
         self.grouping = grouping
 
     @classmethod
@@ -80,6 +84,7 @@ class BESTIE(NormalizedInput):
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": node.SIZE_DIVISIBILITY,
             "flip": node.TEST.FLIP,
+            "use_tags": node.TEST.USE_TAGS,
             "grouping": {
                 "center_threshold": node.TEST.CENTER_THRESHOLD,
                 "kernel": node.TEST.KERNEL,
@@ -95,7 +100,8 @@ class BESTIE(NormalizedInput):
         Args:
             batched_inputs: dicts with ``image`` (3, H, W) in 0..255; for training, all of one size,
                 with what ``data.mappers.WeakInstanceMapper`` adds; for inference, with the
-                original ``height`` and ``width`` where they differ from the image's.
+                original ``height`` and ``width`` where they differ from the image's, and with
+                ``image_classes`` where they are known, (C,) bool or class ids.
         """
         if not self.training:
             return [self._segment(item) for item in batched_inputs]
@@ -178,8 +184,10 @@ class BESTIE(NormalizedInput):
         """Instances of one image, grouped at its original size."""
         height, width = item["image"].shape[-2:]
         size = (item.get("height", height), item.get("width", width))
-        maps = self.predict_maps(item["image"], size)
-        masks, classes, scores = group_instances(*maps, **self.grouping)
+        sem_seg, center, offset = self.predict_maps(item["image"], size)
+        if self.use_tags and "image_classes" in item:
+            sem_seg = share_foreground(sem_seg, possible_indices(item["image_classes"]))
+        masks, classes, scores = group_instances(sem_seg, center, offset, **self.grouping)
         boxes = BitMasks(masks).get_bounding_boxes()
         found = Instances(
             size, pred_masks=masks, pred_boxes=boxes, pred_classes=classes, scores=scores
