@@ -29,8 +29,10 @@ setup: ## prepare the environment in $(VENV); quick when it is up to date
 demo: setup ## the whole chain on the embedded data (ARGS=... for tools/run_pipeline.py)
 	@"$(RUN)" tools/run_pipeline.py --config configs/pipelines/shapes.yaml $(ARGS)
 
+# Files of tests are shared by processes of one thread each: two threads that wait for each other
+# gain nothing on networks as small as those of the tests. ARGS="-n 0" keeps to one process.
 test: setup lint ## lint and types, then the test suite (ARGS=... for pytest)
-	@"$(RUN)" -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 "$(RUN)" -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: setup ## ruff and mypy: rules, formatting, types
 	@"$(RUN)" -m ruff check .

@@ -49,6 +49,7 @@ setup(
             "onnxruntime",
             "pytest",
             "pytest-timeout",
+            "pytest-xdist",
             "rasterio",
             "roifile",
             "ruff",
