@@ -7,7 +7,10 @@ seed and the position alone: a training that goes on from a checkpoint sees what
 from __future__ import annotations
 
 import itertools
+import os
 import random
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -52,6 +55,22 @@ def visits(records: Sequence[dict], threshold: float) -> np.ndarray:
     return np.diff(until, prepend=0)
 
 
+def _end_by_the_parent_alone() -> None:
+    """Let a worker outlive Ctrl-C and SIGTERM that are sent to all processes: the one that trains
+    saves first. PyTorch, for which a lost worker is an error, ends it by a SIGTERM of its own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not hasattr(signal, "sigwaitinfo"):  # on macOS nobody tells who has sent it
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def end() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+            pass
+        os._exit(0)
+
+    threading.Thread(target=end, daemon=True).start()
+
+
 class TrainingStream(IterableDataset):
     """Records, shuffled anew each time all were seen; each worker yields whole batches in turn."""
 
@@ -80,6 +99,8 @@ class TrainingStream(IterableDataset):
     def __iter__(self) -> Iterator[dict]:
         worker, size = get_worker_info(), len(self.round)
         first, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        if worker:
+            _end_by_the_parent_alone()
         epoch, order = -1, np.empty(0, dtype=np.int64)
         for batch in itertools.count(self.start + first, step):
             for number in range(batch * self.batch_size, (batch + 1) * self.batch_size):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Callable
 
@@ -38,8 +39,15 @@ __all__ = [  # with what a tool needs of Detectron2: tools import nothing else t
 ]
 
 EXIT_BAD_INPUT = 2
+EXIT_LOST_WORKER = 1  # not of the input: the same command may do next time
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+EXIT_TERMINATED = 143  # 128 + SIGTERM
+LOST_WORKER = re.compile(r"DataLoader worker \(pid.*?\) (is killed|exited)[^.]*")  # PyTorch's words
 RAISED = f"{InputError.__module__}.{InputError.__name__}: "
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come, which batch systems and Kubernetes send, and what was done is saved."""
 
 
 def input_error_line(error: BaseException) -> str | None:
@@ -59,9 +67,20 @@ def reason_of(error: BaseException) -> str:
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
 
 
+def _lost_worker_line(error: BaseException) -> str | None:
+    """The one line of what PyTorch raises if a process that loads pictures has been killed."""
+    lost = LOST_WORKER.search(str(error)) if isinstance(error, RuntimeError) else None
+    if lost is None:
+        return None
+    return (
+        f"{lost.group()}: the system kills one where memory, or shared memory, is short; lower "
+        "DATALOADER.NUM_WORKERS, and go on with --resume"
+    )
+
+
 def _worth_a_traceback(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    return error is None or input_error_line(error) is None
+    return error is None or (input_error_line(error) or _lost_worker_line(error)) is None
 
 
 def run_tool(main: Callable[[], None]) -> None:
@@ -76,6 +95,15 @@ def run_tool(main: Callable[[], None]) -> None:
             raise
         print(f"error: {line}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
+    except RuntimeError as error:
+        line = _lost_worker_line(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(EXIT_LOST_WORKER)
+    except Terminated:
+        print("terminated; what was written so far is kept", file=sys.stderr)
+        sys.exit(EXIT_TERMINATED)
     except KeyboardInterrupt:
         print("interrupted; what was written so far is kept", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)

@@ -10,8 +10,9 @@ import signal
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from types import MappingProxyType
 
 import torch
 from detectron2.config import CfgNode
@@ -35,6 +36,7 @@ from bestie_d2.data.images import describe_traits
 from bestie_d2.data.training_stream import TrainingStream, visits
 from bestie_d2.detectron2_seam import DefaultTrainer
 from bestie_d2.engine import solver
+from bestie_d2.engine.command_line import Terminated
 from bestie_d2.engine.configuration import check_output
 from bestie_d2.engine.label_progress import LabelProgress
 from bestie_d2.engine.training_step import TrainingStep, autocast_dtype
@@ -50,6 +52,7 @@ LOOKED_AT = 8  # pictures, of which it is told how they are taken
 REPEATING_SAMPLER = "RepeatFactorTrainingSampler"
 SAMPLERS = ("TrainingSampler", REPEATING_SAMPLER)
 STANDARD_OUTPUT = 1  # file descriptor
+STOPPED_BY = (signal.SIGINT, signal.SIGTERM)
 INTERRUPTED = b"\ninterrupted: saving after this step (Ctrl-C again stops at once)\n"
 
 logger = logging.getLogger(__name__)
@@ -180,39 +183,40 @@ class Trainer(DefaultTrainer):
 
 
 class SaveOnInterrupt(HookBase):
-    """Saves a checkpoint after the step in which Ctrl-C came, so that ``--resume`` loses nothing.
+    """Saves a checkpoint after the step in which Ctrl-C or SIGTERM came, so that ``--resume`` loses
+    nothing.
 
-    A second Ctrl-C stops at once. Only where one process trains: several would stop at different
+    The second one stops at once. Only where one process trains: several would stop at different
     steps and wait for each other.
     """
 
     trainer: Trainer
-    asked = False
-    previous: Callable | int | None = None
+    asked: int | None = None  # the signal
+    previous: Mapping[int, Callable | int | None] = MappingProxyType({})
 
     def before_train(self) -> None:
         main_thread = threading.current_thread() is threading.main_thread()
         if comm.get_world_size() == 1 and main_thread:
-            self.previous = signal.signal(signal.SIGINT, self._ask)
+            self.previous = {number: signal.signal(number, self._ask) for number in STOPPED_BY}
 
-    def _ask(self, *_: object) -> None:
-        self.asked = True
+    def _ask(self, number: int, _: object) -> None:
+        self.asked = number
         self.after_train()
         # Not logged: the signal may have come in the middle of a line of the log.
         os.write(STANDARD_OUTPUT, INTERRUPTED)
 
     def after_step(self) -> None:
-        if self.asked:
+        if self.asked is not None:
             iteration = self.trainer.iter
             self.trainer._trainer.write_waiting_metrics()  # raises if weights have gone wrong
             self.trainer.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
             logger.info("saved iteration %d; go on with --resume", iteration)
-            raise KeyboardInterrupt
+            raise Terminated if self.asked == signal.SIGTERM else KeyboardInterrupt
 
     def after_train(self) -> None:
-        if self.previous is not None:
-            signal.signal(signal.SIGINT, self.previous)
-            self.previous = None
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+        self.previous = MappingProxyType({})
 
 
 def load_trained_model(cfg: CfgNode) -> tuple[nn.Module, dict]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from bestie_d2.checks.training import PRECISIONS, on_cpu
 from bestie_d2.data.training_stream import seed_for
 from bestie_d2.detectron2_seam import SimpleTrainer
+from bestie_d2.errors import InputError
 
 GATHER_METRIC_PERIOD = 20  # iterations between two readings of the losses; that of the writers too
 
@@ -42,7 +43,8 @@ class TrainingStep(SimpleTrainer):
     """Detectron2's step, with autocast on any device, that does not wait for the device.
 
     Losses stay where they are for ``GATHER_METRIC_PERIOD`` steps; then they are read in one
-    transfer, averaged over all processes, and written; a FloatingPointError if one is no number.
+    transfer, averaged over all processes, and written; an InputError if one is no number, which
+    names the iteration and its pictures.
     """
 
     def __init__(
@@ -69,7 +71,8 @@ class TrainingStep(SimpleTrainer):
         scaled = precision == torch.float16
         self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=scaled)
         self._periods, self._last = (GATHER_METRIC_PERIOD, checkpoint_period), last
-        self._waiting: list[tuple[dict[str, Tensor], float]] = []  # losses, seconds for the data
+        # Losses, seconds for the data, names of the pictures
+        self._waiting: list[tuple[dict[str, Tensor], float, list[str]]] = []
 
     def run_step(self) -> None:
         start = time.perf_counter()
@@ -83,7 +86,8 @@ class TrainingStep(SimpleTrainer):
             losses = sum(loss_dict.values())
         self.optimizer.zero_grad()
         self.grad_scaler.scale(losses).backward()
-        self._waiting.append(({name: loss.detach() for name, loss in loss_dict.items()}, data_time))
+        detached = {name: loss.detach() for name, loss in loss_dict.items()}
+        self._waiting.append((detached, data_time, [str(datum.get("file_name")) for datum in data]))
         done = self.iter + 1
         if self.iter == self._last or any(done % period == 0 for period in self._periods):
             self.write_waiting_metrics()
@@ -96,20 +100,25 @@ class TrainingStep(SimpleTrainer):
         if not self._waiting:
             return
         names = list(self._waiting[0][0])
-        steps = [torch.stack([losses[name] for name in names]) for losses, _ in self._waiting]
-        gathered = comm.gather((torch.stack(steps).tolist(), [took for _, took in self._waiting]))
+        steps, times, pictures = zip(*self._waiting, strict=True)
+        stacked = torch.stack([torch.stack([losses[name] for name in names]) for losses in steps])
+        gathered = comm.gather((stacked.tolist(), times, pictures))
         self._waiting = []
         if comm.is_main_process():
             storage = get_event_storage()
-            means = np.mean([losses for losses, _ in gathered], axis=0)
-            slowest = np.max([times for _, times in gathered], axis=0)
-            for values, data_time in zip(means.tolist(), slowest.tolist(), strict=True):
+            means = np.mean([losses for losses, _, _ in gathered], axis=0)
+            slowest = np.max([took for _, took, _ in gathered], axis=0)
+            first = self.iter + 1 - len(steps)
+            for number, (values, data_time) in enumerate(zip(means.tolist(), slowest, strict=True)):
                 losses, total = dict(zip(names, values, strict=True)), sum(values)
                 if not np.isfinite(total):
-                    raise FloatingPointError(
-                        f"a loss became infinite or NaN before iteration {storage.iter}: {losses}"
+                    seen = ", ".join(name for _, _, shown in gathered for name in shown[number])
+                    raise InputError(
+                        f"a loss became infinite or NaN at iteration {first + number}: {losses}, "
+                        f"of the pictures {seen}; look at them, or lower SOLVER.BASE_LR, and go on "
+                        "from the last checkpoint with --resume"
                     )
-                storage.put_scalars(data_time=data_time, total_loss=total, **losses)
+                storage.put_scalars(data_time=float(data_time), total_loss=total, **losses)
 
     def state_dict(self) -> dict:
         return {**super().state_dict(), "grad_scaler": self.grad_scaler.state_dict()}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
-from bestie_d2.engine.command_line import reason_of
+from bestie_d2.engine.command_line import Terminated, reason_of
 from bestie_d2.errors import InputError
 from bestie_d2.pipeline.definition import Pipeline
 from bestie_d2.pipeline.dependencies import Hashes
@@ -207,7 +207,8 @@ def _run(job: StageJob, sources: Sources, resumed: bool, after_failure: Callable
                 figures, text = run_stage(job)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
-            record.fail("interrupted (Ctrl-C)" if interrupted else reason_of(error))
+            by = "SIGTERM" if isinstance(error, Terminated) else "Ctrl-C"
+            record.fail(f"interrupted ({by})" if interrupted else reason_of(error))
             after_failure()
             raise
         times = spent.total()

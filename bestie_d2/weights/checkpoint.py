@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
+import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
 from bestie_d2.errors import InputError
+from bestie_d2.storage.files import replacing
 from bestie_d2.weights import key_names
 from bestie_d2.weights.class_names import CLASSES, classes_beside, classes_in, compare_classes
 from bestie_d2.weights.reading import as_tensors, of_model_zoo, read_weights
 
 CHECKPOINTS = "model_*.pth"  # in OUTPUT_DIR
 FINAL_CHECKPOINT = "model_final.pth"  # Detectron2's, after the last iteration
+NOTE_OF_LAST = "last_checkpoint"  # holds the name of the last one
 LISTED = 5  # keys that an error names before it only counts
+
+logger = logging.getLogger(__name__)
 
 
 def _state_dict_of(content: object, path: str) -> dict[str, Tensor]:
@@ -86,10 +92,23 @@ def _classes_of(content: object, path: str) -> list[str] | None:
     return inside or classes_beside(path)
 
 
+def write_through(content: Mapping[str, Any], file: IO[bytes]) -> None:
+    """Write with ``torch.save``, which adds a checksum for each tensor, and wait for the disk."""
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:  # about the end of the file: it hides that the disk is full
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+    file.flush()
+    os.fsync(file.fileno())
+
+
 class BestieCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer that also reads foreign weights through ``MODEL.WEIGHTS``.
 
-    Weights have to reach every tensor of the backbone, and of the whole model on request.
+    Weights have to reach every tensor of the backbone, and of the whole model on request. A
+    checkpoint is there whole or not at all, and a training goes on from the last that is whole.
     """
 
     def __init__(
@@ -112,35 +131,72 @@ class BestieCheckpointer(DetectionCheckpointer):
         self.whole, self.classes, self._resuming = whole, list(classes), False
 
     def save(self, name: str, **others: object) -> None:
+        """Save the model, what belongs to its training, and ``others``, as ``name``.pth.
+
+        Raises:
+            InputError: it cannot be written; an earlier file of this name is as it was.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
         known = {CLASSES: self.classes} if self.classes else {}
-        super().save(name, **known, **others)
+        parts = {key: part.state_dict() for key, part in self.checkpointables.items()}
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        logger.info("Saving checkpoint to %s", path)
+        with replacing(path, "wb") as file:
+            write_through({"model": self.model.state_dict(), **parts, **known, **others}, file)
+        self.tag_last_checkpoint(os.path.basename(path))
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        with replacing(os.path.join(self.save_dir, NOTE_OF_LAST)) as file:
+            file.write(last_filename_basename)
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is one to go on from, also where a kill came before its name was noted."""
+        return super().has_checkpoint() or bool(self._saved())
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """As Detectron2's, but a training goes on from the last checkpoint that is whole.
+
+        Raises:
+            InputError: none is; the line names each.
+        """
         self._resuming = resume and self.has_checkpoint()
         if self._resuming:
-            self._check_last()
-        return super().resume_or_load(path, resume=resume)
+            return self.load(self._last_whole())
+        return self.load(path, checkpointables=[])
 
-    def get_checkpoint_file(self) -> str:
-        """The last checkpoint; the newest file where a kill left the note of its name empty."""
-        path = super().get_checkpoint_file()
-        if not os.path.isdir(path):
-            return path
-        files = glob.glob(os.path.join(glob.escape(self.save_dir), CHECKPOINTS))
-        return max(files, key=os.path.getmtime, default=path)  # written before its name is noted
+    def _saved(self) -> list[str]:
+        """In the order of their iterations, by the names: a clock may have been set back."""
+        return sorted(glob.glob(os.path.join(glob.escape(self.save_dir), CHECKPOINTS)))
 
-    def _check_last(self) -> None:
-        """Refuse to go on where ``last_checkpoint`` was torn, such as by a full disk."""
+    def _last_whole(self) -> str:
+        """The checkpoint that is noted as the last; if it is damaged, the last whole one before it,
+        which is noted then, with a warning."""
         try:
-            path = self.get_checkpoint_file()
+            noted = self.get_checkpoint_file()
         except UnicodeDecodeError:
-            path = ""
-        if not os.path.isfile(path):
-            raise InputError(
-                f"{os.path.join(self.save_dir, 'last_checkpoint')}: names "
-                f"{os.path.basename(path)!r}, which is no checkpoint there: write the name of one "
-                "that is whole into it, such as model_0004999.pth, to go on from that"
-            )
+            noted = ""
+        before, problems = self._saved()[::-1], []
+        if os.path.isfile(noted):
+            before = [noted, *(file for file in before if file < noted)]
+        else:
+            note, name = os.path.join(self.save_dir, NOTE_OF_LAST), os.path.basename(noted)
+            problems = [f"{note}: names {name!r}, which is no checkpoint there"]
+        for file in before:
+            try:
+                read_weights(file)
+            except InputError as error:
+                problems.append(str(error))
+                continue
+            if problems:
+                logger.warning("%s; going on from %s", "; ".join(problems), file)
+                if self.save_to_disk:
+                    self.tag_last_checkpoint(os.path.basename(file))
+            return file
+        raise InputError(
+            f"{'; '.join(problems)}; no checkpoint of {self.save_dir} is whole: put one back, or "
+            "start anew in another OUTPUT_DIR"
+        )
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         self._path = path

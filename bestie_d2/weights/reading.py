@@ -67,6 +67,9 @@ def _read(path: str, mapped: bool) -> object:
             with zipfile.ZipFile(file) as archive:
                 if any(name.endswith(f"/{PROGRAM}") for name in archive.namelist()):
                     raise Refused("a TorchScript program")
+                # PyTorch writes checksums, and does not look at them.
+                if not mapped and (changed := archive.testzip()):
+                    raise zipfile.BadZipFile(f"damaged: {changed} does not fit its checksum")
             return load_torch(mmap=mapped)
         if tarfile.is_tarfile(path):  # PyTorch before 2.6 reads it without any protection
             raise Refused("a tar archive")

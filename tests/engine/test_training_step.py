@@ -25,7 +25,7 @@ FIRST_SEED_OF_5 = 12631478326263854183  # of seed 5 and iteration 0, in the firs
 
 
 class Line(nn.Module):
-    """Loses its weight times the datum; notes what it computed in."""
+    """Loses its weight times the value of a batch; notes what it computed in."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,8 +33,8 @@ class Line(nn.Module):
         nn.init.ones_(self.layer.weight)
         self.seen: list[torch.dtype] = []
 
-    def forward(self, datum: float) -> dict[str, torch.Tensor]:
-        out = self.layer(torch.tensor([datum]))
+    def forward(self, batch: list[dict]) -> dict[str, torch.Tensor]:
+        out = self.layer(torch.tensor([batch[0]["value"]]))
         self.seen.append(out.dtype)
         return {"loss_a": out.float().sum(), "loss_b": out.float().sum() * 0 + 1}
 
@@ -56,7 +56,13 @@ def run(
         "last": len(data) - 1,
         **changes,
     }
-    step = TrainingStep(model, data, optimizer, **settings)
+    # A batch of two pictures for each value: 0.png and 0b.png, and so on.
+    pictures = [[f"{i}.png", f"{i}b.png"] for i in range(len(data))]
+    batches = [
+        [{"file_name": name, "value": value} for name in names]
+        for value, names in zip(data, pictures, strict=True)
+    ]
+    step = TrainingStep(model, batches, optimizer, **settings)
     written: dict[int, dict[str, list[float]]] = {}
     with EventStorage(0) as storage:
         for iteration in range(len(data)):
@@ -82,17 +88,25 @@ def test_losses_of_all_steps_are_written_every_twenty_and_at_the_end():
 def test_losses_are_looked_at_before_weights_are_saved():
     _, written = run([1.0] * 10, checkpoint_period=4)
     assert list(written) == [3, 7, 9]
-    with pytest.raises(FloatingPointError, match=r"before iteration 3: {.loss_a.: nan"):
+
+
+def test_a_loss_that_is_no_number_is_told_with_its_iteration_and_pictures():
+    with pytest.raises(InputError) as told:
         run([1.0, float("nan"), 1.0, 1.0], checkpoint_period=4)
+    assert str(told.value) == (
+        "a loss became infinite or NaN at iteration 1: {'loss_a': nan, 'loss_b': nan}, of the "
+        "pictures 1.png, 1b.png; look at them, or lower SOLVER.BASE_LR, and go on from the last "
+        "checkpoint with --resume"
+    )
 
 
 def test_random_numbers_of_an_iteration_follow_from_the_seed():
     drawn = []
 
     class Dice(Line):
-        def forward(self, datum: float) -> dict[str, torch.Tensor]:
+        def forward(self, batch: list[dict]) -> dict[str, torch.Tensor]:
             drawn.append(torch.rand(()).item())
-            return super().forward(datum)
+            return super().forward(batch)
 
     for seed in (5, 5, 6):
         run([1.0, 1.0], seed=seed, model=Dice())
@@ -105,9 +119,9 @@ def test_random_numbers_differ_between_processes(monkeypatch):
     drawn = []
 
     class Dice(Line):
-        def forward(self, datum: float) -> dict[str, torch.Tensor]:
+        def forward(self, batch: list[dict]) -> dict[str, torch.Tensor]:
             drawn.append(torch.rand(()).item())
-            return super().forward(datum)
+            return super().forward(batch)
 
     for rank in (0, 1, 2):
         monkeypatch.setattr(training_step.comm, "get_rank", lambda rank=rank: rank)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import io
+import os
 from pathlib import Path
 
 import pytest
@@ -7,11 +10,12 @@ import timm
 import torch
 import torchvision
 from detectron2.modeling import build_model
+from torch import nn
 
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
 from bestie_d2.weights import sources
-from bestie_d2.weights.checkpoint import BestieCheckpointer
+from bestie_d2.weights.checkpoint import BestieCheckpointer, write_through
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -63,14 +67,104 @@ def test_our_own_checkpoint_comes_back_whole(tmp_path):
         assert torch.equal(ours, theirs)
 
 
-def test_a_kill_while_the_last_checkpoint_is_noted(tmp_path):
-    model, other = build(), build()
-    for iteration in (4, 9):
-        name = f"model_{iteration:07d}"
-        BestieCheckpointer(model, str(tmp_path)).save(name, iteration=iteration)
-    (tmp_path / "last_checkpoint").write_text("")
-    rest = BestieCheckpointer(other, str(tmp_path)).resume_or_load("", resume=True)
-    assert rest["iteration"] == 9
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(100, 100)
+
+
+@pytest.fixture
+def saved(tmp_path) -> Path:
+    """A folder with the checkpoints of iterations 4, 9 and 14, the last of which is noted."""
+    checkpointer = BestieCheckpointer(Small(), str(tmp_path))
+    for iteration in (4, 9, 14):
+        checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000014.pth"
+    assert len(list(tmp_path.iterdir())) == 4  # nothing is left of writing them
+    return tmp_path
+
+
+def resumed_at(folder: Path) -> int:
+    return BestieCheckpointer(Small(), str(folder)).resume_or_load("", resume=True)["iteration"]
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1  # in a weight: PyTorch alone reads it without a word
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+DAMAGED = "not readable as PyTorch weights"
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"), [(flip_a_bit, "does not fit its checksum"), (cut, DAMAGED)]
+)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage, reason, saved, caplog):
+    damage(saved / "model_0000014.pth")
+    assert resumed_at(saved) == 9
+    (warning,) = (r.getMessage() for r in caplog.records if r.levelname == "WARNING")
+    assert warning.startswith(f"checkpoint {saved}/model_0000014.pth: {DAMAGED} (")
+    assert reason in warning
+    assert warning.endswith(f"; going on from {saved}/model_0000009.pth")
+    assert (saved / "last_checkpoint").read_text() == "model_0000009.pth"
+    caplog.clear()
+    assert resumed_at(saved) == 9
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_an_earlier_checkpoint_that_is_noted_is_gone_on_from(saved):
+    (saved / "last_checkpoint").write_text("model_0000009.pth")
+    flip_a_bit(saved / "model_0000009.pth")
+    assert resumed_at(saved) == 4  # and not 14
+
+
+def test_where_no_checkpoint_is_whole_each_is_named(saved):
+    for path in saved.glob("model_*"):
+        flip_a_bit(path)
+    with pytest.raises(InputError) as told:
+        resumed_at(saved)
+    line = str(told.value)
+    assert line.count("does not fit its checksum") == 3
+    assert "model_0000014.pth: not" in line
+    assert line.endswith(
+        f"no checkpoint of {saved} is whole: put one back, or start anew in another OUTPUT_DIR"
+    )
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("note", [None, b"", b"\xff", b"model_00"])
+def test_a_torn_note_of_the_last_checkpoint_is_no_harm(note, saved, caplog):
+    (saved / "last_checkpoint").unlink()
+    if note is not None:
+        (saved / "last_checkpoint").write_bytes(note)
+    os.utime(saved / "model_0000014.pth", (0, 0))  # the clock was set back
+    assert resumed_at(saved) == 14
+    assert "last_checkpoint: names '" in caplog.text
+    assert (saved / "last_checkpoint").read_text() == "model_0000014.pth"
+
+
+def test_a_full_disk_leaves_the_checkpoints_as_they_were(saved):
+    before = {path: path.read_bytes() for path in saved.iterdir()}
+    (saved / ".model_0000014.pth.scratch").symlink_to("/dev/full")
+    with pytest.raises(InputError, match=r"0014\.pth: cannot be written .*No space left"):
+        BestieCheckpointer(Small(), str(saved)).save("model_0000014", iteration=14)
+    assert {path: path.read_bytes() for path in saved.iterdir()} == before
+
+
+def test_a_disk_that_fills_up_within_a_tensor_is_told_as_such():
+    class Full(io.BytesIO):
+        def write(self, content) -> int:
+            if len(content) > 10_000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(content)
+
+    with pytest.raises(OSError, match="No space left on device"):
+        write_through({"model": Small().state_dict()}, Full())
 
 
 def test_weights_of_another_backbone_are_refused(tmp_path):
