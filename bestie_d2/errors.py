@@ -1,13 +1,27 @@
 """The one exception that means: the input is wrong, not the program."""
 
+import re
 from collections.abc import Iterable
+
+LONGEST = 2_000  # letters of a line; of what a file holds, more says no more
+TAIL = 500  # of which so many are the end, which says what to do
+# What a terminal obeys, what begins a line, and what UTF-8 cannot hold.
+CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]+")
+RAISED = f"{__name__}.InputError: "  # in front of the line at the end of a traceback
 
 
 class InputError(ValueError):
     """Bad input, told in one line that names the file, key or image and says what to do.
 
-    Tools print that line alone and exit with code 2 (``bestie_d2.engine.command_line``).
+    Tools print that line alone and exit with code 2 (``bestie_d2.engine.command_line``). What it
+    repeats of a file is made harmless: control characters become blanks, and a long line is cut.
+    PyTorch makes another one of the whole traceback of a loader's process: its end is the line.
     """
+
+    def __init__(self, line: str) -> None:
+        line = CONTROL.sub(" ", line.rpartition(RAISED)[2].strip())
+        cut = len(line) > LONGEST
+        super().__init__(f"{line[: LONGEST - TAIL]} ... {line[-TAIL:]}" if cut else line)
 
 
 def check_choice(key: str, value: object, choices: Iterable) -> None:

@@ -165,6 +165,21 @@ def located(folder: str, name: str) -> str | None:
     return None if written_in_one_way else _walk(folder, portable(name), portable)
 
 
+def check_inside(source: str, folder: str, names: Iterable[str]) -> None:
+    """Refuse names of a file ``source`` that lead out of the image folder, as they are written:
+    links that lie in the folder are its owner's."""
+    root = os.path.abspath(folder)
+    for name in names:
+        path = portable(name)
+        if os.path.isabs(path) or ".." in path:
+            whole = os.path.abspath(os.path.join(root, path))
+            if os.path.commonpath([root, whole]) != root:
+                raise InputError(
+                    f"{source}: image {name} is outside of the image folder {folder}: give a "
+                    "folder as 'images' that holds all pictures ('/' allows any)"
+                )
+
+
 def missing(what: str, path: str) -> str:
     """The line that a file is not there, with a hint at one of nearly the same name."""
     line = f"{what} {path}: no such file"

@@ -22,7 +22,7 @@ from bestie_d2.engine.configuration import (
     load_run_config,
     with_trained_weights,
 )
-from bestie_d2.errors import InputError
+from bestie_d2.errors import RAISED, InputError
 
 __all__ = [  # with what a tool needs of Detectron2: tools import nothing else than this package
     "add_model_options",
@@ -43,7 +43,6 @@ EXIT_LOST_WORKER = 1  # not of the input: the same command may do next time
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXIT_TERMINATED = 143  # 128 + SIGTERM
 LOST_WORKER = re.compile(r"DataLoader worker \(pid.*?\) (is killed|exited)[^.]*")  # PyTorch's words
-RAISED = f"{InputError.__module__}.{InputError.__name__}: "
 
 
 class Terminated(KeyboardInterrupt):
@@ -53,10 +52,10 @@ class Terminated(KeyboardInterrupt):
 def input_error_line(error: BaseException) -> str | None:
     """The one line of an ``InputError``, also of one that a worker or child process raised.
 
-    PyTorch hands those on with their whole traceback as the message, the line itself at the end.
+    PyTorch hands on the latter's whole traceback as the message, the line itself at the end.
     """
     text = str(error)
-    if RAISED in text and isinstance(error, (InputError, ProcessRaisedException)):
+    if RAISED in text and isinstance(error, ProcessRaisedException):
         return text.rsplit(RAISED, 1)[1].strip().splitlines()[0]
     return text if isinstance(error, InputError) else None
 

@@ -149,7 +149,9 @@ def load_strict_yaml(path: str, where: str) -> dict:
             content = yaml.load(file, _StrictLoader)
     except OSError as error:
         raise InputError(f"{where}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except InputError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{where}: no yaml ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict | None):
         raise InputError(f"{where}: expected keys and values")

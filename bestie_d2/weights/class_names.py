@@ -39,7 +39,7 @@ def classes_beside(path: str) -> list[str] | None:
     try:
         with open(path, encoding="utf-8") as file:
             names = json.load(file)[CLASSES]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         names = None
     if not _are_names(names):
         raise InputError(

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 import re
 import tarfile
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ from bestie_d2.errors import InputError
 
 ZIP = b"PK\x03\x04"
 PROGRAM = "constants.pkl"  # a zip archive of torch.jit.save has it
+CONTENT = "data.pkl"  # that of torch.save: everything but the tensors' memory
+HEADS = 3  # pickles before tensors' memory in the older form: version, machine, content
 FOREIGN_NAME = re.compile(r"GLOBAL (\S+)|[Uu]nsupported class (\S+)|but got <class '([^']+)'>")
 UNPICKLER_ERROR = "WeightsUnpickler error:"
 MOMENTUM = "_momentum"  # how Caffe2 ends the names of what its optimizer keeps
@@ -70,14 +73,26 @@ def _read(path: str, mapped: bool) -> object:
                 # PyTorch writes checksums, and does not look at them.
                 if not mapped and (changed := archive.testzip()):
                     raise zipfile.BadZipFile(f"damaged: {changed} does not fit its checksum")
+                for name in archive.namelist():
+                    if name.endswith(f"/{CONTENT}"):
+                        _check_names(archive.open(name))
             return load_torch(mmap=mapped)
         if tarfile.is_tarfile(path):  # PyTorch before 2.6 reads it without any protection
             raise Refused("a tar archive")
         file.seek(0)
         content = WeightsUnpickler(file, encoding="latin1").load()
-    if isinstance(content, int) and content == torch.serialization.MAGIC_NUMBER:
-        return load_torch()  # the form before the zip archive: several pickles in a row
+        if isinstance(content, int) and content == torch.serialization.MAGIC_NUMBER:
+            for _ in range(HEADS):
+                _check_names(file)
+            return load_torch()  # the form before the zip archive: several pickles in a row
     return content
+
+
+def _check_names(file: IO[bytes]) -> None:
+    """Refuse a pickle with a long name, over which PyTorch's search for a message takes hours."""
+    for code, value, _ in pickletools.genops(file):
+        if code.name == "GLOBAL" and len(str(value)) > LONGEST_NAME:
+            raise Refused(str(value)[:LONGEST_NAME])
 
 
 def _unreadable(path: str, error: Exception) -> InputError:

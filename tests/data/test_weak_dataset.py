@@ -1,5 +1,6 @@
 """Registration: what a record holds, what is never opened, and every refusal."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -191,3 +192,21 @@ def test_sizes_are_those_of_the_turned_image(name, tmp_path):
     (record,) = DatasetCatalog.get(name)
     assert (record["height"], record["width"]) == (30, 20)
     assert detection_utils.read_image(record["file_name"], "RGB").shape[:2] == (30, 20)
+
+
+@pytest.mark.parametrize("file", ["../../etc/a.png", "/etc/a.png", "..\\a.png", "sub/../../a.png"])
+def test_a_name_does_not_lead_out_of_the_image_folder(file, name, tmp_path, write_json):
+    images = [{**IMAGES[0], "file_name": file}]
+    content = {"images": images, "categories": CATEGORIES, "points": [POINT]}
+    points = write_json(tmp_path / "points.json", content)
+    register_weak_dataset(name, images=str(tmp_path / "images"), points=points)
+    with pytest.raises(InputError, match=rf"points\.json: image {re.escape(file)} is outside of"):
+        DatasetCatalog.get(name)
+
+
+def test_a_name_may_lead_anywhere_below_the_folder_that_is_given(name, tmp_path, write_json):
+    images = [{**IMAGES[0], "file_name": "sub/../a.png"}, {**IMAGES[1], "file_name": "/etc/b.png"}]
+    content = {"images": images, "categories": CATEGORIES, "points": [POINT]}
+    register_weak_dataset(name, images="/", points=write_json(tmp_path / "points.json", content))
+    files = [record["file_name"] for record in DatasetCatalog.get(name)]
+    assert files == ["/sub/../a.png", "/etc/b.png"]

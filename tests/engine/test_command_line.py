@@ -15,6 +15,8 @@ FROM_A_WORKER = (
 def test_the_line_is_found_in_what_workers_and_processes_hand_on():
     assert input_error_line(InputError("map a.png: bad")) == "map a.png: bad"
     assert input_error_line(InputError(FROM_A_WORKER)) == "map a.png: no such file"
+    long = FROM_A_WORKER.replace("a.png", "a" * 900)
+    assert input_error_line(InputError(long)) == f"map {'a' * 900}: no such file"
     process = ProcessRaisedException(FROM_A_WORKER, 0, 1)
     assert input_error_line(process) == "map a.png: no such file"
     assert input_error_line(ValueError(FROM_A_WORKER)) is None
@@ -56,3 +58,12 @@ def test_detectron2_logs_no_traceback_for_bad_input(caplog):
         except ValueError:
             logger.exception("Exception during training:")
     assert [record.exc_info[1].args for record in caplog.records] == [("a bug",)]
+
+
+def test_what_a_file_holds_makes_no_second_line():
+    line = str(InputError("a.json: class 'x\n\x1b[2Jy\u2028\ud800z' is none"))
+    assert line == "a.json: class 'x [2Jy z' is none"
+    long = str(InputError("a.json: " + "x" * 100_000 + ": write cat"))
+    assert long.startswith("a.json: xxx")
+    assert long.endswith("xxx: write cat")
+    assert len(long) == 2_005

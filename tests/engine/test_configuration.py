@@ -46,6 +46,9 @@ def test_whole_numbers_do_for_floats(tmp_path):
         ("DATASETS: {CUSTOM: [{name: 5, images: y}]}", "'name' is 5, expected text"),
         ("DATASETS: {CUSTOM: [{name: x, images: y, classes: fish}]}", "expected a list"),
         ("DATASETS: {CUSTOM: [{name: x, image: y}]}", "unknown key 'image'"),
+        ("A: !!python/object/apply:os.getcwd []", "tag:yaml.org,2002:python/object/apply:os.get"),
+        ("A: " + "[" * 10_000, "maximum recursion depth"),
+        ("A: 2026-99-99", "month must be in 1..12"),
     ],
 )
 def test_a_wrong_file_is_told_in_one_line(tmp_path, content, message):

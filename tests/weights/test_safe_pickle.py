@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import pickle
+import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -168,3 +170,24 @@ def test_plain_values_come_as_they_were(tmp_path):
             else:
                 np.testing.assert_equal(read[key], expected)
         assert read["scalar"].dtype == np.float64
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_name_without_end_takes_no_hours(zipped, tmp_path):
+    """PyTorch looks through its message on it in a time that goes with the square of its length."""
+    path = tmp_path / "long.pth"
+    torch.save(torch.ones(2), path, _use_new_zipfile_serialization=zipped)
+    content, name = path.read_bytes(), b"ctorch._utils\n"
+    assert content.count(name) == 1
+    if zipped:
+        with zipfile.ZipFile(path) as archive:
+            members = {entry: archive.read(entry) for entry in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for entry, member in members.items():
+                archive.writestr(entry, member.replace(name, b"c" + b"x" * 500_000 + b"\n"))
+    else:
+        path.write_bytes(content.replace(name, b"c" + b"x" * 500_000 + b"\n"))
+    start = time.process_time()
+    with pytest.raises(InputError, match=r"long\.pth: holds x{100}, which is no weights"):
+        read_weights(str(path))
+    assert time.process_time() - start < 5

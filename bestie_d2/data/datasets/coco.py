@@ -19,6 +19,7 @@ from bestie_d2.data.datasets.object_masks import check_mask, inner_point, is_box
 from bestie_d2.data.datasets.weak import EVALUATOR_TYPE
 from bestie_d2.data.labels.coco_json import IMAGE_LISTS, load_json
 from bestie_d2.data.labels.tags import TaggedImages, keep_remarks, log_once, read_tags
+from bestie_d2.data.names import check_inside
 from bestie_d2.errors import InputError
 from bestie_d2.storage.files import replacing
 from bestie_d2.storage.processes import only_run_for
@@ -78,6 +79,7 @@ def load_coco(name: str, folder: str, kind: str, split: str) -> list[dict]:
     if not os.path.isfile(source):
         raise InputError(f"{source}: no such file; {HINTS[kind]}")
     tagged = _read_once(source, tuple(metadata.thing_classes), os.stat(source).st_mtime_ns)
+    check_inside(source, metadata.image_root, (record["file_name"] for record in tagged.records))
     ids = tagged.category_ids
     metadata.thing_dataset_id_to_contiguous_id = {value: index for index, value in enumerate(ids)}
     keep_remarks(name, tagged.remarks)

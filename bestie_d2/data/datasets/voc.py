@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -14,6 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from bestie_d2.data.datasets.object_masks import ObjectMap
 from bestie_d2.data.datasets.weak import EVALUATOR_TYPE
 from bestie_d2.data.images import Size
+from bestie_d2.data.labels.annotation_tools.export_files import parse
 from bestie_d2.data.labels.index_png import read_weak_sem_seg
 from bestie_d2.data.labels.tags import read_tags
 from bestie_d2.errors import InputError
@@ -137,14 +137,20 @@ class VocFolder:
         """``height``, ``width`` and ``image_classes`` (sorted contiguous ids) of an annotation."""
         path = self.file("Annotations", stem)
         try:
-            tree = ElementTree.parse(path)
-            size = {key: int(tree.findtext(f"size/{key}", "")) for key in ("height", "width")}
+            content = Path(path).read_bytes()
         except FileNotFoundError:
             raise InputError(
                 f"{path}: no such file; put VOC's Annotations there (image tags are read from them)"
             ) from None
-        except (OSError, ElementTree.ParseError, ValueError) as error:
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        tree = parse(path, content)
+        try:
+            size = {key: int(tree.findtext(f"size/{key}", "")) for key in ("height", "width")}
+        except ValueError as error:
             raise InputError(f"{path}: not a VOC annotation ({error})") from None
+        if min(size.values()) <= 0:
+            raise InputError(f"{path}: 'size' is {size}, expected pixels")
         names = {item.findtext("name", "") for item in tree.iterfind("object")}
         unknown = sorted(names - set(VOC_CLASSES))
         if unknown:

@@ -22,7 +22,7 @@ from bestie_d2.data.labels.annotation_tools.pictures import Pictures
 from bestie_d2.data.labels.annotation_tools.placing import POINTS, TAGS
 from bestie_d2.data.labels.coco_json import IMAGE_LISTS, load_json
 from bestie_d2.data.labels.tags import keep_remarks, log_once, read_tags, tags_from_coco
-from bestie_d2.data.names import label_name, located, name_records, without_suffix
+from bestie_d2.data.names import check_inside, label_name, located, name_records, without_suffix
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
 
@@ -166,6 +166,7 @@ def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
         known = {**data, "annotations": known_annotations(source, data)}
         tagged = tags_from_coco(source, known, dataset.classes)
     records, names = tagged.records, dict[str, str]()
+    check_inside(source, dataset.images, (record["file_name"] for record in records))
     for record in records:
         name = record["file_name"]
         key = without_suffix(name)

@@ -209,8 +209,10 @@ def _made_with(weak_maps: str) -> list[str] | None:
     try:
         with open(path, encoding="utf-8") as file:
             settings = json.load(file)
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); it says what the maps are") from None
     return classes_in(settings, path) if isinstance(settings, dict) else None
 
 

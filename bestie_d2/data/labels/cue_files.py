@@ -150,7 +150,7 @@ def _listed(path: str, data: Mapping, classes: Sequence[str], tell: Tell) -> Ite
         try:
             x, y = map(float, () if isinstance(entry["point"], str) else entry["point"])
             score = float(entry.get("score", GIVEN_SCORE))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             x = y = score = math.nan
         if not math.isfinite(x + y + score):
             problem = f"expected finite numbers, 'point': [x, y], got {entry}"

@@ -82,3 +82,10 @@ def test_more_classes_than_a_map_can_hold(tmp_path):
     assert read_weak_sem_seg(path, 254).tolist() == [[0, 254]]
     with pytest.raises(InputError, match=r"0\.png: 255 classes, and weak maps, .* at most 254"):
         read_weak_sem_seg(path, 255)
+
+
+def test_a_bomb_is_refused(tmp_path, monkeypatch):
+    (path,) = write_maps(tmp_path, [0, 1, 2, 0, 0])
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2)
+    with pytest.raises(InputError, match=r"0\.png: not a readable PNG \(Image size \(5 pixels\)"):
+        read_weak_sem_seg(path, 2)

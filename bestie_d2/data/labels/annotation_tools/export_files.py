@@ -106,7 +106,7 @@ def _xml(path: str, data: bytes) -> Element:
     parser.CharacterDataHandler = builder.data
 
     def refuse(*_: object) -> None:
-        raise InputError(f"{path}: has a document type (<!DOCTYPE ...>), which no export needs")
+        raise InputError(f"{path}: has a document type (<!DOCTYPE ...>), which nothing here needs")
 
     parser.StartDoctypeDeclHandler = refuse
     try:
