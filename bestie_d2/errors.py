@@ -6,7 +6,7 @@ from collections.abc import Iterable
 LONGEST = 2_000  # letters of a line; of what a file holds, more says no more
 TAIL = 500  # of which so many are the end, which says what to do
 # What a terminal obeys, what begins a line, and what UTF-8 cannot hold.
-CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]+")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 RAISED = f"{__name__}.InputError: "  # in front of the line at the end of a traceback
 
 

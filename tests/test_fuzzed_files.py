@@ -191,7 +191,6 @@ KINDS = [
         voc,
     ),
     Kind("map.png", saved(lambda f: Image.fromarray(OBJECTS).save(f, "PNG")), index_map),
-    Kind("flat.mat", saved(lambda f: savemat(f, SBD)), sbd),
     Kind("packed.mat", saved(lambda f: savemat(f, SBD, do_compression=True)), sbd),
     Kind("image.png", picture("PNG", "RGBA"), image),
     Kind("image.jpg", picture("JPEG"), image),

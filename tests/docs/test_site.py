@@ -84,6 +84,13 @@ def test_the_site_asks_nothing_of_the_net():
     assert site()["theme"] == {"name": "readthedocs", "highlightjs": False}
 
 
+def test_every_promise_has_its_test():
+    lines = [line for line in text_of(Path("docs/reliability.md")).splitlines() if "::" in line]
+    assert lines
+    for path, name in re.findall(r"`(tests/\S+)::(\w+)`", "".join(lines)):
+        assert f"def {name}(" in text_of(Path(path))
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=str)
 def test_every_key_that_is_named_exists(path):
     cfg = get_cfg()
