@@ -43,6 +43,9 @@ def read(document: Document, export: Export) -> None:
     data = regular_lists(document.path, document.content, LISTS)
     passed_over = passed_over_categories(data)
     kept = [c for c in data["categories"] if c not in passed_over]
+    for category in kept:
+        if not isinstance(category["id"], (int, float, str)):
+            raise document.error("'categories'", f"the id of {category['name']!r} is no number")
     categories = {category["id"]: category for category in sorted(kept, key=_id_order)}
     for category in categories.values():
         export.declared.setdefault(category["name"], "")

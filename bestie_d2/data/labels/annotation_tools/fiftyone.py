@@ -64,7 +64,7 @@ def read(document: Document, export: Export) -> None:
 
 def _labels(document: Document, sample: Mapping, where: str) -> Iterator[Mapping]:
     for name, field in sample.items():
-        kind = field.get("_cls") if isinstance(field, Mapping) else None
+        kind = str(field.get("_cls")) if isinstance(field, Mapping) else ""
         if kind in LISTS:
             for label in document.items(field.get(LISTS[kind]), f"{where}, {name}"):
                 yield {"_cls": kind.removesuffix("s"), **document.members(label, where)}
