@@ -50,7 +50,6 @@ from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
 
 SBD_FOLDER = "benchmark_RELEASE"
 SBD_STRUCT = "GTinst"
-# What scipy raises for a file that is torn, or none of MATLAB's up to version 7.
 XML, MASKS = TAG_SOURCES = ("xml", "masks")
 TRAIN_OBJECTS = "objects in train"
 OFFICIAL_COUNTS = {  # of the complete sets
