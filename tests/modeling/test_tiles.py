@@ -64,6 +64,7 @@ def model_of(*, flip: bool = False, align_corners: bool = False, divisibility: i
         pixel_std=[255.0] * 3,
         size_divisibility=divisibility,
         flip=flip,
+        use_tags=False,
         grouping=GROUPING,
     ).eval()
 

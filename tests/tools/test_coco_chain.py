@@ -161,13 +161,16 @@ def check_maps(folder: Path, content: dict, trained: dict[int, dict]) -> None:
 
 
 def check_labels(path: Path, content: dict, trained: dict[int, dict]) -> None:
-    """Of a network that takes every pixel for a person: labels of the images with persons."""
+    """Of a network that takes every pixel for a person: what is none is of a tagged class."""
     labels, tags = COCO(str(path)), tags_of(content)
     assert set(labels.getImgIds()) == set(trained)
-    with_persons = {image_id for image_id, category_id in tags if category_id == PERSON}
-    assert {label["image_id"] for label in labels.anns.values()} == with_persons
+    labeled = {(label["image_id"], label["category_id"]) for label in labels.anns.values()}
+    assert labeled <= tags
+    assert {image_id for image_id, _ in labeled} == set(trained)
+    persons = {tag for tag in tags if tag[1] == PERSON}
+    assert persons <= labeled
+    assert labeled - persons
     for label in labels.anns.values():
-        assert label["category_id"] == PERSON
         image = trained[label["image_id"]]
         assert labels.annToMask(label).shape == (image["height"], image["width"])
         assert labels.annToMask(label).sum() == label["area"] > 0

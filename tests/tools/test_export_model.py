@@ -72,7 +72,8 @@ def network(config: str, overrides: list[str]) -> tuple[BESTIE, dict]:
     options = [*overrides, "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""]
     cfg = load_config(str(ROOT / "configs" / config), options)
     model = build_model(cfg).eval()
-    for branch in (model.head.seg, model.head.center, model.head.offset):
+    decoders = getattr(model.head, "decoders", model.head)
+    for branch in (decoders.seg, decoders.center, decoders.offset):
         nn.init.normal_(branch[-1].weight, std=30.0)
     return model, describe(cfg, model)
 
