@@ -21,6 +21,7 @@ from detectron2.utils import comm
 from torch.utils.data import IterableDataset, get_worker_info
 
 ROUNDING = 1e-6  # of sums of factors that are whole
+SECONDS_UNTIL_A_LOOK = 5.0  # of a worker for its parent, as often as PyTorch's own workers do
 
 
 def seed_for(seed: int, position: int, rank: int = 0) -> None:
@@ -59,13 +60,17 @@ def _end_by_the_parent_alone() -> None:
     """Let a worker outlive Ctrl-C and SIGTERM that are sent to all processes: the one that trains
     saves first. PyTorch, for which a lost worker is an error, ends it by a SIGTERM of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not hasattr(signal, "sigwaitinfo"):  # on macOS nobody tells who has sent it
+    if not hasattr(signal, "sigtimedwait"):  # on macOS nobody tells who has sent it
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
+    parent = os.getppid()
+
     def end() -> None:
-        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-            pass
+        told = None
+        # A killed parent tells nothing; PyTorch's worker sees it, but waits for its full queue.
+        while (told is None or told.si_pid != parent) and os.getppid() == parent:
+            told = signal.sigtimedwait({signal.SIGTERM}, SECONDS_UNTIL_A_LOOK)
         os._exit(0)
 
     threading.Thread(target=end, daemon=True).start()

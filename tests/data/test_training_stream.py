@@ -1,7 +1,12 @@
 from __future__ import annotations
 
 import random
+import signal
+import subprocess
+import sys
+import time
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,3 +79,29 @@ def test_processes_share_the_stream(monkeypatch):
         shares.append([draw(record) for record in islice(stream, 4)])
     together = [item for pair in zip(*shares, strict=True) for item in pair]
     assert together == alone[2:10]
+
+
+ORPHAN = """
+import os, signal
+from torch.utils.data import DataLoader
+from bestie_d2.data.training_stream import TrainingStream
+
+records = [{"image_classes": [0], "much": b"x" * 2**20}]  # more than the pipe to the parent holds
+stream = TrainingStream(records, batch_size=1, seed=0, start=0)
+iterator = iter(DataLoader(stream, batch_size=None, num_workers=1))
+next(iterator)
+print(iterator._workers[0].pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigtimedwait"), reason="no system tells who has signalled")
+def test_a_worker_does_not_outlive_a_parent_that_was_killed():
+    command = [sys.executable, "-W", "ignore", "-c", ORPHAN]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        worker = int(parent.stdout.readline())
+        assert parent.wait() == -signal.SIGKILL
+    end = time.monotonic() + 60
+    while Path(f"/proc/{worker}").exists():
+        assert time.monotonic() < end
+        time.sleep(0.2)
