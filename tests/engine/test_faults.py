@@ -109,8 +109,8 @@ def test_a_worker_that_is_killed_is_told(runs):
     assert re.fullmatch(
         # PyTorch says either, by who notices first: its handler of SIGCHLD, or the next batch.
         r"error: DataLoader worker \((pid \d+\) is killed by signal: Killed|"
-        r"pid\(s\) \d+\) exited unexpectedly): the system kills one where memory, or shared memory, "
-        r"is short; lower DATALOADER\.NUM_WORKERS, and go on with --resume\n",
+        r"pid\(s\) \d+\) exited unexpectedly): the system kills one where memory, or shared "
+        r"memory, is short; lower DATALOADER\.NUM_WORKERS, and go on with --resume\n",
         run.err,
     )
     assert "Traceback" not in run.out
