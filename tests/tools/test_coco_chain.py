@@ -167,8 +167,9 @@ def check_labels(path: Path, content: dict, trained: dict[int, dict]) -> None:
     labeled = {(label["image_id"], label["category_id"]) for label in labels.anns.values()}
     assert labeled <= tags
     assert {image_id for image_id, _ in labeled} == set(trained)
-    persons = {tag for tag in tags if tag[1] == PERSON}
-    assert persons <= labeled
+    with_persons = {image_id for image_id, category_id in tags if category_id == PERSON}
+    persons = {(image_id, PERSON) for image_id in with_persons}
+    assert {tag for tag in labeled if tag[0] in with_persons} == persons
     assert labeled - persons
     for label in labels.anns.values():
         image = trained[label["image_id"]]
