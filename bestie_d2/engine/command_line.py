@@ -7,6 +7,7 @@ import argparse
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Callable
 
 from detectron2.config import CfgNode
@@ -43,6 +44,8 @@ EXIT_LOST_WORKER = 1  # not of the input: the same command may do next time
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXIT_TERMINATED = 143  # 128 + SIGTERM
 LOST_WORKER = re.compile(r"DataLoader worker \(pid.*?\) (is killed|exited)[^.]*")  # PyTorch's words
+LOST_CONNECTION = (ConnectionError, EOFError, FileNotFoundError)  # of a worker's socket
+WAITS_FOR_A_WORKER = "_try_get_data"  # of PyTorch's loader
 
 
 class Terminated(KeyboardInterrupt):
@@ -69,10 +72,17 @@ def reason_of(error: BaseException) -> str:
 def _lost_worker_line(error: BaseException) -> str | None:
     """The one line of what PyTorch raises if a process that loads pictures has been killed."""
     lost = LOST_WORKER.search(str(error)) if isinstance(error, RuntimeError) else None
-    if lost is None:
+    if lost is not None:
+        told = lost.group()
+    elif isinstance(error, LOST_CONNECTION) and any(
+        frame.f_code.co_name == WAITS_FOR_A_WORKER
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    ):  # its connection is closed a moment before the system counts it as ended
+        told = "a DataLoader worker has exited unexpectedly"
+    else:
         return None
     return (
-        f"{lost.group()}: the system kills one where memory, or shared memory, is short; lower "
+        f"{told}: the system kills one where memory, or shared memory, is short; lower "
         "DATALOADER.NUM_WORKERS, and go on with --resume"
     )
 
@@ -86,6 +96,8 @@ def run_tool(main: Callable[[], None]) -> None:
     """Run a tool's main function and leave the process with the right exit code."""
     # The training loop logs a traceback of what is told in one line here.
     logging.getLogger("detectron2.engine.train_loop").addFilter(_worth_a_traceback)
+    # PyTorch tells of a lost worker in a signal's handler, also while a line is logged.
+    logging.raiseExceptions = False
     try:
         main()
     except (InputError, ProcessRaisedException) as error:
@@ -94,7 +106,7 @@ def run_tool(main: Callable[[], None]) -> None:
             raise
         print(f"error: {line}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
-    except RuntimeError as error:
+    except Exception as error:
         line = _lost_worker_line(error)
         if line is None:
             raise

@@ -2,6 +2,7 @@ import logging
 
 import pytest
 from torch.multiprocessing import ProcessRaisedException
+from torch.utils.data import DataLoader
 
 from bestie_d2.engine.command_line import input_error_line, run_tool
 from bestie_d2.errors import InputError
@@ -41,12 +42,28 @@ def test_exit_codes(capsys, error, code, stderr):
     assert capsys.readouterr().err == stderr
 
 
-def test_errors_of_the_program_keep_their_traceback():
+@pytest.mark.parametrize("error", [ZeroDivisionError(), ConnectionResetError()])
+def test_errors_of_the_program_keep_their_traceback(error):
     def main():
-        raise ZeroDivisionError
+        raise error
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(type(error)):
         run_tool(main)
+
+
+def test_a_reset_connection_to_a_worker_is_a_lost_worker(capsys, monkeypatch):
+    def reset(**_):
+        raise ConnectionResetError
+
+    def main():
+        batches = iter(DataLoader(range(4), num_workers=1))
+        monkeypatch.setattr(batches._data_queue, "get", reset)
+        next(batches)
+
+    with pytest.raises(SystemExit) as exit_info:
+        run_tool(main)
+    assert exit_info.value.code == 1
+    assert capsys.readouterr().err.startswith("error: a DataLoader worker has exited unexpectedly:")
 
 
 def test_detectron2_logs_no_traceback_for_bad_input(caplog):
