@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor
 
 BACKBONE = "backbone.body."
-BODY = re.compile(r"backbone\.(bottom_up\.)?body\.")  # also of a network under a feature pyramid
+UNDER_PYRAMID = "backbone.bottom_up.body."  # the same network under a feature pyramid
+BODY = re.compile(r"backbone\.(bottom_up\.)?body\.")
 HEAD = "head."
 # Rules, of which the first that fits a name holds: a pattern, and what takes its place (None: the
 # tensor is left out).
@@ -84,13 +85,16 @@ def rename_efficientnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def recognize(state: Mapping[str, Tensor], model_keys: Iterable[str]) -> dict[str, Tensor]:
     """A state dict under a model's names: this project's, a released one, or a bare backbone.
 
-    A backbone is known by its layers; its classifier is left out. timm joins their names by ``_``
-    where a network gives features, and by ``.`` where it classifies. What is not known stays.
+    A backbone goes under a feature pyramid where the model has one, so that Mask R-CNN can begin
+    from BESTIE's. A bare backbone is known by its layers; its classifier is left out. timm joins
+    their names by ``_`` where a network gives features, and by ``.`` where it classifies. What is
+    not known stays.
     """
     if any(key.startswith(("decoder.", "seg.0.")) for key in state):
         return rename(state, RELEASED_BESTIE)
     if any(key.startswith("backbone.") for key in state):
-        return rename(state, OLDER)
+        pyramid = any(key.startswith(UNDER_PYRAMID) for key in model_keys)
+        return rename(state, (*OLDER, (r"^backbone\.body\.", UNDER_PYRAMID)) if pyramid else OLDER)
     if "extra_conv1.weight" in state:
         return rename(state, RELEASED_PAM)
     if "_conv_stem.weight" in state:

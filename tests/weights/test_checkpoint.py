@@ -184,6 +184,17 @@ def test_weights_of_another_network_under_a_pyramid_are_refused(tmp_path):
         BestieCheckpointer(build("mrcnn_voc_animals.yaml")).load(path)
 
 
+def test_a_pyramid_begins_from_the_backbone_of_bestie(tmp_path):
+    bestie, mask_rcnn = build("bestie_voc_animals.yaml"), build("mrcnn_voc_animals.yaml")
+    head = mask_rcnn.proposal_generator.rpn_head.conv.weight.clone()
+    BestieCheckpointer(bestie, str(tmp_path), classes=["cat"]).save("bestie")
+    BestieCheckpointer(mask_rcnn, classes=["cat", "cow"]).load(str(tmp_path / "bestie.pth"))
+    theirs, ours = bestie.backbone.body.state_dict(), mask_rcnn.backbone.bottom_up.body.state_dict()
+    assert len(ours) == 288
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+    assert torch.equal(mask_rcnn.proposal_generator.rpn_head.conv.weight, head)
+
+
 def test_weights_of_another_kind_of_model_are_refused(tmp_path):
     BestieCheckpointer(build(), str(tmp_path)).save("bestie")
     mask_rcnn = build("mrcnn_nuclei.yaml")
