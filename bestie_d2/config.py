@@ -282,6 +282,8 @@ def _add_wsss_keys(cfg: CfgNode) -> None:
     node.TEST.PAMR_ITERATIONS = 10  # ... in so many steps ...
     # ... on maps of so many times the image's sides: the smaller, the further masks flow.
     node.TEST.PAMR_SCALE = 1.0
+    # Then each pixel takes the mean of its superpixel, over superpixels of these scales.
+    node.TEST.SUPERPIXELS = ()
     node.TEST.CRF = False  # dense CRF at the end; needs the package pydensecrf
 
 

@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
+from skimage.segmentation import felzenszwalb
 from torch import Tensor
 
 from bestie_d2.errors import InputError
 from bestie_d2.modeling.layers import upsample
 from bestie_d2.structures import BACKGROUND_INDEX, wsss_index
+
+MIN_SUPERPIXEL = 0.5  # pixels for each unit of scale; tried on photographs of 352 pixels
 
 
 def mean_over_views(
@@ -73,6 +76,34 @@ def suppress_background(masks: Tensor, power: float) -> Tensor:
     return normalized(torch.cat([masks[:, :1] ** power, masks[:, 1:]], dim=1))
 
 
+def _pixels(image: Tensor) -> np.ndarray:
+    """(H, W, 3) uint8 of (1, 3, H, W) in 0..255."""
+    return image[0].round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
+
+
+def mean_over_superpixels(image: Tensor, masks: Tensor, scales: Sequence[float]) -> Tensor:
+    """Masks in which a pixel takes the mean of its superpixel, then that of several sizes of them.
+
+    Felzenszwalb & Huttenlocher, "Efficient graph-based image segmentation" (IJCV 2004).
+
+    Args:
+        image: (1, 3, H, W) in 0..255.
+        masks: (1, K, H, W).
+        scales: of the superpixels, one or more; they grow with it.
+
+    Returns:
+        (1, K, H, W).
+    """
+    pixels, flat = _pixels(image), masks[0].flatten(1)
+    total = torch.zeros_like(flat)
+    for scale in scales:
+        found = felzenszwalb(pixels, scale=scale, min_size=round(scale * MIN_SUPERPIXEL))
+        ids = torch.from_numpy(found).flatten().to(masks.device)
+        sums = flat.new_zeros(len(flat), int(ids.max()) + 1).index_add_(1, ids, flat)
+        total += (sums / ids.bincount())[:, ids]
+    return (total / len(scales)).view_as(masks)
+
+
 class DenseCRF:
     """Smooths probabilities along the image's edges; the numbers are usual for PASCAL VOC.
 
@@ -99,7 +130,7 @@ class DenseCRF:
     def __call__(self, image: Tensor, masks: Tensor) -> Tensor:
         """(1, 3, H, W) in 0..255 and (1, C+1, H, W) probabilities -> the latter, smoothed."""
         _, count, height, width = masks.shape
-        pixels = image[0].round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
+        pixels = _pixels(image)
         field = self._field(width, height, count)
         field.setUnaryEnergy(self._unary(np.ascontiguousarray(masks[0].float().cpu().numpy())))
         field.addPairwiseGaussian(**self.NEAR)

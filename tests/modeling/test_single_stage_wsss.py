@@ -16,6 +16,7 @@ from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
 from bestie_d2.modeling.heads.wsss import GlobalCueInjection, StochasticGate
 from bestie_d2.modeling.wsss_maps import (
+    mean_over_superpixels,
     mean_over_views,
     normalized,
     possible_indices,
@@ -203,6 +204,35 @@ def test_masks_may_be_refined_at_the_size_of_the_image_or_smaller(scale):
     expected = torch.nn.functional.interpolate(expected, size=(64, 64), mode="bilinear")[0]
     torch.testing.assert_close(refined["sem_seg"], expected, rtol=1e-3, atol=1e-4)
     assert (refined["sem_seg"] - rough["sem_seg"]).abs().max() > 0.1
+
+
+def test_a_pixel_takes_the_mean_of_its_superpixel():
+    image, masks = torch.zeros(1, 3, 8, 16), torch.zeros(1, 2, 8, 16)
+    image[..., 4:] = 200  # two superpixels, of 32 and 96 pixels
+    masks[:, 0, 0, 0] = 1  # one pixel of the first
+    masks[:, 1, :, 4:10] = 1  # half of the second
+    means = mean_over_superpixels(image, masks, (20.0,))
+    expected = torch.zeros(2, 16)
+    expected[0, :4], expected[1, 4:] = 1 / 32, 0.5
+    torch.testing.assert_close(means, expected[None, :, None].expand(1, 2, 8, 16))
+    # Of the largest scale both are one superpixel.
+    both = mean_over_superpixels(image, masks, (20.0, 100.0))
+    expected = (expected + torch.tensor([[1 / 128], [48 / 128]])) / 2
+    torch.testing.assert_close(both, expected[None, :, None].expand(1, 2, 8, 16))
+
+
+def test_superpixels_come_after_the_refinement_and_before_the_power():
+    image = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    image[:, :, 32:] = 200
+    model = build_model(config("MODEL.WSSS.TEST.SUPERPIXELS", "(1000.0,)")).eval()
+    (even,) = model([{"image": image}])
+    assert len(even["sem_seg"][0].unique()) == 2  # one value for each half
+    model.superpixels, power, model.background_power = (), model.background_power, 1.0
+    (rough,) = model([{"image": image}])
+    halves = rough["sem_seg"].unflatten(2, (2, 32)).mean(dim=(1, 3))
+    halves = suppress_background(halves[None, :, None], power)[0, :, 0]
+    for half, expected in zip((0, -1), halves.T, strict=True):
+        torch.testing.assert_close(even["sem_seg"][:, 0, half], expected)
 
 
 def test_views_are_averaged_with_sides_on_the_grid():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from bestie_d2.modeling.wsss_losses import (
 )
 from bestie_d2.modeling.wsss_maps import (
     DenseCRF,
+    mean_over_superpixels,
     mean_over_views,
     normalized,
     possible_indices,
@@ -57,6 +59,7 @@ class SingleStageWSSS(NormalizedInput):
         background_power: float,
         use_tags: bool,
         output_refinement: dict[str, Any] | None,
+        superpixels: Sequence[float],
         crf: DenseCRF | None,
     ) -> None:
         """
@@ -71,6 +74,7 @@ class SingleStageWSSS(NormalizedInput):
             use_tags: remove the classes that are not among a test image's ``image_classes``.
             output_refinement: PAMR on a test image's probabilities: ``scale`` of the map it is
                 done on, and arguments of ``refine_masks``; None leaves it out.
+            superpixels: scales of ``mean_over_superpixels``, done after it; none leave it out.
         """
         super().__init__(pixel_mean, pixel_std)
         self.backbone = backbone
@@ -87,6 +91,7 @@ class SingleStageWSSS(NormalizedInput):
         self.background_power = background_power
         self.use_tags = use_tags
         self.output_refinement = output_refinement
+        self.superpixels = superpixels
         self.crf = crf
 
     @classmethod
@@ -127,6 +132,7 @@ class SingleStageWSSS(NormalizedInput):
             }
             if test.PAMR
             else None,
+            "superpixels": test.SUPERPIXELS,
             "crf": DenseCRF() if test.CRF else None,
         }
 
@@ -181,10 +187,12 @@ class SingleStageWSSS(NormalizedInput):
         masks = normalized(mean_over_views(probabilities, images, size, **self.views))
         if self.output_refinement:
             masks = _refined(images, masks, **self.output_refinement)
+        pixels = upsample(images, size) * self.pixel_std + self.pixel_mean
+        if self.superpixels:
+            masks = mean_over_superpixels(pixels, masks, self.superpixels)
         masks = suppress_background(masks, self.background_power)
         if self.crf:
-            seen = upsample(images, size)
-            masks = self.crf(seen * self.pixel_std + self.pixel_mean, masks)
+            masks = self.crf(pixels, masks)
         everything = masks.new_zeros(self.num_classes + 1, *size)
         everything[kept] = masks[0]
         return everything
