@@ -282,7 +282,8 @@ def _add_wsss_keys(cfg: CfgNode) -> None:
     node.TEST.PAMR_ITERATIONS = 10  # ... in so many steps ...
     # ... on maps of so many times the image's sides: the smaller, the further masks flow.
     node.TEST.PAMR_SCALE = 1.0
-    # Then each pixel takes the mean of its superpixel, over superpixels of these scales.
+    # Then, on maps of that size, each pixel takes the mean of its superpixel, and of superpixels of
+    # several scales, those of scikit-image's felzenszwalb, the mean of these; () leaves it out.
     node.TEST.SUPERPIXELS = ()
     node.TEST.CRF = False  # dense CRF at the end; needs the package pydensecrf
 

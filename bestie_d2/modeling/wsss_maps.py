@@ -16,7 +16,7 @@ from bestie_d2.errors import InputError
 from bestie_d2.modeling.layers import upsample
 from bestie_d2.structures import BACKGROUND_INDEX, wsss_index
 
-MIN_SUPERPIXEL = 0.5  # pixels for each unit of scale; tried on photographs of 352 pixels
+MIN_SUPERPIXEL = 0.25  # pixels for each unit of scale; tried on photographs of 352 pixels
 
 
 def mean_over_views(

@@ -194,7 +194,7 @@ def test_masks_may_be_refined_at_the_size_of_the_image_or_smaller(scale):
     model = build_model(config(*keys)).eval()
     model.head = Recorded(confident_logits()[:1])
     (refined,) = model([{"image": image}])
-    model.output_refinement = None
+    model.output_refinement = {"scale": scale, "pamr": None, "superpixels": ()}
     (rough,) = model([{"image": image}])
     seen, masks = (
         torch.nn.functional.interpolate(maps[None].float(), scale_factor=scale, mode="bilinear")
@@ -211,26 +211,28 @@ def test_a_pixel_takes_the_mean_of_its_superpixel():
     image[..., 4:] = 200  # two superpixels, of 32 and 96 pixels
     masks[:, 0, 0, 0] = 1  # one pixel of the first
     masks[:, 1, :, 4:10] = 1  # half of the second
-    means = mean_over_superpixels(image, masks, (20.0,))
+    means = mean_over_superpixels(image, masks, (40.0,))
     expected = torch.zeros(2, 16)
     expected[0, :4], expected[1, 4:] = 1 / 32, 0.5
     torch.testing.assert_close(means, expected[None, :, None].expand(1, 2, 8, 16))
     # Of the largest scale both are one superpixel.
-    both = mean_over_superpixels(image, masks, (20.0, 100.0))
+    both = mean_over_superpixels(image, masks, (40.0, 1000.0))
     expected = (expected + torch.tensor([[1 / 128], [48 / 128]])) / 2
     torch.testing.assert_close(both, expected[None, :, None].expand(1, 2, 8, 16))
 
 
-def test_superpixels_come_after_the_refinement_and_before_the_power():
+def test_superpixels_come_before_the_power():
     image = torch.zeros(3, 64, 64, dtype=torch.uint8)
     image[:, :, 32:] = 200
-    model = build_model(config("MODEL.WSSS.TEST.SUPERPIXELS", "(1000.0,)")).eval()
+    keys = ("MODEL.WSSS.TEST.PAMR", "False", "MODEL.WSSS.TEST.SUPERPIXELS", "(1000.0,)")
+    model = build_model(config(*keys, "MODEL.WSSS.TEST.BACKGROUND_POWER", "2.0")).eval()
     (even,) = model([{"image": image}])
     assert len(even["sem_seg"][0].unique()) == 2  # one value for each half
-    model.superpixels, power, model.background_power = (), model.background_power, 1.0
+    model.output_refinement, model.background_power = dict(model.output_refinement), 1.0
+    model.output_refinement["superpixels"] = ()
     (rough,) = model([{"image": image}])
     halves = rough["sem_seg"].unflatten(2, (2, 32)).mean(dim=(1, 3))
-    halves = suppress_background(halves[None, :, None], power)[0, :, 0]
+    halves = suppress_background(halves[None, :, None], 2.0)[0, :, 0]
     for half, expected in zip((0, -1), halves.T, strict=True):
         torch.testing.assert_close(even["sem_seg"][:, 0, half], expected)
 

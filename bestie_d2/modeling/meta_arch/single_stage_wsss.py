@@ -58,8 +58,7 @@ class SingleStageWSSS(NormalizedInput):
         views: dict[str, Any],
         background_power: float,
         use_tags: bool,
-        output_refinement: dict[str, Any] | None,
-        superpixels: Sequence[float],
+        output_refinement: dict[str, Any],
         crf: DenseCRF | None,
     ) -> None:
         """
@@ -72,9 +71,7 @@ class SingleStageWSSS(NormalizedInput):
                 refined to pseudo masks.
             background_power: that it is raised to in the end.
             use_tags: remove the classes that are not among a test image's ``image_classes``.
-            output_refinement: PAMR on a test image's probabilities: ``scale`` of the map it is
-                done on, and arguments of ``refine_masks``; None leaves it out.
-            superpixels: scales of ``mean_over_superpixels``, done after it; none leave it out.
+            output_refinement: of a test image's probabilities, keyword arguments of ``_refined``.
         """
         super().__init__(pixel_mean, pixel_std)
         self.backbone = backbone
@@ -91,7 +88,6 @@ class SingleStageWSSS(NormalizedInput):
         self.background_power = background_power
         self.use_tags = use_tags
         self.output_refinement = output_refinement
-        self.superpixels = superpixels
         self.crf = crf
 
     @classmethod
@@ -127,12 +123,11 @@ class SingleStageWSSS(NormalizedInput):
             "use_tags": test.USE_TAGS,
             "output_refinement": {
                 "scale": test.PAMR_SCALE,
-                "dilations": node.PAMR.DILATIONS,
-                "iterations": test.PAMR_ITERATIONS,
-            }
-            if test.PAMR
-            else None,
-            "superpixels": test.SUPERPIXELS,
+                "pamr": {"dilations": node.PAMR.DILATIONS, "iterations": test.PAMR_ITERATIONS}
+                if test.PAMR
+                else None,
+                "superpixels": test.SUPERPIXELS,
+            },
             "crf": DenseCRF() if test.CRF else None,
         }
 
@@ -185,11 +180,8 @@ class SingleStageWSSS(NormalizedInput):
             return logits.softmax(dim=1)[:, kept]
 
         masks = normalized(mean_over_views(probabilities, images, size, **self.views))
-        if self.output_refinement:
-            masks = _refined(images, masks, **self.output_refinement)
         pixels = upsample(images, size) * self.pixel_std + self.pixel_mean
-        if self.superpixels:
-            masks = mean_over_superpixels(pixels, masks, self.superpixels)
+        masks = _refined(images, pixels, masks, **self.output_refinement)
         masks = suppress_background(masks, self.background_power)
         if self.crf:
             masks = self.crf(pixels, masks)
@@ -198,8 +190,23 @@ class SingleStageWSSS(NormalizedInput):
         return everything
 
 
-def _refined(images: Tensor, masks: Tensor, *, scale: float, **how: Any) -> Tensor:
-    """PAMR of (B, K, H, W) masks on maps whose sides are so many times as long."""
+def _refined(
+    images: Tensor,
+    pixels: Tensor,
+    masks: Tensor,
+    *,
+    scale: float,
+    pamr: dict[str, Any] | None,
+    superpixels: Sequence[float],
+) -> Tensor:
+    """(1, K, H, W) masks after PAMR and ``mean_over_superpixels``, those that there are, both on
+    maps whose sides are ``scale`` times as long. ``pixels`` are the image's, in 0..255."""
+    if not pamr and not superpixels:
+        return masks
     small = [max(round(side * scale), 1) for side in masks.shape[-2:]]
-    refined = refine_masks(upsample(images, small), upsample(masks, small), **how)
+    refined = upsample(masks, small)
+    if pamr:
+        refined = refine_masks(upsample(images, small), refined, **pamr)
+    if superpixels:
+        refined = mean_over_superpixels(upsample(pixels, small), refined, superpixels)
     return upsample(refined, masks.shape[-2:])
