@@ -59,6 +59,7 @@ HEADS = {
 }
 SCORE_THRESHOLD = 0.1  # of exported labels: tools/export_pseudo_labels.py says why
 TRAINED_SHARE = 0.9  # of the time; the rest goes to starts, labeling and evaluation
+SHORTEST_SHARE = 0.1  # of the usual length; 20 photographs at a sixtieth of it gave empty maps
 HOUR = 3600  # seconds
 # F1 of a threshold's components as objects: with less, more than half of the components are no one
 # object, or more than half of the objects have none. Photographs had 0.27.
@@ -284,6 +285,9 @@ def _fit_to_hours(plan: _Plan, folder: Path, settings: dict[str, Settings]) -> l
         iterations = settings[stage]["SOLVER.MAX_ITER"][0]
         lines.append(f"{stage}: {iterations} iterations of {seconds[stage]:.2g} s")
     lines.append(f"the usual length of these trainings is {usual / HOUR:.2g} hours here")
+    if factor < SHORTEST_SHARE:
+        least = f"{SHORTEST_SHARE:.0%} of it"
+        lines.append(f"so short trainings may learn nothing: give {least} at least")
     return lines
 
 

@@ -113,6 +113,9 @@ def test_hours_are_filled_with_iterations_that_were_timed(project, monkeypatch, 
     assert abs(solver.CHECKPOINT_PERIOD - solver.MAX_ITER / 6) <= 1
     assert any(f"bestie: {solver.MAX_ITER} iterations" in line for line in lines)
     assert "nothing is measured: points say nothing of outlines" in "\n".join(lines)
+    short = "so short trainings may learn nothing: give 10% of it at least"
+    assert short not in lines
+    assert short in start_project(request_of(project, "short", hours=0.001))
 
 
 @pytest.fixture
