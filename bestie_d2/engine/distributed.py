@@ -52,7 +52,8 @@ def launch(work: Callable[[Namespace], None], arguments: Namespace) -> None:
                 "--num-gpus and --num-machines: the processes are started from outside (RANK and "
                 "WORLD_SIZE are set, as by torchrun), so leave them out"
             )
-        return work(arguments)
+        work(arguments)
+        return
     if count < 1 or not 0 <= arguments.machine_rank < machines:
         raise InputError(
             f"--num-gpus {count} --num-machines {machines} --machine-rank {arguments.machine_rank}:"
@@ -61,12 +62,13 @@ def launch(work: Callable[[Namespace], None], arguments: Namespace) -> None:
     if torch.cuda.is_available() and count > torch.cuda.device_count():
         raise InputError(f"--num-gpus {count}: this machine has {torch.cuda.device_count()}")
     if count * machines == 1:
-        return work(arguments)
+        work(arguments)
+        return
     address, port = _meeting_place(arguments.dist_url, machines)
     places = {WORLD_SIZE: count * machines, LOCAL_WORLD_SIZE: count, ADDRESS: address, PORT: port}
     first = count * arguments.machine_rank
     context = mp.spawn(_start, (work, arguments, places, first), nprocs=count, join=False)
-    return _wait_for(context)
+    _wait_for(context)
 
 
 def _meeting_place(url: str, machines: int) -> tuple[str, int]:

@@ -72,6 +72,11 @@ class SharedBatchNorm(nn.BatchNorm2d):
     """Takes the statistics of all processes' batches together, as ``SyncBatchNorm`` does, which is
     for GPUs alone; ``NaiveSyncBatchNorm`` counts each process's pixels alike, and no batches."""
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
@@ -93,6 +98,9 @@ class SharedBatchNorm(nn.BatchNorm2d):
 
 class SharedBatchNormAct(SharedBatchNorm):
     """The same with the activation of timm's ``BatchNormAct2d``."""
+
+    act: nn.Module
+    drop: nn.Module
 
     def forward(self, input: Tensor) -> Tensor:
         return self.act(self.drop(super().forward(input)))
