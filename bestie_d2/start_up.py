@@ -40,6 +40,9 @@ KNOWN_WARNINGS: tuple[tuple[type[Warning], str, str], ...] = (
     (FutureWarning, "`torch.cuda.amp.autocast(", "detectron2.engine.train_loop"),
     # bitmask annotations, which pycocotools hands out read-only
     (UserWarning, "The given NumPy array is not writable", "detectron2.data"),
+    # several processes
+    (FutureWarning, "`broadcast_buffers` is deprecated", "detectron2.engine.defaults"),
+    (UserWarning, "TypedStorage is deprecated", "detectron2.utils.comm"),
     # torch 2.4 and 2.5
     (FutureWarning, "You are using `torch.load` with", "fvcore.common.checkpoint"),
 )

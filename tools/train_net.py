@@ -1,7 +1,8 @@
 """Train or evaluate what a configuration file describes.
 
 python tools/train_net.py --config-file configs/bestie_voc.yaml [--eval-only] [--resume]
-    [--num-gpus N] [KEY VALUE ...]
+    [--num-gpus N] [--num-machines N --machine-rank K --dist-url tcp://HOST:PORT] [KEY VALUE ...]
+torchrun --nproc-per-node N tools/train_net.py --config-file FILE ...
 
 An OUTPUT_DIR that holds a training is only gone on with, by --resume; it is never overwritten.
 """
@@ -9,19 +10,15 @@ An OUTPUT_DIR that holds a training is only gone on with, by --resume; it is nev
 from argparse import Namespace
 from contextlib import nullcontext
 
-from bestie_d2.checks.training import (
-    check_config,
-    check_processes,
-    check_test_sets,
-    check_train_sets,
-)
-from bestie_d2.engine.command_line import default_argument_parser, is_main_process, launch, run_tool
+from bestie_d2.checks.training import check_config, check_test_sets, check_train_sets
+from bestie_d2.engine.command_line import default_argument_parser, is_main_process, run_tool
 from bestie_d2.engine.configuration import (
     check_output,
     load_config,
     setup_run,
     with_trained_weights,
 )
+from bestie_d2.engine.distributed import AUTO, joined, launch
 from bestie_d2.engine.trainer import Trainer, evaluate
 from bestie_d2.storage.processes import ANOTHER_OUTPUT, only_run_in
 
@@ -37,7 +34,7 @@ def train_or_evaluate(args: Namespace) -> None:
     check_config(cfg)
     advice = OF_ITS_CHECKPOINTS if args.eval_only else ANOTHER_OUTPUT
     alone = only_run_in(cfg.OUTPUT_DIR, "OUTPUT_DIR", advice)
-    with alone if is_main_process() else nullcontext():
+    with joined(cfg.MODEL.DEVICE), alone if is_main_process() else nullcontext():
         if not args.eval_only:
             check_output(cfg.OUTPUT_DIR, resume=args.resume)
         setup_run(cfg, args)
@@ -52,16 +49,9 @@ def train_or_evaluate(args: Namespace) -> None:
 
 
 def main() -> None:
-    args = default_argument_parser().parse_args()
-    check_processes(args.num_gpus)
-    launch(
-        train_or_evaluate,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args,),
-    )
+    parser = default_argument_parser()
+    parser.set_defaults(dist_url=AUTO)
+    launch(train_or_evaluate, parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -131,12 +131,6 @@ def check_sides_of_images(cfg: CfgNode) -> None:
         check_side(key, value_of(cfg, key), backbone)
 
 
-def check_processes(num_gpus: int) -> None:
-    """Refuse more training processes than there are GPUs."""
-    if num_gpus > max(torch.cuda.device_count(), 1):
-        raise InputError(f"--num-gpus {num_gpus}: this machine has {torch.cuda.device_count()}")
-
-
 def classes_of(name: str, key: str = "") -> list[str]:
     """The class names of a data set, that ``key`` names, in contiguous order; reads it if they are
     inferred."""

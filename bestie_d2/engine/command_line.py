@@ -6,13 +6,15 @@ from __future__ import annotations
 import argparse
 import logging
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser, launch
+from detectron2.engine import default_argument_parser
 from detectron2.utils.comm import is_main_process
+from torch import distributed
 from torch.multiprocessing import ProcessRaisedException
 
 from bestie_d2.checks.training import check_config
@@ -32,7 +34,6 @@ __all__ = [  # with what a tool needs of Detectron2: tools import nothing else t
     "is_main_process",
     "labeling_config",
     "labeling_parser",
-    "launch",
     "model_config",
     "parse_options",
     "reason_of",
@@ -43,9 +44,11 @@ EXIT_BAD_INPUT = 2
 EXIT_LOST_WORKER = 1  # not of the input: the same command may do next time
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXIT_TERMINATED = 143  # 128 + SIGTERM
+STOPPED_BY = (signal.SIGINT, signal.SIGTERM)  # what says so
 LOST_WORKER = re.compile(r"DataLoader worker \(pid.*?\) (is killed|exited)[^.]*")  # PyTorch's words
 LOST_CONNECTION = (ConnectionError, EOFError, FileNotFoundError)  # of a worker's socket
 WAITS_FOR_A_WORKER = "_try_get_data"  # of PyTorch's loader
+OF_GLOO = re.compile(r"gloo.*(Connection|Socket|Timed out)", re.DOTALL | re.IGNORECASE)
 
 
 class Terminated(KeyboardInterrupt):
@@ -69,8 +72,16 @@ def reason_of(error: BaseException) -> str:
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
 
 
-def _lost_worker_line(error: BaseException) -> str | None:
-    """The one line of what PyTorch raises if a process that loads pictures has been killed."""
+def _lost_process_line(error: BaseException) -> str | None:
+    """The one line of what PyTorch raises where a process has been killed: one that loads pictures,
+    or one of several that train."""
+    if isinstance(error, distributed.DistBackendError) or (
+        isinstance(error, RuntimeError) and OF_GLOO.search(str(error))
+    ):
+        return (
+            "another of the processes that work together has ended: its own line says why, or the "
+            "system that ended it; go on with --resume"
+        )
     lost = LOST_WORKER.search(str(error)) if isinstance(error, RuntimeError) else None
     if lost is not None:
         told = lost.group()
@@ -89,7 +100,7 @@ def _lost_worker_line(error: BaseException) -> str | None:
 
 def _worth_a_traceback(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    return error is None or (input_error_line(error) or _lost_worker_line(error)) is None
+    return error is None or (input_error_line(error) or _lost_process_line(error)) is None
 
 
 def run_tool(main: Callable[[], None]) -> None:
@@ -107,7 +118,7 @@ def run_tool(main: Callable[[], None]) -> None:
         print(f"error: {line}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
     except Exception as error:
-        line = _lost_worker_line(error)
+        line = _lost_process_line(error)
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)

@@ -6,13 +6,10 @@ import json
 import logging
 import math
 import os
-import signal
-import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
-from types import MappingProxyType
 
 import torch
 from detectron2.config import CfgNode
@@ -36,9 +33,9 @@ from bestie_d2.data.images import describe_traits
 from bestie_d2.data.training_stream import TrainingStream, visits
 from bestie_d2.detectron2_seam import DefaultTrainer
 from bestie_d2.engine import solver
-from bestie_d2.engine.command_line import Terminated
 from bestie_d2.engine.configuration import check_output
 from bestie_d2.engine.label_progress import LabelProgress
+from bestie_d2.engine.save_on_interrupt import SaveOnInterrupt
 from bestie_d2.engine.training_step import TrainingStep, autocast_dtype
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.tasks import task_of
@@ -51,9 +48,6 @@ LOOKED_AT = 8  # pictures, of which it is told how they are taken
 # Detectron2's names of how the stream takes images: all alike, those of rare classes more often
 REPEATING_SAMPLER = "RepeatFactorTrainingSampler"
 SAMPLERS = ("TrainingSampler", REPEATING_SAMPLER)
-STANDARD_OUTPUT = 1  # file descriptor
-STOPPED_BY = (signal.SIGINT, signal.SIGTERM)
-INTERRUPTED = b"\ninterrupted: saving after this step (Ctrl-C again stops at once)\n"
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +70,8 @@ class Trainer(DefaultTrainer):
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg)
-        model = create_ddp_model(model, broadcast_buffers=False)
+        gpu = None if checks.on_cpu(cfg) or comm.get_world_size() == 1 else [comm.get_local_rank()]
+        model = create_ddp_model(model, broadcast_buffers=False, device_ids=gpu)
         self._trainer = TrainingStep(
             model,
             loader,
@@ -99,8 +94,8 @@ class Trainer(DefaultTrainer):
         model = super().build_model(cfg)
         if cfg.MODEL.CHANNELS_LAST:
             model.to(memory_format=torch.channels_last)
-        if comm.get_world_size() > 1 and next(model.parameters()).is_cuda:
-            model = synchronize_batch_norms(model)
+        if comm.get_world_size() > 1:
+            model = synchronize_batch_norms(model, on_cpu=checks.on_cpu(cfg))
         return model
 
     def build_hooks(self) -> list[HookBase]:
@@ -121,6 +116,12 @@ class Trainer(DefaultTrainer):
         Detectron2's own loader, which begins anew after a stop, does what is asked where images for
         its models are grouped by aspect ratio or sampled in another way than those of ``SAMPLERS``.
         """
+        batch_size, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
+        if batch_size % processes:
+            raise InputError(
+                f"SOLVER.IMS_PER_BATCH is {batch_size}, the batch of all {processes} processes: "
+                "expected a multiple of their number"
+            )
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         loading, mapper = cfg.DATALOADER, checks.training_mapper(cfg)(cfg)
         if cfg.INPUT.MAPPER:
@@ -141,8 +142,7 @@ class Trainer(DefaultTrainer):
                 logger.info("a look at %d of %d pictures: %s", len(chosen), len(records), line)
         repeats = loading.SAMPLER_TRAIN == REPEATING_SAMPLER
         often = visits(records, loading.REPEAT_THRESHOLD) if repeats else None
-        batch_size = cfg.SOLVER.IMS_PER_BATCH  # of all processes together
-        share = batch_size // comm.get_world_size()
+        share = batch_size // processes
         return build_detection_train_loader(
             TrainingStream(records, batch_size=share, seed=seed, start=start, visits=often),
             mapper=mapper,
@@ -180,43 +180,6 @@ class Trainer(DefaultTrainer):
     ) -> DatasetEvaluators:
         folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
         return DatasetEvaluators(task_of(cfg).build_evaluators(cfg, dataset_name, folder))
-
-
-class SaveOnInterrupt(HookBase):
-    """Saves a checkpoint after the step in which Ctrl-C or SIGTERM came, so that ``--resume`` loses
-    nothing.
-
-    The second one stops at once. Only where one process trains: several would stop at different
-    steps and wait for each other.
-    """
-
-    trainer: Trainer
-    asked: int | None = None  # the signal
-    previous: Mapping[int, Callable | int | None] = MappingProxyType({})
-
-    def before_train(self) -> None:
-        main_thread = threading.current_thread() is threading.main_thread()
-        if comm.get_world_size() == 1 and main_thread:
-            self.previous = {number: signal.signal(number, self._ask) for number in STOPPED_BY}
-
-    def _ask(self, number: int, _: object) -> None:
-        self.asked = number
-        self.after_train()
-        # Not logged: the signal may have come in the middle of a line of the log.
-        os.write(STANDARD_OUTPUT, INTERRUPTED)
-
-    def after_step(self) -> None:
-        if self.asked is not None:
-            iteration = self.trainer.iter
-            self.trainer._trainer.write_waiting_metrics()  # raises if weights have gone wrong
-            self.trainer.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
-            logger.info("saved iteration %d; go on with --resume", iteration)
-            raise Terminated if self.asked == signal.SIGTERM else KeyboardInterrupt
-
-    def after_train(self) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-        self.previous = MappingProxyType({})
 
 
 def load_trained_model(cfg: CfgNode) -> tuple[nn.Module, dict]:

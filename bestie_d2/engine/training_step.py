@@ -102,23 +102,22 @@ class TrainingStep(SimpleTrainer):
         names = list(self._waiting[0][0])
         steps, times, pictures = zip(*self._waiting, strict=True)
         stacked = torch.stack([torch.stack([losses[name] for name in names]) for losses in steps])
-        gathered = comm.gather((stacked.tolist(), times, pictures))
+        gathered = comm.all_gather((stacked.tolist(), times, pictures))  # all stop, or none
         self._waiting = []
-        if comm.is_main_process():
-            storage = get_event_storage()
-            means = np.mean([losses for losses, _, _ in gathered], axis=0)
-            slowest = np.max([took for _, took, _ in gathered], axis=0)
-            first = self.iter + 1 - len(steps)
-            for number, (values, data_time) in enumerate(zip(means.tolist(), slowest, strict=True)):
-                losses, total = dict(zip(names, values, strict=True)), sum(values)
-                if not np.isfinite(total):
-                    seen = ", ".join(name for _, _, shown in gathered for name in shown[number])
-                    raise InputError(
-                        f"a loss became infinite or NaN at iteration {first + number}: {losses}, "
-                        f"of the pictures {seen}; look at them, or lower SOLVER.BASE_LR, and go on "
-                        "from the last checkpoint with --resume"
-                    )
-                storage.put_scalars(data_time=float(data_time), total_loss=total, **losses)
+        storage = get_event_storage()
+        means = np.mean([losses for losses, _, _ in gathered], axis=0)
+        slowest = np.max([took for _, took, _ in gathered], axis=0)
+        first = self.iter + 1 - len(steps)
+        for number, (values, data_time) in enumerate(zip(means.tolist(), slowest, strict=True)):
+            losses, total = dict(zip(names, values, strict=True)), sum(values)
+            if not np.isfinite(total):
+                seen = ", ".join(name for _, _, shown in gathered for name in shown[number])
+                raise InputError(
+                    f"a loss became infinite or NaN at iteration {first + number}: {losses}, "
+                    f"of the pictures {seen}; look at them, or lower SOLVER.BASE_LR, and go on "
+                    "from the last checkpoint with --resume"
+                )
+            storage.put_scalars(data_time=float(data_time), total_loss=total, **losses)
 
     def state_dict(self) -> dict:
         return {**super().state_dict(), "grad_scaler": self.grad_scaler.state_dict()}

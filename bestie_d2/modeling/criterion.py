@@ -162,7 +162,7 @@ class BestieCriterion(nn.Module):
         Args:
             maps: predictions at the size of the labels.
         """
-        sem_seg = top_k_cross_entropy(maps.sem_seg, labels.sem_seg, self.sem_seg_top_k)
+        sem_seg = top_k_cross_entropy(maps.sem_seg, labels.sem_seg, self.sem_seg_top_k, shared=True)
         losses = {"loss_sem_seg": self.sem_seg_weight * sem_seg}
         guides = {"pseudo": (labels.pseudo, 1.0)}
         if self.refinement is not None and get_event_storage().iter < self.refinement_start:
@@ -182,9 +182,10 @@ class BestieCriterion(nn.Module):
         kinds = [targets for targets, _ in guides.values()]
         weights = [self._weight(targets) for targets in kinds]
         centers = [targets.center for targets in kinds if targets.center is not None]
-        squared = guided_errors(maps.center, [*zip(centers, weights, strict=True)], squared=True)
+        guides_of_centers = [*zip(centers, weights, strict=True)]
+        squared = guided_errors(maps.center, guides_of_centers, squared=True, shared=True)
         offsets = [(targets.offset, weight) for targets, weight in zip(kinds, weights, strict=True)]
-        absolute = guided_errors(maps.offset, offsets, squared=False)
+        absolute = guided_errors(maps.offset, offsets, squared=False, shared=True)
         losses = {}
         for number, (name, (_, share)) in enumerate(guides.items()):
             losses[f"loss_center_{name}"] = self.center_weight * share * squared[number]

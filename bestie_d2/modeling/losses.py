@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from detectron2.utils import comm
+from torch import Tensor, distributed
 from torch.utils.checkpoint import checkpoint
 
 from bestie_d2.structures import IGNORE_INDEX
@@ -23,8 +24,28 @@ def _image_errors(squared: bool, pred: Tensor, *guides: Tensor) -> Tensor:
     return torch.stack(totals)
 
 
+def mean_count(count: Tensor) -> Tensor:
+    """A count as the mean of all processes', at least 1 in all of them together: the mean over all
+    processes of losses that are divided by it is the loss of their whole batch."""
+    processes = comm.get_world_size()
+    total = count.to(torch.float32)
+    if processes > 1:
+        distributed.all_reduce(total)
+    return total.clamp(min=1) / processes
+
+
+def _of_all_processes(values: Tensor) -> Tensor:
+    """(V,) values, as many in each process, one after the other."""
+    processes = comm.get_world_size()
+    if processes == 1:
+        return values
+    gathered = [torch.empty_like(values) for _ in range(processes)]
+    distributed.all_gather(gathered, values)
+    return torch.cat(gathered)
+
+
 def guided_errors(
-    pred: Tensor, guides: Sequence[tuple[Tensor, Tensor]], *, squared: bool
+    pred: Tensor, guides: Sequence[tuple[Tensor, Tensor]], *, squared: bool, shared: bool = False
 ) -> tuple[Tensor, ...]:
     """The error of one prediction under each of several guides (paper: Eq. 3, 4).
 
@@ -37,6 +58,7 @@ def guided_errors(
         guides: targets, and weights in [0, 1], that can be expanded to (..., K, H, W) and
             (..., H, W).
         squared: squared error in place of absolute error.
+        shared: the batch is that of all processes, and their losses' mean is its loss.
 
     Returns:
         For each guide a scalar: sum of weight x error / number of pixels with weight > 0, over the
@@ -49,8 +71,8 @@ def guided_errors(
         flat.append(weight.expand(*batch, height, width).reshape(-1, height, width).detach())
     images = zip(*(maps.unbind() for maps in flat), strict=True)
     totals = sum(checkpoint(_image_errors, squared, *maps, use_reentrant=False) for maps in images)
-    guided = torch.stack([(weight > 0).sum() for weight in flat[2::2]]).clamp(min=1)
-    return (totals / guided).unbind()
+    guided = torch.stack([(weight > 0).sum() for weight in flat[2::2]])
+    return (totals / (mean_count(guided) if shared else guided.clamp(min=1))).unbind()
 
 
 def weighted_mse(pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -80,7 +102,12 @@ def weighted_l1(pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def top_k_cross_entropy(
-    logits: Tensor, labels: Tensor, k: float = 0.2, ignore: int = IGNORE_INDEX
+    logits: Tensor,
+    labels: Tensor,
+    k: float = 0.2,
+    ignore: int = IGNORE_INDEX,
+    *,
+    shared: bool = False,
 ) -> Tensor:
     """Cross entropy over the hardest share of a batch's pixels.
 
@@ -89,12 +116,24 @@ def top_k_cross_entropy(
         labels: (B, H, W) int WSSS indices.
         k: share of all pixels, in (0, 1]; 1 is the mean over all of them (paper: Eq. 5).
         ignore: label of pixels that count for nothing; they take part as losses of 0 below k = 1.
+        shared: the batch is that of all processes, of as many pixels in each, and their losses'
+            mean is its loss.
 
     Returns:
         Scalar mean; 0, with a gradient of 0, where every pixel is ignored.
     """
     losses = F.cross_entropy(logits, labels.long(), ignore_index=ignore, reduction="none")
     if k >= 1:
-        return losses.sum() / (labels != ignore).sum().clamp(min=1)
-    hardest = max(int(k * losses.numel()), 1)
-    return losses.flatten().topk(hardest, sorted=False).values.mean()
+        known = (labels != ignore).sum()
+        return losses.sum() / (mean_count(known) if shared else known.clamp(min=1))
+    flat = losses.flatten()
+    if not shared or comm.get_world_size() == 1:
+        hardest = max(int(k * flat.numel()), 1)
+        return flat.topk(hardest, sorted=False).values.mean()
+    everywhere = _of_all_processes(flat.detach())
+    hardest = max(int(k * everywhere.numel()), 1)
+    bar = everywhere.topk(hardest, sorted=False).values.min()
+    above = (everywhere > bar).sum()
+    share = (hardest - above) / (everywhere == bar).sum()  # of the pixels at the bar, that count
+    counted = (flat > bar) + share * (flat == bar)
+    return (counted * flat).sum() * comm.get_world_size() / hardest

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import torch
 from detectron2.layers import FrozenBatchNorm2d, NaiveSyncBatchNorm
+from fvcore.nn.distributed import differentiable_all_reduce
 from timm.layers import BatchNormAct2d, convert_sync_batchnorm
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bestie_d2.errors import InputError
@@ -65,21 +68,65 @@ def freeze_batch_norms(module: nn.Module) -> nn.Module:
     return _with_children(module, freeze_batch_norms)
 
 
-def synchronize_batch_norms(module: nn.Module) -> nn.Module:
+class SharedBatchNorm(nn.BatchNorm2d):
+    """Takes the statistics of all processes' batches together, as ``SyncBatchNorm`` does, which is
+    for GPUs alone; ``NaiveSyncBatchNorm`` counts each process's pixels alike, and no batches."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        exact, channels = input.float(), input.shape[1]
+        pixels = exact.new_tensor([exact[:, 0].numel()])
+        sums = torch.cat([exact.sum((0, 2, 3)), exact.square().sum((0, 2, 3)), pixels])
+        total, squares, count = differentiable_all_reduce(sums).split([channels, channels, 1])
+        mean = total / count
+        variance = squares / count - mean.square()
+        with torch.no_grad():
+            unbiased = variance * count / (count - 1).clamp(min=1)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(unbiased, self.momentum)
+            self.num_batches_tracked += 1
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        shift = self.bias - mean * scale
+        return (exact * scale[:, None, None] + shift[:, None, None]).to(input.dtype)
+
+
+class SharedBatchNormAct(SharedBatchNorm):
+    """The same with the activation of timm's ``BatchNormAct2d``."""
+
+    act: nn.Module
+    drop: nn.Module
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.act(self.drop(super().forward(input)))
+
+
+SHARED: dict[type, Any] = {nn.BatchNorm2d: SharedBatchNorm, BatchNormAct2d: SharedBatchNormAct}
+
+
+def synchronize_batch_norms(module: nn.Module, *, on_cpu: bool = False) -> nn.Module:
     """Make batch norms, except frozen ones, share a batch's statistics between processes.
 
     Returns the module, changed in place, or what takes its place.
     """
     if isinstance(module, (StaysInEval, *SYNCHRONIZED)):
         return module
-    if type(module) in (*PLAIN, BatchNormAct2d):
+    if on_cpu and type(module) in SHARED:
+        module.__class__ = SHARED[type(module)]
+        return module
+    if not on_cpu and type(module) in (*PLAIN, BatchNormAct2d):
         return convert_sync_batchnorm(module)  # timm's, which knows of the activation
     if isinstance(module, _BatchNorm):
         raise InputError(
             f"a {type(module).__name__} of the model cannot be synchronized between processes: "
             "train with --num-gpus 1"
         )
-    return _with_children(module, synchronize_batch_norms)
+    return _with_children(module, partial(synchronize_batch_norms, on_cpu=on_cpu))
 
 
 def _with_children(module: nn.Module, change: Callable[[nn.Module], nn.Module]) -> nn.Module:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bestie_d2.modeling.losses import mean_count
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
 
 
@@ -71,7 +72,9 @@ def pseudo_masks(
     return labels.masked_fill(claimed.sum(dim=1) != 1, IGNORE_INDEX)
 
 
-def balanced_cross_entropy(logits: Tensor, labels: Tensor, tags: Tensor) -> Tensor:
+def balanced_cross_entropy(
+    logits: Tensor, labels: Tensor, tags: Tensor, *, shared: bool = False
+) -> Tensor:
     """Cross entropy in which a label weighs the less, the more of its image it covers.
 
     A pixel's weight is 1 minus the share of its label among the labeled pixels of its image. Only
@@ -81,6 +84,7 @@ def balanced_cross_entropy(logits: Tensor, labels: Tensor, tags: Tensor) -> Tens
         logits: (B, C+1, h, w) before softmax.
         labels: (B, h, w) int64 WSSS indices, 255 ignored.
         tags: (B, C) bool.
+        shared: the images are those of all processes, and their losses' mean is that of all.
 
     Returns:
         Scalar: the mean, over the images used, of the weighted mean over all of an image's pixels;
@@ -97,4 +101,5 @@ def balanced_cross_entropy(logits: Tensor, labels: Tensor, tags: Tensor) -> Tens
     )
     losses = F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="none")
     by_image = (losses * weight).mean(dim=(-2, -1))
-    return (by_image * usable).sum() / usable.sum().clamp(min=1)
+    used = mean_count(usable.sum()) if shared else usable.sum().clamp(min=1)
+    return (by_image * usable).sum() / used

@@ -133,6 +133,9 @@ def check_options(path: Path, words: Sequence[str]) -> None:
 def script_and_words(words: Sequence[str]) -> tuple[Path, Sequence[str]] | None:
     """The script of this project that a command runs, and what it is given."""
     program, *rest = words
+    if program == "torchrun":  # whose own options are PyTorch's
+        start = next((i for i, word in enumerate(rest) if word == "-m" or word.endswith(".py")), 0)
+        program, rest = "python", rest[start:]
     if program == "python" and rest[:2] == PACKAGE:
         program, *rest = ["bestie", *rest[2:]]
     if program == "bestie":

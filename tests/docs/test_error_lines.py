@@ -12,7 +12,7 @@ from documents import ROOT, blocks_of
 
 PAGE = Path("docs/troubleshooting.md")
 OURS = re.compile(r"(error|FloatingPointError): ")
-OF_OTHERS = ("torch.OutOfMemoryError: ", "AssertionError: Total batch size", "Killed")
+OF_OTHERS = ("torch.OutOfMemoryError: ", "Killed")
 LEAST_TEXT = 12  # letters of a template beside what is put in: others fit anything
 
 

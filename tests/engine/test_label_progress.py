@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
 from detectron2.utils import comm
 from pycocotools import mask as mask_api
-from torch.nn.parallel import DistributedDataParallel
 
 from bestie_d2.data.datasets import register_custom_datasets
-from bestie_d2.engine import trainer as trainer_module
 from bestie_d2.engine.configuration import load_config
+from bestie_d2.engine.distributed import AUTO, joined, launch
 from bestie_d2.engine.label_progress import LabelProgress, _as_labels
 from bestie_d2.engine.trainer import Trainer
 from bestie_d2.errors import InputError
@@ -126,14 +125,8 @@ def test_a_set_without_truth_is_refused(project):
         LabelProgress(config(project, "tiny_train"))
 
 
-def train_as_one_of_two(rank: int, yaml: str, opts: list[str], address: str) -> None:
-    """A process of two on the CPU, which Detectron2 would start on GPUs only."""
-    waiting = timedelta(seconds=60)
-    torch.distributed.init_process_group(
-        "gloo", init_method=address, world_size=2, rank=rank, timeout=waiting
-    )
-    comm._LOCAL_PROCESS_GROUP = torch.distributed.group.WORLD
-    trainer_module.create_ddp_model = lambda model, **_: DistributedDataParallel(model)
+def train_as_one_of_two(arguments: Namespace) -> None:
+    """A process of two on the processor."""
     seen = []
     taught = LabelProgress._taught_labels
 
@@ -143,12 +136,12 @@ def train_as_one_of_two(rank: int, yaml: str, opts: list[str], address: str) -> 
         return taught(self, model, record)
 
     LabelProgress._taught_labels = noting
-    trainer = Trainer(load_config(yaml, opts))
-    trainer.train()
-    assert all(module.training for module in trainer.model.modules())
-    folder = Path(trainer.cfg.OUTPUT_DIR)
-    (folder / f"seen_{rank}.json").write_text(json.dumps(seen))
-    torch.distributed.destroy_process_group()
+    with joined("cpu"):
+        trainer = Trainer(load_config(arguments.yaml, arguments.opts))
+        trainer.train()
+        assert all(module.training for module in trainer.model.modules())
+        folder = Path(trainer.cfg.OUTPUT_DIR)
+        (folder / f"seen_{comm.get_rank()}.json").write_text(json.dumps(seen))
 
 
 @pytest.mark.slow
@@ -171,8 +164,8 @@ def test_two_processes_share_the_images_and_meet_the_evaluation_in_one_order(
         "SOLVER.MAX_ITER", "2",
         "OUTPUT_DIR", str(tmp_path),
     ]  # fmt: skip
-    address = f"file://{tmp_path}/rendezvous"
-    torch.multiprocessing.spawn(train_as_one_of_two, (str(yaml), opts, address), nprocs=2)
+    flags = {"num_gpus": 2, "num_machines": 1, "machine_rank": 0, "dist_url": AUTO}
+    launch(train_as_one_of_two, Namespace(yaml=str(yaml), opts=opts, **flags))
     seen = [json.loads((tmp_path / f"seen_{rank}.json").read_text()) for rank in (0, 1)]
     assert seen == [[0, 2, 4] * 2, [1, 3, 5] * 2]
     lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]

@@ -1,7 +1,9 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bestie_d2.modeling import losses
 from bestie_d2.modeling.losses import guided_errors, top_k_cross_entropy, weighted_l1, weighted_mse
 
 
@@ -54,6 +56,32 @@ def test_ignored_pixels_count_for_nothing():
         loss = top_k_cross_entropy(logits.requires_grad_(), everything, k=k)
         loss.backward()
         assert loss.item() == 0
+
+
+@pytest.mark.parametrize(
+    ("hardest", "tied"),
+    [(0.1, False), (0.3, True), (0.4, False), (0.6, True), (0.9, False), (1.0, False)],
+)
+def test_the_mean_over_processes_is_the_loss_of_all_their_pixels(hardest, tied, monkeypatch):
+    """Of two processes, with pixels of equal loss in both, and ignored ones."""
+    logits = logits_of([3.0, 0.5, 0.5, 2.0, 1.0, 0.5, 2.0, 0.1, 0.5, 4.0]).requires_grad_()
+    labels = torch.tensor([0, 0, 0, 0, 255, 0, 0, 0, 255, 0]).view(1, 1, 10)
+    whole = top_k_cross_entropy(logits, labels, k=hardest)
+    (wanted,) = torch.autograd.grad(whole, logits)
+    every_loss = F.cross_entropy(logits, labels, ignore_index=255, reduction="none").detach()
+    monkeypatch.setattr(losses.comm, "get_world_size", lambda: 2)
+    monkeypatch.setattr(losses, "_of_all_processes", lambda values: every_loss.flatten())
+    known = (labels != 255).sum()
+    monkeypatch.setattr(losses.distributed, "all_reduce", lambda count: count.copy_(known))
+    halves = [
+        top_k_cross_entropy(logits[..., part], labels[..., part], k=hardest, shared=True)
+        for part in (slice(5), slice(5, 10))
+    ]
+    assert (sum(halves) / 2).item() == pytest.approx(whole.item(), rel=1e-5)
+    (gradient,) = torch.autograd.grad(sum(halves) / 2, logits)
+    if tied:  # any of the equal pixels will do
+        gradient, wanted = gradient.abs().sum(), wanted.abs().sum()
+    torch.testing.assert_close(gradient, wanted)
 
 
 def written_out(pred, target, weight, power: int) -> torch.Tensor:

@@ -14,7 +14,7 @@ from timm.layers import BatchNormAct2d, GroupNormAct
 from torch import nn
 
 from bestie_d2.errors import InputError
-from bestie_d2.modeling.norms import freeze_batch_norms, synchronize_batch_norms
+from bestie_d2.modeling.norms import SharedBatchNormAct, freeze_batch_norms, synchronize_batch_norms
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 FEATURES = ("res2", "res5")
@@ -141,6 +141,19 @@ def test_a_synchronized_network_computes_the_same_in_eval_mode():
     assert list(synchronized.state_dict()) == names
     for name, feature in synchronized(image).items():
         torch.testing.assert_close(feature, expected[name])
+
+
+def test_a_network_synchronized_on_the_processor_trains_as_before():
+    """In one process; tests/engine/test_distributed.py has two."""
+    network, images = used(EfficientNetLite()), torch.rand(2, 3, 64, 64)
+    shared = synchronize_batch_norms(copy.deepcopy(network), on_cpu=True).train()
+    assert any(type(module) is SharedBatchNormAct for module in shared.modules())
+    assert list(shared.state_dict()) == list(network.state_dict())
+    expected, found = network.train()(images), shared(images)
+    for features, others in zip(expected.values(), found.values(), strict=True):
+        torch.testing.assert_close(features, others, rtol=1e-3, atol=1e-3)
+    for name, value in statistics(network).items():
+        torch.testing.assert_close(statistics(shared)[name], value, rtol=1e-3, atol=1e-3)
 
 
 def test_frozen_norms_are_not_synchronized():

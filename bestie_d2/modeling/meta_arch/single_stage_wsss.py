@@ -161,7 +161,7 @@ class SingleStageWSSS(NormalizedInput):
         suppressed = suppress_background(masks.detach(), self.pseudo_background_power)
         refined = refine_masks(seen, suppressed, **self.refinement)
         labels = pseudo_masks(refined, tags, **self.pseudo)
-        mask_loss = balanced_cross_entropy(everything, labels, tags)
+        mask_loss = balanced_cross_entropy(everything, labels, tags, shared=True)
         return {**losses, "loss_masks": mask_loss * self.mask_loss_weight}
 
     @torch.no_grad()
