@@ -2,7 +2,7 @@
 
     python tools/export_pseudo_labels.py --config-file configs/bestie_voc.yaml --output labels.json
         [--dataset NAME] [--jobs N] [--skip-bad] [--overwrite] [--score-threshold S] [--min-area A]
-        [--top-k K] [--ignore-tags] [KEY VALUE ...]
+        [--top-k K] [--ignore-tags] [--num-machines N --machine-rank K] [KEY VALUE ...]
 
 Takes the last checkpoint of OUTPUT_DIR unless MODEL.WEIGHTS is given here. Run again after an
 interruption, it goes on where it stopped. Where the data set has image tags, only their classes get
@@ -13,9 +13,16 @@ to evaluate a model there is tools/train_net.py --eval-only.
 
 import argparse
 
-from bestie_d2.engine.command_line import labeling_config, labeling_parser, parse_options, run_tool
+from bestie_d2.engine.command_line import (
+    add_machines,
+    labeling_config,
+    labeling_parser,
+    parse_options,
+    run_tool,
+)
 from bestie_d2.errors import InputError
 from bestie_d2.runs.labeling_run import LabelingRun
+from bestie_d2.runs.machine_shares import ShareDone
 from bestie_d2.runs.pseudo_label_export import LabelRecipe, export_pseudo_labels
 
 # To Mask R-CNN an object without a label is background, as wrong as a false label: cut where fewer
@@ -34,6 +41,7 @@ AREA_HELP = (
 
 def parse_arguments() -> argparse.Namespace:
     parser = labeling_parser(__doc__)
+    add_machines(parser)
     add = parser.add_argument
     add("--output", required=True, metavar="JSON", help="the COCO file")
     add("--score-threshold", default=SCORE_THRESHOLD, type=float, metavar="S", help=SCORE_HELP)
@@ -53,10 +61,21 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     cfg, dataset = labeling_config(arguments)
-    run = LabelingRun.open(cfg, dataset, jobs=arguments.jobs, skip_bad=arguments.skip_bad)
+    run = LabelingRun.open(
+        cfg,
+        dataset,
+        jobs=arguments.jobs,
+        skip_bad=arguments.skip_bad,
+        machines=arguments.num_machines,
+        machine=arguments.machine_rank,
+    )
     rules = (arguments.score_threshold, arguments.min_area, arguments.top_k)
     recipe = LabelRecipe(not arguments.ignore_tags, *rules)
-    report = export_pseudo_labels(run, arguments.output, recipe, overwrite=arguments.overwrite)
+    try:
+        report = export_pseudo_labels(run, arguments.output, recipe, overwrite=arguments.overwrite)
+    except ShareDone as done:
+        print(done)
+        return
     print(report.table(run.class_names))
     print(*report.histogram(), *report.describe(), sep="\n")
     print(f"pseudo labels written to {arguments.output}")

@@ -2,7 +2,7 @@
 
     python tools/extract_cues.py --config-file configs/pam_voc.yaml --output cues.json
         [--dataset NAME] [--alpha A [A ...]] [--jobs N] [--skip-bad] [--overwrite] [--draw N]
-        [KEY VALUE ...]
+        [--num-machines N --machine-rank K] [KEY VALUE ...]
 
 Takes MODEL.WEIGHTS or, where none are named, the last checkpoint of OUTPUT_DIR. Run again after an
 interruption, it goes on where it stopped. With several alphas nothing is written: it says what each
@@ -13,7 +13,13 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from bestie_d2.engine.command_line import labeling_config, labeling_parser, parse_options, run_tool
+from bestie_d2.engine.command_line import (
+    add_machines,
+    labeling_config,
+    labeling_parser,
+    parse_options,
+    run_tool,
+)
 from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.weak_components import compare_summaries
@@ -27,16 +33,20 @@ from bestie_d2.runs.cue_extraction import (
     extract_cue_file,
 )
 from bestie_d2.runs.labeling_run import LabelingRun
+from bestie_d2.runs.machine_shares import ShareDone
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = labeling_parser(__doc__)
+    add_machines(parser)
     add = parser.add_argument
     add("--output", metavar="JSON", help="the cue file; not needed with several alphas")
     add("--alpha", nargs="+", default=[], metavar="A", help="in place of MODEL.PAM.ALPHA")
     add("--draw", default=0, type=int, metavar="N", help="draw N images to <output>-pictures_*.png")
     arguments = parse_options(parser)
     split_alphas(arguments)
+    if len(arguments.alpha) > 1 and arguments.num_machines > 1:
+        raise InputError("--num-machines goes with one alpha; several are only compared")
     if len(arguments.alpha) > 1 and (arguments.output or arguments.draw):
         raise InputError("--output and --draw go with one alpha; several are only compared")
     if len(arguments.alpha) <= 1 and not arguments.output:
@@ -65,12 +75,23 @@ def main() -> None:
     if len(arguments.alpha) == 1:
         cfg = with_keys(cfg, {ALPHA: arguments.alpha[0]})
     recipe = CueRecipe.from_config(cfg, dataset)
-    run = LabelingRun.open(cfg, dataset, jobs=arguments.jobs, skip_bad=arguments.skip_bad)
+    run = LabelingRun.open(
+        cfg,
+        dataset,
+        jobs=arguments.jobs,
+        skip_bad=arguments.skip_bad,
+        machines=arguments.num_machines,
+        machine=arguments.machine_rank,
+    )
     if len(arguments.alpha) > 1:
         summaries = count_for_alphas(run, recipe, arguments.alpha)
         print(f"cues above {recipe.threshold:g} by alpha:\n{compare_summaries(summaries, 'alpha')}")
         return
-    summary = extract_cue_file(run, arguments.output, recipe, overwrite=arguments.overwrite)
+    try:
+        summary = extract_cue_file(run, arguments.output, recipe, overwrite=arguments.overwrite)
+    except ShareDone as done:
+        print(done)
+        return
     print(summary.table(run.class_names))
     print(*summary.describe(recipe.threshold), f"cues written to {arguments.output}", sep="\n")
     if arguments.draw > 0:

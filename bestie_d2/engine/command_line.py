@@ -28,6 +28,7 @@ from bestie_d2.engine.configuration import (
 from bestie_d2.errors import RAISED, InputError
 
 __all__ = [  # with what a tool needs of Detectron2: tools import nothing else than this package
+    "add_machines",
     "add_model_options",
     "default_argument_parser",
     "input_error_line",
@@ -150,6 +151,14 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", default=1, type=int, metavar="N", help=told)
 
 
+def add_machines(parser: argparse.ArgumentParser) -> None:
+    """The options of the tools that share their images among machines."""
+    add = parser.add_argument
+    told = "machines that share the images, with the same --output in a folder that all see"
+    add("--num-machines", default=1, type=int, metavar="N", help=f"{told} (default: 1)")
+    add("--machine-rank", default=0, type=int, metavar="K", help="of this machine, from 0")
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Which trained model a tool uses; :func:`model_config` makes a configuration of them."""
     model = parser.add_mutually_exclusive_group(required=True)
@@ -173,6 +182,12 @@ def parse_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.jobs < 1:
         raise InputError(f"--jobs {arguments.jobs}: expected 1 or more")
+    machines, rank = getattr(arguments, "num_machines", 1), getattr(arguments, "machine_rank", 0)
+    if not 0 <= rank < machines:
+        raise InputError(
+            f"--num-machines {machines} --machine-rank {rank}: expected 1 or more, and a rank from "
+            "0 to below it"
+        )
     return arguments
 
 

@@ -47,7 +47,7 @@ class PredictionRun(LabelingRun):
         records = [{"image_id": name, "file_name": path} for name, path in pictures.items()]
         names = enumerate(class_names(cfg), start=1)
         categories = [{"id": number, "name": name} for number, name in names]
-        return PredictionRun(cfg, "", records, categories, jobs, True, recipe)
+        return PredictionRun(cfg, "", records, categories, jobs, True, recipe=recipe)
 
     def settings(self) -> dict[str, str]:
         """What a picture's result depends on; other pictures may come and go."""

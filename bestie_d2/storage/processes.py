@@ -31,6 +31,10 @@ WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file system
 logger = logging.getLogger(__name__)
 
 
+class InUse(InputError):
+    """Another run is working there."""
+
+
 def only_run_in(
     folder: str | os.PathLike, key: str, advice: str = ANOTHER_OUTPUT
 ) -> AbstractContextManager[None]:
@@ -54,7 +58,7 @@ def _holding(path: Path, output: str | os.PathLike, key: str, advice: str) -> It
         lock.acquire()
     except Timeout:
         whose = f" ({holder})" if (holder := _holder(path)) else ""
-        raise InputError(f"{key} {output}: another run is working there{whose}; {advice}") from None
+        raise InUse(f"{key} {output}: another run is working there{whose}; {advice}") from None
     except (OSError, NotImplementedError) as error:
         number = getattr(error, "errno", errno.ENOSYS)
         if number not in WITHOUT_LOCKS:

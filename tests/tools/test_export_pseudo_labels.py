@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +17,8 @@ from PIL import Image
 from pycocotools import mask as mask_api
 
 from bestie_d2.engine.configuration import load_config
-from bestie_d2.runs import pseudo_label_export
+from bestie_d2.runs import machine_shares, pseudo_label_export
+from bestie_d2.storage.processes import only_run_for
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "export_pseudo_labels.py"
@@ -200,6 +202,33 @@ def test_a_kill_and_several_processes_change_no_byte(
     assert not output.exists()
     out = run("--output", str(output), *EVERYTHING, "--jobs", "2")
     assert "2 images are done already, 3 to go" in out
+    assert output.read_bytes() == whole
+    assert [path.name for path in output.parent.iterdir()] == ["labels.json"]
+
+
+def test_machines_share_the_images_and_the_first_does_what_a_lost_one_left(
+    run, output, whole, project, monkeypatch, die_after_two_results
+):
+    monkeypatch.setattr(machine_shares, "SECONDS_BETWEEN_LOOKS", 0.05)
+    monkeypatch.setattr(machine_shares, "SECONDS_TO_BEGIN", 0.2)
+    output.parent.mkdir()
+    words = ["--output", str(output), *EVERYTHING, "--num-machines", "3"]
+    assert "the machine of rank 0 has begun nothing of these options there in 0.2 s" in run(
+        *words, "--machine-rank", "1", code=2
+    )
+    die_after_two_results([str(TOOL), "--config-file", str(project / "tiny.yaml"), *words])
+    second = run(*words, "--machine-rank", "1")  # while no other one works
+    assert "2 images of a share to go" in second
+    assert f"share of machine 1 of 3 is done; the machine of rank 0 writes {output}" in second
+    assert not output.exists()
+    third = ExitStack()
+    third.enter_context(only_run_for(f"{output}.share-2-of-3"))
+    assert "another run is working there" in run(*words, "--machine-rank", "2", code=2)
+    # It is lost, with its lock, while the first one waits for it.
+    monkeypatch.setattr(machine_shares.time, "sleep", lambda seconds: third.close())
+    first = run(*words)
+    assert f"waiting for machine 2: --output {output}.share-2-of-3: another run" in first
+    assert first.count("1 images of a share to go") == 1
     assert output.read_bytes() == whole
     assert [path.name for path in output.parent.iterdir()] == ["labels.json"]
 
