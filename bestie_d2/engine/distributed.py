@@ -20,6 +20,7 @@ import torch.multiprocessing as mp
 from detectron2.engine.launch import DEFAULT_TIMEOUT
 from detectron2.utils import comm
 from torch import distributed
+from torch.distributed.rendezvous import rendezvous
 
 from bestie_d2.engine.command_line import EXIT_INTERRUPTED, EXIT_TERMINATED, STOPPED_BY, Terminated
 from bestie_d2.errors import InputError
@@ -27,6 +28,7 @@ from bestie_d2.errors import InputError
 RANK, WORLD_SIZE = "RANK", "WORLD_SIZE"  # of all processes
 LOCAL_RANK, LOCAL_WORLD_SIZE = "LOCAL_RANK", "LOCAL_WORLD_SIZE"  # of those of this machine
 ADDRESS, PORT = "MASTER_ADDR", "MASTER_PORT"  # where the first process waits for the others
+RESTARTS = "TORCHELASTIC_RESTART_COUNT"  # of torchrun
 STARTED = {RANK, WORLD_SIZE, ADDRESS, PORT}
 AUTO = "auto"  # --dist-url: any free port of this machine
 THIS_MACHINE = "127.0.0.1"
@@ -158,7 +160,16 @@ def joined(device: str) -> Iterator[None]:
             raise InputError(f"{here} processes want a GPU each, this machine has {found}")
         torch.cuda.set_device(local)
     try:
-        distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=DEFAULT_TIMEOUT)
+        store, *_ = next(rendezvous("env://", timeout=DEFAULT_TIMEOUT))
+        # torchrun keeps the store when it starts all anew, with addresses of those that ended.
+        store = distributed.PrefixStore(f"start_{os.environ.get(RESTARTS, 0)}", store)
+        distributed.init_process_group(
+            "nccl" if on_gpu else "gloo",
+            store=store,
+            rank=rank,
+            world_size=total,
+            timeout=DEFAULT_TIMEOUT,
+        )
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ[ADDRESS]}:{os.environ[PORT]}"
         reason = str(error).partition("\n")[0]
