@@ -161,22 +161,33 @@ class BESTIEPredictor:
             picture = self.reader.open(os.fspath(image))
         return picture.pixels(self.reader.image_format)
 
-    @torch.no_grad()
     def find(self, picture: np.ndarray) -> list[ObjectMask]:
         """What is in a picture that :meth:`read` gave, by falling score; no mask of its size is in
         memory where it is seen in tiles."""
-        height, width = picture.shape[:2]
-        seen = self.recipe.seen_size(self.cfg, height, width)
-        if isinstance(self.model, BESTIE) and self.recipe.tiling.cuts(seen):
-            objects = find_in_tiles(self.model, picture, seen, self.recipe.tiling)
-        else:
-            if seen != (height, width):
-                picture = T.ResizeTransform(height, width, *seen).apply_image(picture)
-            pixels = torch.from_numpy(picture.transpose(2, 0, 1).copy())
-            item = {"image": pixels, "height": height, "width": width}
-            objects = crops_of(self.model([item])[0]["instances"])
-        kept = [found for found in objects if found.score >= self.recipe.threshold]
-        return sorted(kept, key=lambda found: -found.score)
+        return find_objects(self.cfg, self.model, self.recipe, picture)
+
+
+@torch.no_grad()
+def find_objects(
+    cfg: CfgNode, model: nn.Module, recipe: PredictionRecipe, picture: np.ndarray
+) -> list[ObjectMask]:
+    """What a model in evaluation mode finds in a picture, by falling score.
+
+    Args:
+        picture: (H, W, 3) uint8 in the channel order of ``cfg.INPUT.FORMAT``.
+    """
+    height, width = picture.shape[:2]
+    seen = recipe.seen_size(cfg, height, width)
+    if isinstance(model, BESTIE) and recipe.tiling.cuts(seen):
+        objects = find_in_tiles(model, picture, seen, recipe.tiling)
+    else:
+        if seen != (height, width):
+            picture = T.ResizeTransform(height, width, *seen).apply_image(picture)
+        pixels = torch.from_numpy(picture.transpose(2, 0, 1).copy())
+        item = {"image": pixels, "height": height, "width": width}
+        objects = crops_of(model([item])[0]["instances"])
+    kept = [found for found in objects if found.score >= recipe.threshold]
+    return sorted(kept, key=lambda found: -found.score)
 
 
 def check_prediction(cfg: CfgNode) -> None:

@@ -18,7 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from bestie_d2.data import ImageReader
-from bestie_d2.engine.predictor import BESTIEPredictor, PredictionRecipe, class_names
+from bestie_d2.engine.predictor import PredictionRecipe, class_names, find_objects
 from bestie_d2.errors import InputError
 from bestie_d2.runs.labeling_run import LabelingRun, read_or_refuse
 from bestie_d2.runs.pseudo_label_export import DETECTIONS
@@ -72,7 +72,7 @@ class PredictionRun(LabelingRun):
             yield coming.result()
 
     def see(self, model: nn.Module, item: dict) -> dict:
-        return {"objects": BESTIEPredictor(self.cfg, model, self.recipe).find(item["picture"])}
+        return {"objects": find_objects(self.cfg, model, self.recipe, item["picture"])}
 
     def unreadable(self, error: InputError) -> dict:
         return {UNREADABLE: str(error)}

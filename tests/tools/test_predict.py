@@ -15,6 +15,7 @@ from pycocotools import mask as mask_api
 from bestie_d2 import BESTIEPredictor
 from bestie_d2.engine.predictor import PredictionRecipe
 from bestie_d2.modeling.tiles import Tiling
+from bestie_d2.weights import checkpoint
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "predict.py"
 BROKEN = "deep/broken.png"
@@ -133,6 +134,19 @@ def test_it_goes_on_where_it_was_killed(
     assert "holds coco.json already; --overwrite" in complaints
     predict(out, "--formats", "coco", "--overwrite", where=where / "1x1.png")
     assert list(coco_of(out)) == ["1x1.png"]
+
+
+def test_the_weights_are_read_as_often_for_many_pictures_as_for_one(
+    predict, pictures, tmp_path, monkeypatch
+):
+    read, read_weights = [], checkpoint.read_weights
+    monkeypatch.setattr(
+        checkpoint, "read_weights", lambda *a, **k: read.append(a) or read_weights(*a, **k)
+    )
+    predict(tmp_path / "one", "--formats", "coco", code=0, where=pictures / "a.jpg")
+    once = len(read)
+    predict(tmp_path / "all", "--formats", "coco", where=without_broken(pictures, tmp_path / "in"))
+    assert len(read) == 2 * once > 0
 
 
 def test_tiles_and_scale(predict, pictures, finished_run, tmp_path):
