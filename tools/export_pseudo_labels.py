@@ -19,6 +19,7 @@ from bestie_d2.engine.command_line import (
     labeling_parser,
     parse_options,
     run_tool,
+    sharing,
 )
 from bestie_d2.errors import InputError
 from bestie_d2.runs.labeling_run import LabelingRun
@@ -61,14 +62,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     cfg, dataset = labeling_config(arguments)
-    run = LabelingRun.open(
-        cfg,
-        dataset,
-        jobs=arguments.jobs,
-        skip_bad=arguments.skip_bad,
-        machines=arguments.num_machines,
-        machine=arguments.machine_rank,
-    )
+    run = LabelingRun.open(cfg, dataset, **sharing(arguments))
     rules = (arguments.score_threshold, arguments.min_area, arguments.top_k)
     recipe = LabelRecipe(not arguments.ignore_tags, *rules)
     try:

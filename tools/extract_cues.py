@@ -19,6 +19,7 @@ from bestie_d2.engine.command_line import (
     labeling_parser,
     parse_options,
     run_tool,
+    sharing,
 )
 from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.errors import InputError
@@ -75,14 +76,7 @@ def main() -> None:
     if len(arguments.alpha) == 1:
         cfg = with_keys(cfg, {ALPHA: arguments.alpha[0]})
     recipe = CueRecipe.from_config(cfg, dataset)
-    run = LabelingRun.open(
-        cfg,
-        dataset,
-        jobs=arguments.jobs,
-        skip_bad=arguments.skip_bad,
-        machines=arguments.num_machines,
-        machine=arguments.machine_rank,
-    )
+    run = LabelingRun.open(cfg, dataset, **sharing(arguments))
     if len(arguments.alpha) > 1:
         summaries = count_for_alphas(run, recipe, arguments.alpha)
         print(f"cues above {recipe.threshold:g} by alpha:\n{compare_summaries(summaries, 'alpha')}")

@@ -39,6 +39,7 @@ __all__ = [  # with what a tool needs of Detectron2: tools import nothing else t
     "parse_options",
     "reason_of",
     "run_tool",
+    "sharing",
 ]
 
 EXIT_BAD_INPUT = 2
@@ -157,6 +158,17 @@ def add_machines(parser: argparse.ArgumentParser) -> None:
     told = "machines that share the images, with the same --output in a folder that all see"
     add("--num-machines", default=1, type=int, metavar="N", help=f"{told} (default: 1)")
     add("--machine-rank", default=0, type=int, metavar="K", help="of this machine, from 0")
+
+
+def sharing(arguments: argparse.Namespace) -> dict[str, int | bool]:
+    """Who shares the images, and whether bad ones are left out, as ``LabelingRun.open`` takes it,
+    of a tool with the options of :func:`labeling_parser` and :func:`add_machines`."""
+    return {
+        "jobs": arguments.jobs,
+        "skip_bad": arguments.skip_bad,
+        "machines": arguments.num_machines,
+        "machine": arguments.machine_rank,
+    }
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

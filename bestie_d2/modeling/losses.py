@@ -36,10 +36,7 @@ def mean_count(count: Tensor) -> Tensor:
 
 def _of_all_processes(values: Tensor) -> Tensor:
     """(V,) values, as many in each process, one after the other."""
-    processes = comm.get_world_size()
-    if processes == 1:
-        return values
-    gathered = [torch.empty_like(values) for _ in range(processes)]
+    gathered = [torch.empty_like(values) for _ in range(comm.get_world_size())]
     distributed.all_gather(gathered, values)
     return torch.cat(gathered)
 
