@@ -1,3 +1,6 @@
+import tracemalloc
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -5,7 +8,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from bestie_d2.labeling.decode import group_instances, share_foreground
-from bestie_d2.labeling.grouping import CenterClustering
+from bestie_d2.labeling.grouping import CenterClustering, Foreground, find_centers
+from bestie_d2.ops.components import find_components
 
 HEIGHT, WIDTH = 12, 24
 
@@ -146,6 +150,27 @@ def test_a_clustered_center_keeps_its_distance_to_peaks(distance, instances):
     recipe = CenterClustering(area=16, area_tolerance=10, min_distance=distance)
     masks, _, _ = group_instances(probability, center, offset, clustering=recipe)
     assert len(masks) == instances
+
+
+def test_memory_of_thousands_of_components_is_not_that_of_their_pairs():
+    many, side, pitch = 60, 7, 8  # components of 7x7 pixels, a row or column without any between
+    index_map = np.zeros((many * pitch, many * pitch), np.uint8)
+    rows, columns = np.divmod(np.arange(index_map.size), many * pitch)
+    index_map[(rows % pitch < side).reshape(index_map.shape)] = 1
+    index_map[:, side::pitch] = 0
+    foreground = Foreground([find_components(index_map, range(1))], "cpu")
+    middle = side // 2
+    offset = [middle - torch.from_numpy(at % pitch)[foreground.pixels] for at in (rows, columns)]
+    with_peak = (torch.from_numpy(columns // pitch) % 2 == 1)[foreground.pixels]  # every other one
+    at_middle = (offset[0] == 0) & (offset[1] == 0)
+    center = torch.where(at_middle & with_peak, 0.5, 0.07)
+    tracemalloc.start()
+    centers = find_centers(foreground, center, offset, threshold=0.1, kernel=3, clustering=True)
+    memory = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(centers.owners) == many**2  # a peak is near to clusters of its component alone
+    assert centers.clustered.tolist() == [column % 2 == 0 for column in range(many)] * many
+    assert memory < 20e6  # comparing all pairs took 415 MB
 
 
 def plain_grouping(probability, center, offset, kernel):
