@@ -54,7 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parse_options(parser)
     words = list(arguments.formats)  # KEY VALUE pairs behind them are none
     names = [*takewhile(lambda word: not word.isupper(), words)]
-    arguments.formats = [*dict.fromkeys(",".join(names).split(","))]
+    arguments.formats = [*dict.fromkeys(filter(None, ",".join(names).split(",")))]
     arguments.opts = words[len(names) :] + arguments.opts
     return arguments
 

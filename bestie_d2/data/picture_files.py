@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import glob
 import itertools
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from bestie_d2.data.names import IMAGE_SUFFIXES, missing
 from bestie_d2.errors import InputError
+
+MARK_OF_RESULTS = ".bestie_results"  # a file in a folder that predictions were written into
+logger = logging.getLogger(__name__)
 
 
 def find_pictures(
@@ -21,7 +25,8 @@ def find_pictures(
     Folders are searched with all that is in them, but for hidden files; a file that is named counts
     whatever its suffix. Where pictures of several inputs have one name, each is put below the name
     of the folder that it was found in. ``key`` is what names the inputs, for messages; what lies in
-    a folder ``output`` below one of them are results, and no pictures.
+    a folder below one of them that is ``output`` or has the ``MARK_OF_RESULTS`` are results, and no
+    pictures.
 
     Raises:
         InputError: an input is not there or holds no picture, or names are the same all the same.
@@ -55,11 +60,11 @@ def _below(entry: str, key: str, output: str) -> Iterator[tuple[str, str]]:
     elif glob.has_magic(expanded):
         fixed = itertools.takewhile(lambda part: not glob.has_magic(part), Path(expanded).parts)
         root, paths = str(Path(*fixed)), glob.glob(expanded, recursive=True)
+        if not paths:
+            raise InputError(f"{key} {entry}: nothing matches this pattern")
     else:
         raise InputError(missing(key, entry))
-    results = Path(os.path.abspath(output or root))
-    if results != Path(os.path.abspath(root)):
-        paths = [path for path in paths if results not in Path(os.path.abspath(path)).parents]
+    paths = _without_results(root, paths, output)
     names = [PurePosixPath(Path(os.path.relpath(path, root)).as_posix()) for path in paths]
     pictures = [
         str(name)
@@ -73,3 +78,16 @@ def _below(entry: str, key: str, output: str) -> Iterator[tuple[str, str]]:
         raise InputError(f"{key} {entry}: no picture there (known are {known})")
     for name in pictures:
         yield root, name
+
+
+def _without_results(root: str, paths: Sequence[str], output: str) -> list[str]:
+    """The paths but for those in folders of results below the root."""
+    above = Path(root).parents
+    folders = {folder for path in paths for folder in Path(path).parents}
+    below = sorted(folders.difference(above, [Path(root)]))
+    marked = {folder for folder in below if (folder / MARK_OF_RESULTS).is_file()}
+    own = {folder for folder in below if output and folder.absolute() == Path(output).absolute()}
+    for folder in sorted(marked - own):
+        logger.warning("%s: results of an earlier prediction, which are no pictures", folder)
+    results = marked | own
+    return [path for path in paths if results.isdisjoint(Path(path).parents)]

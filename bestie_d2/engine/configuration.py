@@ -268,8 +268,8 @@ def _check_trained(folder: str) -> None:
     last = max(found, key=os.path.getmtime, default="")
     raise InputError(
         f"run {folder}: has no {FINAL_CHECKPOINT}, so its training is not finished; "
-        + (f"take its last checkpoint by --weights {last}, or go on" if last else "go on")
-        + " with the training (train --resume, or the pipeline's command again)"
+        + (f"take its last checkpoint by --weights {last}" if last else "name weights by --weights")
+        + ", or go on with the training (train --resume, or the pipeline's command again)"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,6 +32,7 @@ Picture = str | os.PathLike | Image.Image | np.ndarray
 # Below it fewer than half of the objects are right: of a BESTIE's on nuclei none of 3 to 0.1, 21 %
 # of 34 to 0.2 and 53 % of 34 to 0.3 (tools/export_pseudo_labels.py).
 SCORE_THRESHOLD = 0.2
+MOST_SCALING = 32.0  # a pixel takes a whole cell of a network's map, or such a cell one pixel
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,10 @@ class PredictionRecipe:
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
             raise InputError(f"--confidence-threshold {self.threshold:g}: expected 0 to 1")
-        if self.scale is not None and not 0 < self.scale < math.inf:
-            raise InputError(f"--scale {self.scale:g}: expected a number above 0")
+        if self.scale is not None and not 1 / MOST_SCALING <= self.scale <= MOST_SCALING:
+            raise InputError(
+                f"--scale {self.scale:g}: expected {1 / MOST_SCALING:g} to {MOST_SCALING:g}"
+            )
 
     def seen_size(self, cfg: CfgNode, height: int, width: int) -> tuple[int, int]:
         """(h, w) that a picture is resized to for the network, as the evaluation does."""

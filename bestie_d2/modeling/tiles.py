@@ -32,6 +32,9 @@ UNSURE, SURE = 0.25, 0.75
 NEARLY_NOTHING = 1e-6  # the weight there: no pixel is without
 
 
+SMALLEST_TILE = 2 * DEEPEST  # pixels, two cells of a network's coarsest map
+
+
 @dataclass(frozen=True)
 class Tiling:
     """How large pictures are cut, in pixels as the network sees them.
@@ -45,10 +48,14 @@ class Tiling:
     overlap: int = 256
 
     def __post_init__(self) -> None:
-        if self.size < 0 or self.overlap < 0 or self.overlap * 2 > self.size > 0:
+        if self.size != 0 and self.size < SMALLEST_TILE:
             raise InputError(
-                f"--tile {self.size} --overlap {self.overlap}: expected 0 or more pixels, and an "
-                "overlap of no more than half a tile"
+                f"--tile {self.size}: expected {SMALLEST_TILE} pixels or more, or 0 for none"
+            )
+        if self.overlap < 0 or self.overlap * 2 > self.size > 0:
+            raise InputError(
+                f"--tile {self.size} --overlap {self.overlap}: expected an overlap of 0 pixels to "
+                "half a tile"
             )
 
     def cuts(self, seen: tuple[int, int]) -> bool:

@@ -18,6 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from bestie_d2.data import ImageReader
+from bestie_d2.data.picture_files import MARK_OF_RESULTS
 from bestie_d2.engine.predictor import PredictionRecipe, class_names, find_objects
 from bestie_d2.errors import InputError
 from bestie_d2.runs.labeling_run import LabelingRun, read_or_refuse
@@ -27,6 +28,7 @@ from bestie_d2.storage.processes import only_run_in
 from bestie_d2.storage.results import Results
 from bestie_d2.structures import LabeledImage, ObjectMask
 from bestie_d2.writers import WRITERS
+from bestie_d2.writers.writer import Writer
 
 UNREADABLE = "unreadable"  # of a result, in place of objects: why
 PICTURE = "picture"  # of a result: which one it is of, for others may come to have its name
@@ -108,6 +110,7 @@ def predict(
                 f"--output {output}: holds {sorted(others)[0]} already; --overwrite replaces files "
                 "of the same names, another --output leaves them"
             )
+        Path(output, MARK_OF_RESULTS).touch()
         results.begin(run.settings(), overwrite=overwrite)
         paths = {record["image_id"]: record["file_name"] for record in run.records}
         known = {name: result.get(PICTURE) for name, result in results.of(paths)}
@@ -126,14 +129,16 @@ def _write(
     classes: Sequence[str],
     formats: Iterable[str],
 ) -> list[str]:
-    """Hand the pictures to the writers; returns why some could not be read."""
-    writers = [WRITERS[name](output, classes, file_names=paths) for name in formats]
+    """Hand the pictures to the writers; returns why some could not be read. Where none could,
+    nothing is written."""
+    writers: list[Writer] = []
     errors = []
     for name, result in tqdm(results.of(paths), "write", len(paths), unit="image", smoothing=0):
         if UNREADABLE in result:
             errors.append(result[UNREADABLE])
             continue
         image = labeled_image(str(name), paths[str(name)], result)
+        writers = writers or [WRITERS[key](output, classes, file_names=paths) for key in formats]
         for writer in writers:
             writer.add(image)
     for writer in writers:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bestie_d2.data.picture_files import find_pictures
+from bestie_d2.data.picture_files import MARK_OF_RESULTS, find_pictures
 from bestie_d2.errors import InputError
 
 
@@ -62,11 +62,24 @@ def test_results_below_a_folder_are_no_pictures_of_it(tree):
     assert list(find_pictures(["a/deep/er/2.JPG"], output="a/deep")) == ["2.JPG"]
 
 
+def test_results_of_earlier_predictions_are_no_pictures_unless_they_are_named(tree, caplog):
+    (tree / "a" / "deep" / MARK_OF_RESULTS).touch()
+    for entry in ("a", str(tree / "a"), "a/**"):
+        assert list(find_pictures([entry], output="out")) == ["1.png", "x.png/4.tif"]
+        assert "deep: results of an earlier prediction" in caplog.text
+        caplog.clear()
+    for entry in ("a/deep", "a/deep/**"):
+        assert list(find_pictures([entry], output="out")) == ["er/2.JPG"]
+    assert list(find_pictures(["a/deep/er"], output="out")) == ["2.JPG"]
+    assert not caplog.text
+
+
 @pytest.mark.parametrize(
     ("inputs", "line"),
     [
         (["c"], "--input c: no such file"),
-        (["a/.thumbs/*.gif"], "no picture there"),
+        (["a/.thumbs/*.gif"], "nothing matches this pattern"),
+        (["a/*.txt"], "no picture there"),
         (["b/1.png", "a/../c/b/1.png"], r"both be b/1\.png"),
     ],
 )

@@ -13,6 +13,7 @@ from PIL import Image
 from pycocotools import mask as mask_api
 
 from bestie_d2 import BESTIEPredictor
+from bestie_d2.data.picture_files import MARK_OF_RESULTS
 from bestie_d2.engine.predictor import PredictionRecipe
 from bestie_d2.modeling.tiles import Tiling
 from bestie_d2.weights import checkpoint
@@ -97,19 +98,35 @@ def test_all_but_the_broken_one(predict, pictures, finished_run, tmp_path):
     for name, (height, width) in SIZES.items():
         drawn = tmp_path / "out" / "overlay" / Path(name).with_suffix(".png")
         assert Image.open(drawn).size == (width, height)
-    assert not list((tmp_path / "out").glob(".*"))
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left == {"coco.json", "overlay", MARK_OF_RESULTS}
 
 
 def test_processes_and_formats_change_nothing(predict, pictures, tmp_path):
     where = without_broken(pictures, tmp_path / "in")
     for number, options in enumerate((["--jobs", "1"], ["--jobs", "2"])):
         out = tmp_path / str(number)
-        formats = [["coco", "labels"], ["coco,labels", "coco"]][number]
+        formats = [["coco", "labels"], ["coco,,labels", "coco"]][number]
         line = predict(out, *options, "--formats", *formats, where=where)
         assert f"7 of 7 pictures in {out}" in line
         assert not (out / "overlay").exists()
         assert Image.open(out / "labels" / "deep" / "turned.png").size == (40, 60)
     assert coco_of(tmp_path / "0") == coco_of(tmp_path / "1")
+
+
+def test_overlays_of_an_earlier_run_are_no_pictures(predict, pictures, tmp_path, caplog):
+    where = without_broken(pictures, tmp_path / "in")
+    predict(where / "found", "--formats", "overlay", where=where / "1x1.png")
+    line = predict(tmp_path / "out", "--formats", "coco", where=where)
+    assert f"7 of 7 pictures in {tmp_path / 'out'}" in line
+    assert f"{where / 'found'}: results of an earlier prediction" in caplog.text
+
+
+def test_where_no_picture_can_be_read_nothing_is_written(predict, pictures, tmp_path):
+    complaints = predict(tmp_path / "out", code=3, where=pictures / BROKEN)
+    assert complaints.count("left out: image") == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [MARK_OF_RESULTS]
+    predict(tmp_path / "out", where=pictures / "1x1.png")
 
 
 def test_it_goes_on_where_it_was_killed(
@@ -164,7 +181,10 @@ def test_tiles_and_scale(predict, pictures, finished_run, tmp_path):
         (["--formats", "png"], "--formats has ['png']"),
         (["--formats", "Coco"], "--formats has ['Coco']"),
         (["--formats", "labels,png"], "--formats has ['png']"),
-        (["--scale", "inf"], "--scale inf: expected a number above 0"),
+        (["--scale", "inf"], "--scale inf: expected 0.03125 to 32"),
+        (["--scale", "0.001"], "--scale 0.001: expected 0.03125 to 32"),
+        (["--tile", "-5"], "--tile -5: expected 64 pixels or more"),
+        (["--formats", ","], "--formats has nothing; choose from"),
         (["--tile", "100", "--overlap", "60"], "--tile 100 --overlap 60"),
         (["--weights", "none.pth"], "none.pth: no such file"),
         (["--jobs", "0"], "--jobs 0"),
