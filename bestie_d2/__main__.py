@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ast
 import difflib
-import runpy
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from bestie_d2.shipped import TOOLS, shipped
 
@@ -48,8 +48,19 @@ def main() -> None:
         meant = difflib.get_close_matches(words[0], known, 1) or known
         print(f"error: no command {words[0]!r}, try {', '.join(meant)}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
-    del sys.argv[1]
-    runpy.run_path(str(known[words[0]]), run_name="__main__")
+    sys.argv[:2] = [f"bestie {words[0]}"]  # as its usage calls it
+    run(known[words[0]])
+
+
+def run(script: Path) -> None:
+    """Run a script as the program; ``runpy`` would put its own path into ``sys.argv``."""
+    module = ModuleType("__main__")
+    module.__file__ = str(script)  # what processes that are started import
+    before, sys.modules["__main__"] = sys.modules["__main__"], module
+    try:
+        exec(compile(script.read_bytes(), script, "exec"), vars(module))
+    finally:
+        sys.modules["__main__"] = before
 
 
 if __name__ == "__main__":

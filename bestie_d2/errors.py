@@ -24,6 +24,13 @@ class InputError(ValueError):
         super().__init__(f"{line[: LONGEST - TAIL]} ... {line[-TAIL:]}" if cut else line)
 
 
+def not_in_encoding(path: str, error: UnicodeDecodeError) -> InputError:
+    """Of a text file that is in another encoding."""
+    line = error.object[: error.start].count(b"\n") + 1
+    found = f"line {line} is not in {error.encoding.upper()} ({error.reason})"
+    return InputError(f"{path}: {found}: save the file as UTF-8")
+
+
 def check_choice(key: str, value: object, choices: Iterable) -> None:
     """Refuse a configuration key's value that is none of the choices."""
     if value not in choices:

@@ -8,11 +8,14 @@ takes exports as they are, too.
 """
 
 import argparse
+import csv
+from itertools import chain
 
 from bestie_d2.data.labels.annotation_tools.placing import POINTS, TAGS
 from bestie_d2.data.labels.annotation_tools.registry import FORMAT_NAMES
 from bestie_d2.data.labels.conversion import convert_labels
 from bestie_d2.engine.command_line import run_tool
+from bestie_d2.errors import InputError
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -23,8 +26,16 @@ def parse_arguments() -> argparse.Namespace:
     add("--output", required=True, metavar="FILE", help="JSON to write")
     add("--from", dest="format", default="", metavar="FORMAT", help=", ".join(FORMAT_NAMES))
     add("--as", dest="kind", default="", choices=(POINTS, TAGS), help="default: what there is")
-    add("--classes", nargs="+", metavar="NAME", help="all that there are, in order")
-    return parser.parse_args()
+    add("--classes", nargs="+", metavar="NAME",
+        help="all that there are, in order, parted by blanks or commas; one that holds a comma "
+        """in double quotes: cat '"dog, small"'""")  # fmt: skip
+    arguments = parser.parse_args()
+    if arguments.classes is not None:
+        cells = chain.from_iterable(csv.reader(arguments.classes, skipinitialspace=True))
+        arguments.classes = [*dict.fromkeys(filter(None, map(str.strip, cells)))]
+        if not arguments.classes:
+            raise InputError("--classes names no class")
+    return arguments
 
 
 def main() -> None:

@@ -27,15 +27,17 @@ def parse_arguments() -> argparse.Namespace:
     add("--labels", required=True, metavar="FILE", help="points or tags of them")
     add("--as", dest="kind", default="", choices=(POINTS, TAGS), help="default: what there is")
     add("--output", default="project", type=Path, metavar="DIR", help="default: %(default)s")
-    add("--hours", default=0.0, type=float, metavar="H", help="time for all trainings together")
+    add("--hours", type=float, metavar="H", help="time for all trainings together")
     add("--truth", default="", metavar="FILE", help="COCO file of outlines, to measure with")
     add("--val-share", default=0.2, type=float, metavar="S",
         help="of the pictures with truth, if all have labels (default: %(default)s)")  # fmt: skip
     arguments = parser.parse_args()
     if not 0 < arguments.val_share < 1:
         raise InputError(f"--val-share {arguments.val_share:g}: expected more than 0, less than 1")
-    if not 0 <= arguments.hours < math.inf:
-        raise InputError(f"--hours {arguments.hours:g}: expected 0 or more")
+    if arguments.hours is not None and not 0 < arguments.hours < math.inf:
+        raise InputError(
+            f"--hours {arguments.hours:g}: expected more than 0; leave it out for the usual length"
+        )
     return arguments
 
 

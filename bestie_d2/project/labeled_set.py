@@ -61,7 +61,8 @@ def read_labels(images: str, labels: str, kind: str = "") -> LabeledSet:
     """
     if not Path(images).is_dir():
         raise InputError(f"--images {images}: no such folder")
-    kind, found = load_labels(labels, kind, pictures=partial(Pictures.of_folder, images))
+    pictures = partial(Pictures.of_folder, images, "--images")
+    kind, found = load_labels(labels, kind, pictures=pictures)
     records, classes = _load(images, labels, kind)
     bad = [record["file_name"] for record in records if UNREADABLE in record]
     remarks = [*found.remarks] if found else []

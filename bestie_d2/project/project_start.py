@@ -76,7 +76,7 @@ class Request:
         kind: of the labels, as :func:`read_labels` has it.
         truth: a COCO file of true objects; "" if there is none but perhaps the labels themselves.
         val_share: of the pictures with truth, where all have labels.
-        hours: for all trainings together; 0 for their usual length.
+        hours: for all trainings together; None for their usual length.
     """
 
     images: str
@@ -85,7 +85,7 @@ class Request:
     kind: str = ""
     truth: str = ""
     val_share: float = 0.2
-    hours: float = 0.0
+    hours: float | None = None
 
 
 @dataclass
@@ -127,11 +127,9 @@ def start_project(request: Request) -> list[str]:
         Lines on what was found and written, and the commands to run next.
 
     Raises:
-        InputError: labels that cannot be used, or a project in that folder.
+        InputError: labels that cannot be used, or a folder that cannot, as one with a project.
     """
-    for name in (*(f"{stage}.yaml" for stage in HEADS), PIPELINE, TRAIN_LABELS, VAL_TRUTH):
-        if (request.output / name).exists():
-            raise InputError(f"--output {request.output}: has a {name}; name another folder")
+    _check_output(request.output, request.images)
     labeled = read_labels(request.images, request.labels, request.kind)
     told = [_counts(labeled), *labeled.remarks]
     truth = request.truth or (request.labels if holds_masks(request.labels) else "")
@@ -153,9 +151,23 @@ def start_project(request: Request) -> list[str]:
         settings = {stage: _settings(plan, stage) for stage in plan.stages}
         _write(plan, folder, settings)
         if request.hours:
-            told += ["", *_fit_to_hours(plan, folder, settings)]
+            told += ["", *_fit_to_hours(plan, request.hours, folder, settings)]
             _write(plan, folder, settings)
     return [*told, "", _what_is_measured(plan), "", *_next_commands(plan)]
+
+
+def _check_output(output: Path, images: str) -> None:
+    there = next(path for path in (output, *output.parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"--output {output}: {there} is a file; name a folder")
+    if output.resolve().is_relative_to(Path(images).resolve()):
+        raise InputError(
+            f"--output {output}: lies in --images {images}, where the maps that are made would be "
+            "pictures of the set; name a folder outside of it"
+        )
+    for name in (*(f"{stage}.yaml" for stage in HEADS), PIPELINE, TRAIN_LABELS, VAL_TRUTH):
+        if (output / name).exists():
+            raise InputError(f"--output {output}: has a {name}; name another folder")
 
 
 def _counts(labeled: LabeledSet) -> str:
@@ -268,9 +280,11 @@ def _write(plan: _Plan, folder: Path, settings: Mapping[str, Settings]) -> None:
     (folder / PIPELINE).write_text(text, encoding="utf-8")
 
 
-def _fit_to_hours(plan: _Plan, folder: Path, settings: dict[str, Settings]) -> list[str]:
+def _fit_to_hours(
+    plan: _Plan, hours: float, folder: Path, settings: dict[str, Settings]
+) -> list[str]:
     """Give the trainings the iterations that fit; a line on each."""
-    hours, lines, cfgs, seconds = plan.request.hours, [], {}, {}
+    lines, cfgs, seconds = [], {}, {}
     for stage in plan.stages:
         config = str(folder / f"{stage}.yaml")
         print(f"{stage}: timing an iteration", flush=True)

@@ -68,7 +68,7 @@ def _writing(output: Path, scratch: Path | None = None) -> Iterator[None]:
             raise
         if file is not None and scratch and not Path(str(file)).is_relative_to(scratch):
             raise
-        raise InputError(f"{output}: cannot be written ({error})") from None
+        raise InputError(f"{output}: cannot be written ({error.strerror or error})") from None
 
 
 def _move_into(source: Path, target: Path) -> None:

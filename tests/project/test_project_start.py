@@ -96,6 +96,20 @@ def test_nothing_is_overwritten(project, no_gpu):
     assert [path.name for path in (project / "taken").iterdir()] == ["pam.yaml"]
 
 
+@pytest.mark.parametrize(
+    ("output", "line"),
+    [
+        ("images", "lies in --images .*, where the maps that are made would be pictures"),
+        ("images/new/deep", "; name a folder outside of it$"),
+        ("points.json", r"points\.json is a file; name a folder$"),
+        ("points.json/deep", r"points\.json is a file; name a folder$"),
+    ],
+)
+def test_outputs_that_cannot_be_are_refused_before_anything_is_read(project, output, line):
+    with pytest.raises(InputError, match=rf"^--output .*{output}: .*{line}"):
+        start_project(request_of(project, output, "no such file"))
+
+
 def test_hours_are_filled_with_iterations_that_were_timed(project, monkeypatch, no_gpu):
     timed = []
 
@@ -206,7 +220,12 @@ def test_truth_of_other_classes_is_refused(tagged):
 
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
-    [("--val-share", "1", "more than 0, less than 1"), ("--hours", "nan", "0 or more")],
+    [
+        ("--val-share", "1", "more than 0, less than 1"),
+        ("--hours", "nan", "more than 0; leave it out for the usual length"),
+        ("--hours", "0", "more than 0; leave it out for the usual length"),
+        ("--hours", "-1", "more than 0; leave it out for the usual length"),
+    ],
 )
 def test_the_command_refuses_a_share_without_a_training_set_and_no_hours(
     monkeypatch, capsys, option, value, expected
@@ -216,6 +235,16 @@ def test_the_command_refuses_a_share_without_a_training_set_and_no_hours(
     with pytest.raises(SystemExit, match="2"):
         main()
     assert capsys.readouterr().err == f"error: {option} {value}: expected {expected}\n"
+
+
+@pytest.mark.parametrize("command", ["init", "train"])
+def test_the_usage_names_the_command(monkeypatch, capsys, command):
+    program = sys.modules["__main__"]
+    monkeypatch.setattr(sys, "argv", ["bestie", command, "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert capsys.readouterr().out.startswith(f"usage: bestie {command} [-h] ")
+    assert sys.modules["__main__"] is program
 
 
 def test_lengths_of_photographs_are_the_recipe_s():

@@ -10,7 +10,7 @@ import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bestie_d2.errors import InputError
+from bestie_d2.errors import InputError, not_in_encoding
 
 BACKGROUND = {"background", "_background_", "__background__", "__ignore__"}  # names of no class
 IMAGE_LISTS = {"images": ("id", "file_name"), "categories": ("id", "name")}  # of a COCO-like file
@@ -27,12 +27,20 @@ def load_json(path: str, fields: Mapping[str, Sequence[str]]) -> dict:
     """Load a JSON object of lists, such as a COCO file, in the form of :func:`regular_lists`."""
     try:
         with open(path, "rb") as file:
-            data = json.loads(file.read())  # tells UTF-8 and UTF-16, with a mark or without
+            data = file.read()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    return regular_lists(path, parse_json(path, data), fields)
+
+
+def parse_json(path: str, data: bytes) -> Any:
+    """The content of a JSON file."""
+    try:
+        return json.loads(data)  # tells UTF-8 and UTF-16, with a mark or without
+    except UnicodeDecodeError as error:
+        raise not_in_encoding(path, error) from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file ({error})") from None
-    return regular_lists(path, data, fields)
 
 
 def regular_lists(path: str, data: Any, fields: Mapping[str, Sequence[str]]) -> dict:
@@ -49,7 +57,9 @@ def regular_lists(path: str, data: Any, fields: Mapping[str, Sequence[str]]) -> 
     """
     for name, keys in fields.items():
         if not isinstance(data, dict) or not isinstance(data.get(name), list):
-            raise InputError(f"{path}: has no list {name!r} at the top level")
+            raise InputError(
+                f"{path}: has no list {name!r} at the top level: export it with its {name}"
+            )
         text_key, wanted = NAME_KEYS.get(name), {*keys}
         for number, entry in enumerate(data[name]):
             problem = ""

@@ -6,9 +6,11 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from tqdm import tqdm
+
 from bestie_d2.data.images import Size
 from bestie_d2.data.labels.annotation_tools.pictures import Pictures
-from bestie_d2.data.labels.annotation_tools.placing import DIGITS, POINTS
+from bestie_d2.data.labels.annotation_tools.placing import DIGITS, PATIENCE, POINTS
 from bestie_d2.data.labels.annotation_tools.registry import Labels
 from bestie_d2.data.labels.cue_files import read_cues
 from bestie_d2.data.labels.label_files import load_labels
@@ -44,11 +46,14 @@ def convert_labels(
         Lines on what was read, what was left out and why, and what was written.
 
     Raises:
-        InputError: what cannot be read or used, such as a point outside of its picture.
+        InputError: what cannot be read or used, such as a point outside of its picture, or a
+            picture that is none.
     """
     if os.path.exists(path) and os.path.exists(output) and os.path.samefile(path, output):
         raise InputError(f"--output {output}: is the export itself; name another file")
-    pictures = Pictures.of_folder(images)
+    if os.path.isdir(output) or not os.path.basename(output):
+        raise InputError(f"--output {output}: is a folder; name a file in it, such as labels.json")
+    pictures = Pictures.of_folder(images, "--images")
     kind, labels = load_labels(
         path, kind, pictures=lambda: pictures, classes=classes, wanted=wanted
     )
@@ -65,18 +70,13 @@ def convert_labels(
         told.append(
             f"left out: {len(missing)} images that are not in {images} (first {missing[0]})"
         )
-    sizes = {picture: _size(record, pictures, picture) for picture, record in kept.items()}
+    bar = tqdm(kept, desc="heads of pictures", unit="picture", delay=PATIENCE)
+    sizes = {picture: pictures.size(picture) for picture in bar}
     points = _points(path, labels, kept, sizes, tagged.classes, told) if kind == POINTS else None
     members = _members(kept, sizes, tagged, points)
     make_folder(os.path.dirname(output) or os.curdir, "--output")
     write_json_lists(output, members)
     return [*told, *_summary(members, tagged.classes, len(pictures.paths)), f"written to {output}"]
-
-
-def _size(record: Mapping, pictures: Pictures, picture: str) -> Size:
-    if "height" in record and "width" in record:
-        return record["height"], record["width"]
-    return pictures.size(picture)
 
 
 def _points(

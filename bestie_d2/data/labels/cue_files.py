@@ -7,10 +7,12 @@ an image by its label name (:mod:`bestie_d2.data.names`).
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +21,7 @@ from scipy.spatial import cKDTree
 
 from bestie_d2.data.images import UNREADABLE, Size
 from bestie_d2.data.labels.annotation_tools.pictures import Pictures
-from bestie_d2.data.labels.annotation_tools.placing import POINTS
+from bestie_d2.data.labels.annotation_tools.placing import POINTS, SAID
 from bestie_d2.data.labels.annotation_tools.registry import Labels
 from bestie_d2.data.labels.coco_json import category_indices, unknown_id
 from bestie_d2.data.labels.kept_classes import KeptClasses
@@ -48,12 +50,14 @@ Point = tuple[float, float, int, float]  # x, y, class, score: the order of file
 
 
 class ImagePoints(NamedTuple):
-    """The points of an image as a file has them; ``where`` they are is for messages."""
+    """The points of an image as a file has them; ``where`` they are is for messages, as is what an
+    export says of a point in units of its own."""
 
     file: str
     where: str
     size: Size | None
     points: Iterable[Point]
+    said: Mapping[Point, str] = MappingProxyType({})
 
 
 def read_cues(
@@ -119,8 +123,7 @@ def read_cues(
                     f"pixels (height x width), but the image has {size[0]}x{size[1]}"
                 )
             images[name] = image._replace(size=size, points=list(image.points))
-    in_pixels = labels is None or labels.in_pixels
-    return _placed(path, images, in_pixels, tell, on_remark)
+    return _placed(path, images, tell, on_remark)
 
 
 def read_cues_of_records(
@@ -145,6 +148,7 @@ def read_cues_of_records(
 def _listed(path: str, data: Mapping, classes: Sequence[str], tell: Tell) -> Iterator[ImagePoints]:
     contiguous = category_indices(path, data, classes)
     points: dict[int | str, list[Point]] = {image["id"]: [] for image in data["images"]}
+    said: dict[int | str, dict[Point, str]] = defaultdict(dict)
     for number, entry in enumerate(data["points"]):
         problem = unknown_id(entry, points, contiguous)
         try:
@@ -157,11 +161,15 @@ def _listed(path: str, data: Mapping, classes: Sequence[str], tell: Tell) -> Ite
         if problem:
             tell(f"{path}: points[{number}]: {problem}")
         else:
-            points[entry["image_id"]].append((x, y, contiguous[entry["category_id"]], score))
+            point = (x, y, contiguous[entry["category_id"]], score)
+            points[entry["image_id"]].append(point)
+            if SAID in entry:
+                said[entry["image_id"]][point] = entry[SAID]
     for image in data["images"]:
         file, size = image["file_name"], (image.get("height", 0), image.get("width", 0))
         where = f"{path}: image {file}"
-        yield ImagePoints(file, where, size if all(size) else None, points[image["id"]])
+        found = points[image["id"]], said[image["id"]]
+        yield ImagePoints(file, where, size if all(size) else None, *found)
 
 
 def _folder(path: str, classes: Sequence[str], tell: Tell) -> Iterator[ImagePoints]:
@@ -191,9 +199,9 @@ def _points_of_lines(file: Path, num_classes: int, tell: Tell) -> Iterator[Point
 
 
 def _placed(
-    path: str, images: Mapping[str, ImagePoints], in_pixels: bool, tell: Tell, on_remark: Tell
+    path: str, images: Mapping[str, ImagePoints], tell: Tell, on_remark: Tell
 ) -> dict[str, PointCues]:
-    """All points brought to where they are meant; ``in_pixels`` is what the file has."""
+    """All points brought to where they are meant."""
     found = list(images.values())
     points = np.array([point for image in found for point in image.points]).reshape(-1, 4)
     xy, class_ids, scores = points[:, :2], points[:, 2], points[:, 3]
@@ -210,7 +218,8 @@ def _placed(
     inside = _are_inside(xy, last)
     for index in np.flatnonzero(~inside):
         image = found[image_of[index]]
-        line = _why_outside(xy[index], last[index], image.size, in_pixels)
+        said = image.said.get(tuple(points[index].tolist()), "")
+        line = _why_outside(xy[index], last[index], image.size, said)
         tell(f"{image.where}: {line}")
     placed, kept = np.clip(xy, 0, last), inside.copy()
     given = np.flatnonzero(inside & (scores == GIVEN_SCORE))
@@ -235,13 +244,13 @@ def _are_inside(xy: np.ndarray, last: np.ndarray) -> np.ndarray:
     return (np.isfinite(xy) & (xy >= -MARGIN) & (xy <= last + MARGIN)).all(-1)
 
 
-def _why_outside(xy: np.ndarray, last: np.ndarray, size: Size | None, in_pixels: bool) -> str:
+def _why_outside(xy: np.ndarray, last: np.ndarray, size: Size | None, said: str) -> str:
     line = "point (x, y) = ({:g}, {:g}) is outside the image".format(*xy)
     if size is None:
         return line
     line += f" of {size[0]}x{size[1]} pixels (height x width)"
-    if not in_pixels:  # shares of the sides that are exchanged stay too large
-        return line
+    if said:  # shares of the sides that are exchanged stay too large
+        return f"{line}: {said}"
     if _are_inside(xy[::-1], last):
         line += "; as (row, column) it would be inside: are x and y swapped?"
     elif ((xy >= 0) & (xy <= PERCENT)).all():

@@ -21,7 +21,6 @@ from bestie_d2.data.labels.annotation_tools.exports import (
     Format,
     LabeledImage,
     Shape,
-    size_of,
 )
 from bestie_d2.data.labels.coco_json import (
     IMAGE_LISTS,
@@ -36,7 +35,9 @@ LISTS = {**IMAGE_LISTS, "annotations": ("image_id", "category_id")}
 
 def claims(document: Document) -> bool:
     content = document.content
-    return isinstance(content, Mapping) and LISTS.keys() <= content.keys()
+    if not isinstance(content, Mapping) or "annotations" not in content:
+        return False
+    return any(name in content for name in IMAGE_LISTS)  # without the other one it is refused
 
 
 def read(document: Document, export: Export) -> None:
@@ -53,13 +54,13 @@ def read(document: Document, export: Export) -> None:
         image["id"]: LabeledImage(
             (image["file_name"],),
             f"image {image['file_name']}",
-            size_of(image.get("height"), image.get("width")),
+            document.size(image, f"image {image['file_name']}"),
         )
         for image in data["images"]
     }
     parts = 0
     for number, entry in enumerate(data["annotations"]):
-        where = f"annotations[{number}]"
+        where = f"annotations[{number}]" + (f" (id {entry['id']})" if "id" in entry else "")
         problem = unknown_id(entry, images, categories)
         if problem:
             raise document.error(where, problem)
@@ -92,10 +93,7 @@ def _shapes(document: Document, entry: Mapping, where: str, label: str) -> list[
     found = [Shape(POINT, label, x, y) for x, y, visibility in triples if visibility > 0]
     if found or not entry.get("bbox"):
         return found or [Shape(POLYGON, label)]
-    box = document.items(entry["bbox"], f"{where}, 'bbox'")
-    if len(box) != 4:
-        raise document.error(where, f"'bbox' is {box}, expected [left, top, width, height]")
-    left, top, width, height = (document.number(value, where, "bbox") for value in box)
+    left, top, width, height = document.box(entry["bbox"], where, "bbox")
     return [Shape(BOX, label, left + width / 2 - CORNER, top + height / 2 - CORNER)]
 
 

@@ -21,7 +21,6 @@ from bestie_d2.data.labels.annotation_tools.exports import (
     Shape,
     as_label,
     is_root,
-    size_of,
 )
 
 CORNERS = ("xtl", "ytl", "xbr", "ybr")
@@ -39,15 +38,16 @@ def read(document: Document, export: Export) -> None:
     root = document.content
     if root.find("image") is None and root.find("track") is not None:
         raise document.error("track", "is of a video: export it as 'CVAT for images 1.1'")
+    declared: set[str] = set()
     for label in root.iterfind("meta//labels/label"):
         name = as_label(label.findtext("name"))
         if name and not label.findtext("parent"):  # else a part of a skeleton
+            declared.add(name)
             export.declared.setdefault(name, (label.findtext("type") or "").strip())
     for number, element in enumerate(root.iterfind("image")):
         where = f"image {element.get('name', number)}"
         name = document.text(element.get("name"), where, "name")
-        size = size_of(element.get("height"), element.get("width"))
-        image = LabeledImage((name,), where, size)
+        image = LabeledImage((name,), where, document.size(element, where))
         for child in element:
             label = as_label(child.get("label"))
             if child.tag == "tag" and label:
@@ -57,6 +57,13 @@ def read(document: Document, export: Export) -> None:
             elif child.tag in OTHERS:
                 image.shapes.append(Shape(child.tag, label))
         export.images.append(image)
+    # A task has no other labels, but not everything that writes the format lists them all.
+    used = filter(None, (as_label(drawn.get("label")) for drawn in root.iterfind("image/*")))
+    others = [name for name in dict.fromkeys(used) if declared and name not in declared]
+    if others:
+        export.remarks.append(
+            f"labels that its <meta> does not declare: {', '.join(others)}; they come last"
+        )
 
 
 def _shapes(document: Document, element: Element, where: str, label: str | None) -> list[Shape]:

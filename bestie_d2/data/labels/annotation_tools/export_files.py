@@ -6,7 +6,6 @@ one into memory, up to a size, and never unpacked, so that their names lead nowh
 
 from __future__ import annotations
 
-import json
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from bestie_d2.data.labels.annotation_tools.exports import Document
+from bestie_d2.data.labels.coco_json import parse_json
 from bestie_d2.data.labels.tag_tables import is_table, read_rows
 from bestie_d2.data.names import portable
 from bestie_d2.errors import InputError
@@ -23,6 +23,7 @@ from bestie_d2.errors import InputError
 SUFFIXES = (".json", ".geojson", ".csv", ".tsv", ".tab", ".xml", ".roi")  # looked for in folders
 ARCHIVE = ".zip"
 SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+ASCII = b"\x7f"  # the last sign
 LARGEST = 1 << 30  # bytes of a file in an archive, and of all of them that are read
 
 
@@ -62,10 +63,7 @@ def parse(path: str, data: bytes) -> Any:
         return data
     if is_table(path):
         return read_rows(path, data)
-    try:
-        return json.loads(data)  # tells UTF-8 and UTF-16, with a mark or without
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a JSON file ({error})") from None
+    return parse_json(path, data)
 
 
 def _is_read(name: str) -> bool:
@@ -115,4 +113,6 @@ def _xml(path: str, data: bytes) -> Element:
     except (expat.ExpatError, AssertionError, ValueError, LookupError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: not an XML file ({error})") from None
+        place = parser.ErrorByteIndex
+        hint = "; save it as UTF-8" * (data[place : place + 1] > ASCII)
+        raise InputError(f"{path}: not an XML file ({error}){hint}") from None

@@ -37,12 +37,14 @@ AROUND = re.compile(f"(?i)^({WORDS})[ _-]+|[ _-]+({WORDS})$")  # the image's nam
 
 class Shape(NamedTuple):
     """Something drawn on an image; ``label`` is its class, None if it has none, and ``kind`` a word
-    for it. x and y of other shapes than those with a center mean nothing."""
+    for it. x and y of other shapes than those with a center mean nothing. ``where`` it stands, as
+    text or what becomes one, is for messages; where the image does if empty."""
 
     kind: str
     label: str | None
     x: float = math.nan
     y: float = math.nan
+    where: object = ""
 
 
 @dataclass
@@ -82,6 +84,9 @@ class Export:
     def leave_out(self, reason: str, count: int = 1) -> None:
         if count:
             self.left_out[reason] += count
+
+    def left_lines(self) -> list[str]:
+        return [f"left out: {count} {reason}" for reason, count in self.left_out.items()]
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,28 @@ class Document:
             raise self.error(where, f"a point is {_short(value)}, expected [x, y]")
         return self.number(value[0], where, "x"), self.number(value[1], where, "y")
 
+    def box(self, value: object, where: str, key: str) -> list[float]:
+        """Left, top, width and height."""
+        numbers = [self.number(n, where, key) for n in self.items(value, f"{where}, {key!r}")]
+        if len(numbers) != 4 or min(numbers[2:]) < 0:
+            raise self.error(
+                where,
+                f"{key!r} is {_short(value)}, expected [left, top, width, height], of which the "
+                "last two are not below 0",
+            )
+        return numbers
+
+    def size(
+        self, stated: Mapping | Element, where: str, height: str = "height", width: str = "width"
+    ) -> Size | None:
+        """(height, width) of a picture, by these keys; None where they are not both there."""
+        sides = {key: stated.get(key) for key in (height, width)}
+        pixels = [whole_number(side) or 0 for side in sides.values()]
+        for side, (key, value) in zip(pixels, sides.items(), strict=True):
+            if value is not None and side <= 0:
+                raise self.error(where, f"{key!r} is {_short(value)}, expected pixels, 1 or more")
+        return (pixels[0], pixels[1]) if all(pixels) else None
+
 
 @dataclass(frozen=True)
 class Format:
@@ -156,12 +183,6 @@ def as_number(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None
-
-
-def size_of(height: object, width: object) -> Size | None:
-    """A size as an export has it; None where it has none, or one that cannot be."""
-    rows, columns = whole_number(height) or 0, whole_number(width) or 0
-    return (rows, columns) if rows > 0 and columns > 0 else None
 
 
 def class_of(attributes: Mapping[str, object]) -> str | None:

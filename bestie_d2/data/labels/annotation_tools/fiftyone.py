@@ -78,7 +78,7 @@ def _shapes(document: Document, export: Export, label: Mapping, where: str) -> l
         points = document.items(label.get("points"), f"{where}, 'points'")
         there = [p for p in points if not _is_missing(p)]
         export.leave_out("keypoints that are not there", len(points) - len(there))
-        return [Shape(POINT, name, *document.pair(point, where)) for point in there]
+        return [Shape(POINT, name, *document.pair(point, where), where) for point in there]
     if kind == "Detection":
         return [_box(document, label.get("bounding_box"), name, where)]
     return [Shape(POLYGON, name)]
@@ -90,11 +90,8 @@ def _is_missing(point: object) -> bool:
 
 
 def _box(document: Document, box: object, label: str | None, where: str) -> Shape:
-    numbers = document.items(box, f"{where}, 'bounding_box'")
-    if len(numbers) != 4:
-        raise document.error(where, f"'bounding_box' is {box}, expected [left, top, width, height]")
-    left, top, width, height = (document.number(n, where, "bounding_box") for n in numbers)
-    return Shape(BOX, label, left + width / 2, top + height / 2)
+    left, top, width, height = document.box(box, where, "bounding_box")
+    return Shape(BOX, label, left + width / 2, top + height / 2, where)
 
 
 def _read_labels(document: Document, export: Export) -> None:

@@ -26,7 +26,6 @@ from bestie_d2.data.labels.annotation_tools.exports import (
     LabeledImage,
     Shape,
     as_label,
-    size_of,
 )
 from bestie_d2.data.names import IMAGE_SUFFIXES
 
@@ -34,6 +33,7 @@ ANNOTATIONS = ("annotations", "completions")  # the second until 2021
 KINDS = {"keypoint": POINT, "rectangle": BOX, "ellipse": ELLIPSE}
 OF_MIN = ("annotation_id", "annotator", "lead_time")  # of a record of JSON_MIN
 NO_CONTROLS = ("id", "created_at", "updated_at", *OF_MIN)
+SIZE = ("original_height", "original_width")
 KEYPOINTS = "keypointlabels"
 TAGS = ("choices", "choice")
 
@@ -68,7 +68,7 @@ def read(document: Document, export: Export) -> None:
             newest[repr(key)] = task
     for number, task in enumerate(newest.values()):
         where = f"task {task.get('id', number)}"
-        _add(export, document, where, task, _results_of_min(task))
+        _add(export, document, where, task, _results_of_min(document, task, where))
 
 
 def _tasks(content: object) -> list:
@@ -115,14 +115,14 @@ def _result(document: Document, result: Mapping, where: str) -> Result | None:
     if "value" not in result:  # a relation between regions
         return None
     value = document.members(result["value"], f"{where}, value")
-    size = size_of(result.get("original_height"), result.get("original_width"))
+    size = document.size(result, where, *SIZE)
     kind = str(result.get("type", ""))
     if result.get("item_index"):  # of a task with several pictures
         kind = "further picture"
     return Result(kind.lower(), value, result.get("id"), size)
 
 
-def _results_of_min(task: Mapping) -> Iterator[Result]:
+def _results_of_min(document: Document, task: Mapping, where: str) -> Iterator[Result]:
     """The record is the task's data, its id, the results by control, then who made them when."""
     keys = [key for key in task if key not in NO_CONTROLS]
     words = [key for key in keys if isinstance(task[key], str) and not _is_address(task[key])]
@@ -138,7 +138,7 @@ def _results_of_min(task: Mapping) -> Iterator[Result]:
                 key = next((k for k in value if k.endswith("labels")), "")
                 kind = str(value.get("type") or key).lower()
                 place = (value.get("x"), value.get("y")) if "x" in value else None
-                size = size_of(value.get("original_height"), value.get("original_width"))
+                size = document.size(value, where, *SIZE)
                 yield Result(kind, value, repr(place) if place else None, size)
 
 
@@ -184,13 +184,14 @@ def _shape(document: Document, result: Result, where: str, label: str | None) ->
         return Shape(result.type.removesuffix("labels") or "result", label)
     x, y = (document.number(value.get(key), where, key) for key in "xy")
     if word == "rectangle":
-        width, height = (document.number(value.get(k), where, k) for k in ("width", "height"))
+        sides = [value.get(key) for key in ("x", "y", "width", "height")]
+        _, _, width, height = document.box(sides, where, "rectangle")
         turn = radians(document.number(value.get("rotation") or 0, where, "rotation"))
         rows, columns = result.size or (1, 1)  # a box turns about its corner, in pixels
         across, down = width * columns / 2, height * rows / 2
         x += (across * cos(turn) - down * sin(turn)) / columns
         y += (across * sin(turn) + down * cos(turn)) / rows
-    return Shape(KINDS[word], label, x, y)
+    return Shape(KINDS[word], label, x, y, where)
 
 
 # -- names

@@ -22,7 +22,6 @@ from bestie_d2.data.labels.annotation_tools.exports import (
     LabeledImage,
     Shape,
     as_label,
-    size_of,
 )
 from bestie_d2.data.names import stem_of
 
@@ -40,11 +39,9 @@ def read(document: Document, export: Export) -> None:
     content = document.content
     path = content.get("imagePath")
     names = [path] if isinstance(path, str) and path else []
-    image = LabeledImage(
-        (*names, stem_of(document.name)),
-        names[0] if names else document.name,
-        size_of(content.get("imageHeight"), content.get("imageWidth")),
-    )
+    where = names[0] if names else document.name
+    size = document.size(content, where, "imageHeight", "imageWidth")
+    image = LabeledImage((*names, stem_of(document.name)), where, size)
     flags = content.get("flags")
     if isinstance(flags, Mapping):
         image.tags = [name for name, is_set in flags.items() if is_set is True]

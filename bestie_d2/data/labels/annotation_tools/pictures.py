@@ -25,15 +25,15 @@ class Pictures:
     paths: Mapping[str, str]
 
     @classmethod
-    def of_folder(cls, folder: str) -> Pictures:
-        """All below a folder.
+    def of_folder(cls, folder: str, key: str = "images") -> Pictures:
+        """All below a folder, which ``key`` names.
 
         Raises:
             InputError: there is none, or two differ by suffix alone.
         """
         if not os.path.isdir(folder):
-            raise InputError(f"images {folder}: no such folder")
-        found, first = find_pictures([folder], "images"), dict[str, str]()
+            raise InputError(f"{key} {folder}: no such folder")
+        found, first = find_pictures([folder], key), dict[str, str]()
         for name in found:
             other = first.setdefault(without_suffix(name), name)
             if other != name:

@@ -31,6 +31,7 @@ POINTS, TAGS = "points", "tags"
 CENTERED = (BOX, CIRCLE, ELLIPSE)
 ONLY_CLASS = "object"  # where nothing has a class
 DECLARED_FOR = {POINTS: ("", "any", "points"), TAGS: ("", "any", "tag")}  # CVAT's types of labels
+SAID = "said"  # of a point
 DIGITS = 3  # of coordinates: a thousandth of a pixel
 ASPECT = 0.02  # part of a side: two sizes of one picture, scaled and rounded, differ by less
 PATIENCE = 2.0  # seconds before a progress bar is shown
@@ -42,7 +43,8 @@ def lists_of(
     path: str, export: Export, pictures: Pictures, kind: str, classes: Sequence[str] | None = None
 ) -> dict[str, list[dict[str, Any]]]:
     """``images``, ``categories`` and ``points`` (or ``annotations``, of tags) as this project's
-    files have them; images and points are sorted. What is left out is counted in the export.
+    files have them; images and points are sorted. What is left out is counted in the export. Of a
+    point outside of its picture that was in parts of the sides, ``SAID`` has what the export says.
 
     Args:
         kind: ``POINTS``, or ``TAGS``: those of images or, if none has any, of what is drawn.
@@ -74,12 +76,13 @@ def lists_of(
             tags = sorted({index[tag] for image in images for tag in image.tags})
             lists[found] += [{"image_id": image_id, "category_id": tag} for tag in tags]
             continue
-        marks: list[tuple[int, float, float]] = []
+        marks: list[tuple[int, float, float, str]] = []
         for image in images:
             move = _Placer(path, image, picture, pictures, sizes.get(picture))
             marks += [(index[str(shape.label)], *move(shape)) for shape in image.shapes]
-        for class_id, y, x in sorted(marks):
-            lists[found].append({"image_id": image_id, "category_id": class_id, "point": [x, y]})
+        for class_id, y, x, said in sorted(marks):
+            point: dict[str, Any] = {"image_id": image_id, "category_id": class_id, "point": [x, y]}
+            lists[found].append(point | ({SAID: said} if said else {}))
     return lists
 
 
@@ -102,7 +105,8 @@ def _choose_points(path: str, export: Export) -> None:
         there = ", ".join(sorted(kinds)) or "tags of images alone"
         raise InputError(f"{path}: no points in it, but {there}; as tags their classes can be had")
     if not chosen:
-        raise InputError(f"{path}: nothing is drawn on any of its {len(export.images)} images")
+        lines = [f"nothing is drawn on any of its {len(export.images)} images"]
+        raise InputError(f"{path}: {'; '.join(lines + export.left_lines())}")
     for shape in shapes:
         export.leave_out(f"{_plural(shape.kind)}, which are no points", shape.kind not in chosen)
     count = sum(shape.kind in chosen for shape in shapes)
@@ -129,7 +133,7 @@ def _choose_tags(path: str, export: Export) -> None:
     for image in export.images:
         image.tags = [shape.label for shape in image.shapes if shape.label]
     if not any(image.tags for image in export.images):
-        raise InputError(f"{path}: no tags in it")
+        raise InputError(f"{path}: {'; '.join(['no tags in it', *export.left_lines()])}")
     export.remarks.append("no tags of images: the classes of what is drawn are taken for tags")
 
 
@@ -176,7 +180,8 @@ def _matched(
                 )
             placed[picture].append(image)
     if not export.images:
-        raise InputError(f"{path}: no image with labels in it")
+        lines = ["no image with labels in it", *export.left_lines()]
+        raise InputError(f"{path}: {'; '.join(lines)}")
     _refuse_other_case(path, missing, [name for name in pictures.paths if name not in placed])
     first = f"first {missing[0].names[0]}" if missing else ""
     if missing and len(alike := pictures.called(missing[0].names[0])) > 1:
@@ -242,7 +247,8 @@ def _settle_units(
 
 
 class _Placer:
-    """Brings the shapes of an image to (y, x) in pixels of its picture."""
+    """Brings the shapes of an image to (y, x) in pixels of its picture; of one outside that is in
+    parts of the sides, with what the export says, else ""."""
 
     def __init__(
         self, path: str, image: LabeledImage, picture: str, pictures: Pictures, size: Size | None
@@ -250,7 +256,7 @@ class _Placer:
         stated, self.per_side, self.orientation = image.size, image.per_side, 0
         if size is None:
             size = stated or (0, 0) if self.per_side is None else pictures.size(picture)  # raises
-        self.size = size
+        self.size, self.where = size, image.where
         if stated is None or stated == size:
             return
         orientation = pictures.orientation(picture)
@@ -264,13 +270,16 @@ class _Placer:
                 f"the picture {picture} has {size[0]}x{size[1]}"
             )
 
-    def __call__(self, shape: Shape) -> tuple[float, float]:
+    def __call__(self, shape: Shape) -> tuple[float, float, str]:
         height, width = self.size
-        x, y = shape.x, shape.y
+        x, y, said = shape.x, shape.y, ""
         if self.per_side is not None:
+            if not (0 <= x <= self.per_side and 0 <= y <= self.per_side):
+                said = f"{shape.where or self.where} has ({x:g}, {y:g}), expected 0 to "
+                said += f"{self.per_side:g}"
             x, y = x / self.per_side * width - CORNER, y / self.per_side * height - CORNER
         if self.orientation:
             x, y, width, height = y, x, height, width
             x = width - 1 - x if self.orientation in MIRRORED else x
             y = height - 1 - y if self.orientation in OVERTURNED else y
-        return round(y, DIGITS) + 0.0, round(x, DIGITS) + 0.0  # no -0.0
+        return round(y, DIGITS) + 0.0, round(x, DIGITS) + 0.0, said  # no -0.0

@@ -67,6 +67,7 @@ def claims_napari(document: Document) -> bool:
 
 def read_napari(document: Document, export: Export) -> None:
     heading, *rows = document.content
+    _refuse_longer(document, heading.cells, rows)
     names = [plain(cell) for cell in heading.cells]
     if "axis2" in names:
         raise document.error("axis-2", "points of a stack; save those of one plane alone")
@@ -76,7 +77,7 @@ def read_napari(document: Document, export: Export) -> None:
     else:
         label = next((names.index(key) for key in CLASS_KEYS if key in names), None)
         for row in rows:
-            y, x = (_number(document, row, names.index(axis)) for axis in AXES)
+            y, x = (_number(document, heading.cells, row, names.index(axis)) for axis in AXES)
             image.shapes.append(Shape(POINT, _label(row, label), x, y))
     export.images.append(image)
 
@@ -86,13 +87,14 @@ def read_table(document: Document, export: Export, *, unit: str = "") -> None:
     if found is None:
         raise document.error("heading", "names no column x and no column y")
     heading, rows = found
+    _refuse_longer(document, heading, rows)
     names, units = zip(*map(_parted, heading), strict=True)
     x, y = (next(i for i, name in enumerate(names) if name in axis) for axis in (X, Y))
     others = [i for i in range(len(names)) if i not in (x, y)]
     file = _file_column(rows, names, others)
     label = _class_column(rows, names, [i for i in others if i != file])
     marked = all(_cell(row, x).endswith("%") for row in rows) and bool(rows)
-    points = [tuple(_number(document, row, i) for i in (x, y)) for row in rows]
+    points = [tuple(_number(document, heading, row, i) for i in (x, y)) for row in rows]
     unit = unit or units[x] or units[y] or ("percent" if marked else "")
     unsure = not unit
     if unsure:
@@ -110,7 +112,7 @@ def read_table(document: Document, export: Export, *, unit: str = "") -> None:
             image.per_side, image.unsure = PER_SIDE[unit], unsure
             images[name] = image
         image = images[name]
-        image.shapes.append(Shape(POINT, _label(row, label), px, py))
+        image.shapes.append(Shape(POINT, _label(row, label), px, py, row))
     export.images += images.values()
     export.remarks.append(
         f"x and y of {document.name} are read as {unit}" + ", of 0 to 1" * (unit == "fractions")
@@ -132,6 +134,19 @@ def _heading(rows: Sequence[Row]) -> tuple[list[str], Sequence[Row]] | None:
     if named and numbers[1:3] == [True, True] and numbers[3:] in ([], [False]):
         return list(WITHOUT_HEADING[: len(first)]), rows
     return None
+
+
+def _refuse_longer(document: Document, heading: Sequence[str], rows: Sequence[Row]) -> None:
+    """Refuse lines with more cells than have a heading: numbers with a comma make two of one."""
+    headed = max((i for i, name in enumerate(heading, start=1) if name), default=0)
+    for row in rows:
+        if any(row.cells[headed:]):
+            sign = row.separator
+            raise document.error(
+                str(row),
+                f"has {len(row.cells)} cells, the first line {headed}: put a cell that holds "
+                f"{sign!r} into quotes" + ", or semicolons between cells" * (sign == ","),
+            )
 
 
 def _parted(heading: str) -> tuple[str, str]:
@@ -166,8 +181,10 @@ def _cell(row: Row, column: int) -> str:
     return row.cells[column] if column < len(row.cells) else ""
 
 
-def _number(document: Document, row: Row, column: int) -> float:
-    cell, name = _cell(row, column).rstrip("% "), f"column {column + 1}"
+def _number(document: Document, heading: Sequence[str], row: Row, column: int) -> float:
+    cell, name = _cell(row, column).rstrip("% "), heading[column]
+    if column >= len(row.cells):
+        raise document.error(str(row), f"has {len(row.cells)} cells, none of them for {name!r}")
     if row.separator == "," and THOUSANDS.fullmatch(cell):
         raise document.error(
             str(row),

@@ -12,7 +12,7 @@ from bestie_d2.data.labels.annotation_tools.class_folders import read_folders
 from bestie_d2.data.labels.annotation_tools.coco_points import COCO
 from bestie_d2.data.labels.annotation_tools.cvat import CVAT
 from bestie_d2.data.labels.annotation_tools.export_files import documents_of
-from bestie_d2.data.labels.annotation_tools.exports import PIXELS, Document, Export, Format
+from bestie_d2.data.labels.annotation_tools.exports import Document, Export, Format
 from bestie_d2.data.labels.annotation_tools.fiftyone import FIFTYONE
 from bestie_d2.data.labels.annotation_tools.imagej import IMAGEJ
 from bestie_d2.data.labels.annotation_tools.label_studio import LABEL_STUDIO
@@ -37,12 +37,11 @@ FORMAT_NAMES = (*FORMATS, FOLDERS)
 @dataclass(frozen=True)
 class Labels:
     """This project's lists (``images``, ``categories`` and ``points`` or ``annotations``), in what
-    format they were, what is to be told of them, and whether coordinates were in pixels there."""
+    format they were, and what is to be told of them."""
 
     lists: dict[str, list[dict[str, Any]]]
     title: str
     remarks: list[str]
-    in_pixels: bool = True
 
 
 def detect(document: Document) -> Format | None:
@@ -99,6 +98,4 @@ def labels_of(
     """An export as this project's lists; see :func:`bestie_d2.data.labels.annotation_tools.placing.
     lists_of`."""
     lists = lists_of(path, export, pictures, kind, classes)
-    left = [f"left out: {count} {reason}" for reason, count in export.left_out.items()]
-    in_pixels = all(image.per_side is PIXELS for image in export.images)
-    return Labels(lists, title, [f"read as {title}", *export.remarks, *left], in_pixels)
+    return Labels(lists, title, [f"read as {title}", *export.remarks, *export.left_lines()])

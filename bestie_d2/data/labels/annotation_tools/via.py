@@ -122,9 +122,8 @@ def _add(
         x, y = (document.number(shape.get(key), where, key) for key in ("cx", "cy"))
         image.shapes.append(Shape(CENTERED[kind], label, x, y))
     elif kind == "rect":
-        x, y, width, height = (
-            document.number(shape.get(key), where, key) for key in ("x", "y", "width", "height")
-        )
+        sides = [shape.get(key) for key in ("x", "y", "width", "height")]
+        x, y, width, height = document.box(sides, where, kind)
         image.shapes.append(Shape(BOX, label, x + width / 2, y + height / 2))
     else:
         image.shapes.append(Shape(kind, label))

@@ -56,6 +56,8 @@ def test_labelme_several_points_and_centers(convert):
         ({"shapes": [drawn("point", ["x", 3])]}, r"a\.json: shapes\[0\]: 'x' is 'x', expected a n"),
         ({"shapes": [drawn("point")]}, r"a\.json: shapes\[0\]: 'points' is empty"),
         ({"shapes": ["cat"]}, r"a\.json: shapes\[0\]: is 'cat', expected an object"),
+        ({"imageWidth": -200}, r"a\.json: \.\.\\images\\a\.png: 'imageWidth' is -200, expect"),
+        ({"imageHeight": 0}, r"a\.png: 'imageHeight' is 0, expected pixels, 1 or more$"),
         ({"imagePath": "c.png"}, r"none of its 1 images is in .*images; first c\.png"),
     ],
 )
@@ -122,11 +124,26 @@ def test_coco_boxes(convert):
         ({"bbox": [1, 2, 3]}, r"annotations\[0\]: 'bbox' is \[1, 2, 3\], expected \[left, top, wi"),
         ({"bbox": [1, 2, None, 3]}, r"annotations\[0\]: 'bbox' is None, expected a number"),
         ({"image_id": 4}, r"annotations\[0\]: image id 4 is not in 'images'"),
+        (
+            {"id": 77, "bbox": [9, 9, -4, 3]},
+            r"coco\.json: annotations\[0\] \(id 77\): 'bbox' is \[9, 9, -4, 3\], "
+            r"expected \[left, top, width, height\], of which the last two are not below 0$",
+        ),
+        ({"iscrowd": 1}, "nothing is drawn on any of its 2 images; left out: 1 crowd regions"),
     ],
 )
 def test_coco_refusals(convert, entry, line):
     with pytest.raises(InputError, match=line):
         convert("coco.json", coco([entry]))
+
+
+@pytest.mark.parametrize("name", ["categories", "images"])
+def test_coco_without_one_of_its_lists(convert, name):
+    content = coco([])
+    del content[name]
+    line = rf"coco\.json: has no list '{name}' at the top level: export it with its {name}$"
+    with pytest.raises(InputError, match=line):
+        convert("coco.json", content)
 
 
 def feature(kind: str, coordinates: list, classification: object = None) -> dict:
@@ -258,6 +275,8 @@ def test_napari(convert):
     }
     with pytest.raises(InputError, match=r"axis-2: points of a stack"):
         convert("a.csv", "index,axis-0,axis-1,axis-2\n0,1,2,3\n")
+    with pytest.raises(InputError, match=r"a\.csv: line 2 \('0,1,5,2,5'\): has 5 cells, the fir"):
+        convert("a.csv", "index,axis-0,axis-1\n0,1,5,2,5\n")
     with pytest.raises(InputError, match=r"no points in it, but vertex"):
         convert("a.csv", "index,shape-type,vertex-index,axis-0,axis-1\n0,path,0,1,2\n")
 
@@ -279,6 +298,7 @@ TWO = {"a.png": [("cat", 20, 30), ("dog", 150.5, 80.25)]}
         "file,x,y,label\na.png,0.1025,0.305,cat\na.png,0.755,0.8075,dog\n",
         "bild;x;y;klasse\na.png;20;30;cat\na.png;150,5;80,25;dog\n",
         "file,px_x,px_y,label\na.png,20,30,cat\na.png,150.5,80.25,dog\n",
+        "file,x,y,label,\na.png,20,30,cat,,\na.png,150.5,80.25,dog\n",
     ],
 )
 def test_tables(convert, text):
@@ -301,15 +321,28 @@ def test_tables_in_percent_without_a_word(convert, images):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("file,x,y\na.png,20,cat\n", r"line 2 \('a\.png,20,cat'\): 'column 3' is 'cat', expected"),
+        ("file,x,y\na.png,20,cat\n", r"line 2 \('a\.png,20,cat'\): 'y' is 'cat', expected"),
+        (
+            "file,x,y,class,\na.png,10,5,20,5,cat\n",
+            r"t\.csv: line 2 \('a\.png,10,5,20,5,cat'\): has 6 cells, the first "
+            "line 4: put a cell that holds ',' into quotes, or semicolons between cells$",
+        ),
+        ("a.png,10,20\nb.jpg,10,5,20\n", r"\('b\.jpg,10,5,20'\): has 4 cells, the first line 3"),
+        ("file;x;y\na.png;1;2;cat\n", "the first line 3: put a cell that holds ';' into quotes$"),
+        ("file,x,y,class\na.png,10\n", r"\('a\.png,10'\): has 2 cells, none of them for 'y'$"),
         ("file,x,y\n,20,3\n", r"line 2 \(',20,3'\): names no image"),
         ("file,x,y\na.png,20,300\n", r"\(20, 300\) is outside the image of 100x200 pixels"),
         ("file,x,y\na.png,20,101\nb.jpg,101,1\n", r"is outside the image of"),
-        ("file,x %,y %\nb.jpg,110,50\n", r"of 64x48 pixels \(height x width\)$"),  # no hint
+        (
+            "file,x %,y %\nb.jpg,90,50\nb.jpg,110,50\n",  # no hint that x and y are exchanged
+            r"t\.csv: image b\.jpg: point \(x, y\) = \(52\.3, 31\.5\) is outside the image of "
+            r"64x48 pixels \(height x width\): line 3 \('b\.jpg,110,50'\) has \(110, 50\), expected "
+            "0 to 100$",
+        ),
         ("file,x_px,y_px\nb.jpg,60,20\n", r"as \(row, column\) it would be inside"),
         (
             'file,x,y\na.png,"1,234",5\n',
-            "'column 2' is '1,234', of which the comma may part .* write 1234 or 1.234$",
+            "'x' is '1,234', of which the comma may part .* write 1234 or 1.234$",
         ),
     ],
 )

@@ -269,8 +269,43 @@ def test_the_output_is_a_new_file_in_any_folder(tmp_path, images):
     with pytest.raises(InputError, match=r"x\.xml: is the export itself; name another file"):
         convert_labels(str(export), images=str(images), output=str(export))
     assert export.read_text() == cvat()
+    for folder in (str(tmp_path), f"{tmp_path}/new/"):
+        with pytest.raises(InputError, match=r"^--output .*: is a folder; name a file in it"):
+            convert_labels(str(export), images=str(images), output=folder)
     convert_labels(str(export), images=str(images), output=str(output))
     assert len(json.loads(output.read_text())["points"]) == 3
+
+
+@pytest.mark.parametrize("kind", ["points", "tags"])
+def test_pictures_that_cannot_be_read_are_named(convert, images, kind):
+    """Also where the file says their size."""
+    sized = {"id": 1, "file_name": "b.jpg", "height": 64, "width": 48}
+    entries = [{"image_id": 1, "category_id": 1, "point": [3, 4]}]
+    lists = {"images": [sized], "categories": [{"id": 1, "name": "cat"}]}
+    name = "points" if kind == "points" else "annotations"
+    assert convert("x.json", {**lists, name: entries}, kind=kind)["b.jpg"] != []
+    (images / "b.jpg").write_bytes(b"none")
+    with pytest.raises(InputError, match=r"image .*b\.jpg: not a readable image"):
+        convert("x.json", {**lists, name: entries}, kind=kind)
+
+
+def test_a_folder_without_a_picture_is_refused_by_the_option(convert, tmp_path):
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match=r"^--images .*none: no picture there"):
+        convert("x.xml", cvat(), images=str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("x.csv", table(), r"x\.csv: line 3 is not in UTF-8 \(.*\): save the file as UTF-8$"),
+        ("x.json", json.dumps(coco(), indent=0), r"x\.json: line 19 is not in UTF-8 .* as UTF-8$"),
+        ("x.xml", cvat(), r"x\.xml: not an XML file \(.*: line 1, column 114\); save it as UTF-8$"),
+    ],
+)
+def test_files_in_another_encoding_are_told_to_be_saved_in_ours(convert, name, text, line):
+    with pytest.raises(InputError, match=line):
+        convert(name, text.replace("dog", "B\xe4r").encode("latin-1"))
 
 
 def test_a_size_that_no_picture_has(convert):
@@ -327,8 +362,8 @@ def test_the_command(tmp_path, images, monkeypatch, capsys):
     (tmp_path / "x.xml").write_text(cvat())
     monkeypatch.chdir(tmp_path)
 
-    def run(name: str) -> object:
-        options = ["--images", str(images), "--output", "out.json", "--input", name]
+    def run(name: str, *more: str) -> object:
+        options = ["--images", str(images), "--output", "out.json", "--input", name, *more]
         monkeypatch.setattr(sys, "argv", ["convert_labels.py", *options])
         runpy.run_path(str(ROOT / "tools" / "convert_labels.py"), run_name="__main__")
         return capsys.readouterr()
@@ -342,6 +377,11 @@ def test_the_command(tmp_path, images, monkeypatch, capsys):
         run("y.xml")
     line = "error: y.xml: cannot be read (No such file or directory)\n"
     assert capsys.readouterr().err == line
+    told = run("x.xml", "--classes", "dog,cat", '"owl, grey"', "cat").out.splitlines()
+    assert told[1] == "2 images, 3 points of 3 classes: dog 1, cat 2, owl, grey 0"
+    with pytest.raises(SystemExit, match="2"):
+        run("x.xml", "--classes", ",")
+    assert capsys.readouterr().err == "error: --classes names no class\n"
 
 
 def test_all_formats_are_documented():

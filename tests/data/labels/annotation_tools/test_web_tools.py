@@ -188,13 +188,32 @@ def test_label_studio_turned_box_has_its_center_where_it_is(convert):
     ("value", "line"),
     [
         ({"x": None, "y": 1}, r"task 1, result 0: 'x' is None, expected a number"),
-        ({"x": 150, "y": 1}, r"image a\.png: point \(x, y\) = \(299\.5, 0\.5\) is outside the"),
+        (
+            {"x": 150, "y": 1},
+            r"image a\.png: point \(x, y\) = \(299\.5, 0\.5\) is outside the .*: "
+            r"task 1, result 0 has \(150, 1\), expected 0 to 100$",
+        ),
+        (
+            {"x": 9, "y": 9, "width": 2, "height": -3},
+            r"result 0: 'rectangle' is \[9, 9, 2, -3\], expected \[left, top, width, height\], of",
+        ),
         ([1], r"task 1, value: is \[1\], expected an object"),
     ],
 )
 def test_label_studio_refusals(convert, value, line):
+    kind = "rectanglelabels" if "width" in value else "keypointlabels"
     with pytest.raises(InputError, match=line):
-        convert("t.json", [task(region("keypointlabels", value))])
+        convert("t.json", [task(region(kind, value))])
+
+
+@pytest.mark.parametrize("side", [-200, 0, "wide", 199.5])
+def test_label_studio_sizes_that_cannot_be(convert, side):
+    line = rf"t\.json: task 1: 'original_width' is {side!r}, expected pixels, 1 or more$"
+    with pytest.raises(InputError, match=line):
+        convert("t.json", [task(keypoint(50, 50, original_width=side))])
+    record = {"image": "a.png", "id": 1, "kp": [{"x": 1, "y": 1, "original_width": side}]}
+    with pytest.raises(InputError, match=line):
+        convert("t.json", [record])
 
 
 CVAT = """<?xml version="1.0" encoding="utf-8"?>
@@ -229,6 +248,13 @@ def test_cvat(convert):
     assert convert("annotations.xml", CVAT, kind="tags") == {"a.png": ["blurred"], "b.jpg": []}
 
 
+def test_cvat_labels_that_its_meta_does_not_declare_come_last(convert):
+    found = convert("x.xml", CVAT.replace('<points label="dog"', '<points label="ant"'))
+    assert found["a.png"][2] == ("ant", 1, 2)
+    assert [c["name"] for c in convert.written["categories"]] == ["dog", "cat", "owl", "ant"]
+    assert "labels that its <meta> does not declare: ant; they come last" in convert.told[1]
+
+
 def test_cvat_archive(convert, tmp_path, images):
     (tmp_path / "export").mkdir()
     with zipfile.ZipFile(tmp_path / "export" / "task.zip", "w") as archive:
@@ -250,6 +276,7 @@ def test_cvat_boxes(convert):
         ("150.00,80.75", "150.00", r"a\.png, points: a point is \['150\.00'\], expected \[x, y\]"),
         ("150.00,80.75", "150,nil", r"a\.png, points: 'y' is 'nil', expected a number"),
         ('width="200" height="100"', 'width="100" height="50"', r"has 50x100 pixels \(height x w"),
+        ('width="200"', 'width="-200"', r"image day 1/a\.png: 'width' is '-200', expected pixels"),
         ('name="day 1/a.png"', "", r"image 0: 'name' is None, expected text"),
         ("<annotations>", "<!DOCTYPE a []><annotations>", r"has a document type"),
         ("</annotations>", "", r"not an XML file"),
@@ -285,6 +312,9 @@ def test_via_json(convert):
     assert convert("via.json", project) == VIA_POINTS
     entry["regions"] = {str(number): r for number, r in enumerate(VIA_REGIONS)}  # VIA 1
     assert convert("via.json", annotations) == VIA_POINTS
+    entry["regions"] = [via_region({"name": "rect", "x": 5, "y": 6, "width": -2, "height": 4})]
+    with pytest.raises(InputError, match=r"regions\[0\]: 'rect' is \[5, 6, -2, 4\], expected "):
+        convert("via.json", annotations)
     entry |= {"regions": [], "file_attributes": {"class": "cat", "caption": "a cat"}}
     assert convert("via.json", annotations) == {"a.png": ["cat"]}
 
@@ -317,6 +347,9 @@ def test_fiftyone(convert):
         "1 keypoints that are not there",
         "1 predictions (labels with a confidence)",
     ]
+    points[0][0] = 1.5
+    with pytest.raises(InputError, match=r": samples\[0\] has \(1\.5, 0\.25\), expected 0 to 1$"):
+        convert("samples.json", {"samples": [sample]})
     sample["ground_truth"] = {"_cls": "Classification", "label": "dog"}
     assert convert("samples.json", {"samples": [sample]}) == {"a.png": ["dog"]}
 
@@ -332,5 +365,8 @@ def test_fiftyone_labels(convert):
     assert convert("labels.json", {**names, "labels": {"a": boxes}}) == {
         "a.png": [("cat", 99.5, 62)]
     }
+    boxes[0]["bounding_box"][2] = -0.5
+    with pytest.raises(InputError, match=r"a: 'bounding_box' is \[0\.25, 0\.5, -0\.5, 0\.25\]"):
+        convert("labels.json", {**names, "labels": {"a": boxes}})
     with pytest.raises(InputError, match=r"labels\.json: a: class 2, expected 0\.\.1"):
         convert("labels.json", {**names, "labels": {"a": 2}})
