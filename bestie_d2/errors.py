@@ -24,11 +24,13 @@ class InputError(ValueError):
         super().__init__(f"{line[: LONGEST - TAIL]} ... {line[-TAIL:]}" if cut else line)
 
 
-def not_in_encoding(path: str, error: UnicodeDecodeError) -> InputError:
-    """Of a text file that is in another encoding."""
-    line = error.object[: error.start].count(b"\n") + 1
-    found = f"line {line} is not in {error.encoding.upper()} ({error.reason})"
-    return InputError(f"{path}: {found}: save the file as UTF-8")
+def not_parsed(path: str, what: str, error: Exception) -> InputError:
+    """Of a file that is not ``what`` it should be, perhaps for its encoding."""
+    if isinstance(error, UnicodeDecodeError):
+        line = error.object[: error.start].count(b"\n") + 1
+        found = f"line {line} is not in {error.encoding.upper()} ({error.reason})"
+        return InputError(f"{path}: {found}: save the file as UTF-8")
+    return InputError(f"{path}: not {what} ({error})")
 
 
 def check_choice(key: str, value: object, choices: Iterable) -> None:

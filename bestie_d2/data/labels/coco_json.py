@@ -10,7 +10,7 @@ import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bestie_d2.errors import InputError, not_in_encoding
+from bestie_d2.errors import InputError, not_parsed
 
 BACKGROUND = {"background", "_background_", "__background__", "__ignore__"}  # names of no class
 IMAGE_LISTS = {"images": ("id", "file_name"), "categories": ("id", "name")}  # of a COCO-like file
@@ -37,10 +37,8 @@ def parse_json(path: str, data: bytes) -> Any:
     """The content of a JSON file."""
     try:
         return json.loads(data)  # tells UTF-8 and UTF-16, with a mark or without
-    except UnicodeDecodeError as error:
-        raise not_in_encoding(path, error) from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a JSON file ({error})") from None
+        raise not_parsed(path, "a JSON file", error) from None
 
 
 def regular_lists(path: str, data: Any, fields: Mapping[str, Sequence[str]]) -> dict:

@@ -16,7 +16,7 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from bestie_d2.data.names import IMAGE_SUFFIXES, portable
-from bestie_d2.errors import InputError, not_in_encoding
+from bestie_d2.errors import InputError, not_parsed
 
 EXPECTED = "expected 'file_name,tag;tag' a line"
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
@@ -371,10 +371,8 @@ def read_rows(path: str, content: bytes | None = None) -> list[Row]:
             rows = max((_split(text, sign) for sign in signs), key=_fitness)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise not_in_encoding(path, error) from None
-    except csv.Error as error:
-        raise InputError(f"{path}: not a CSV ({error})") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise not_parsed(path, "a CSV", error) from None
     for row in rows:  # a quote that is not closed takes in the lines of other pictures
         lines = [line for cell in row.cells for line in cell.split("\n")[1:]]
         if any(_is_picture(part.strip()) for line in lines for part in re.split("[,;\t]", line)):

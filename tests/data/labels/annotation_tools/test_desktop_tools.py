@@ -336,8 +336,8 @@ def test_tables_in_percent_without_a_word(convert, images):
         (
             "file,x %,y %\nb.jpg,90,50\nb.jpg,110,50\n",  # no hint that x and y are exchanged
             r"t\.csv: image b\.jpg: point \(x, y\) = \(52\.3, 31\.5\) is outside the image of "
-            r"64x48 pixels \(height x width\): line 3 \('b\.jpg,110,50'\) has \(110, 50\), expected "
-            "0 to 100$",
+            r"64x48 pixels \(height x width\): line 3 \('b\.jpg,110,50'\) has \(110, 50\), "
+            "expected 0 to 100$",
         ),
         ("file,x_px,y_px\nb.jpg,60,20\n", r"as \(row, column\) it would be inside"),
         (
