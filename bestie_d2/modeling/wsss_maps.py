@@ -25,8 +25,8 @@ def mean_over_views(
     size: tuple[int, int],
     *,
     scales: Sequence[float],
-    flipped_scales: Sequence[float],
     size_divisibility: int,
+    flip: bool,
 ) -> Tensor:
     """What a network says of images seen at several sizes, and in the mirror.
 
@@ -35,8 +35,8 @@ def mean_over_views(
         images: (B, 3, h, w).
         size: (H, W) of the result.
         scales: multiples of the images' size ...
-        flipped_scales: ... and those of the mirror images; of both together one or more ...
         size_divisibility: ... with sides rounded to a multiple of this.
+        flip: see the mirror images as well.
 
     Returns:
         (B, C+1, H, W), the mean.
@@ -44,12 +44,11 @@ def mean_over_views(
     step = size_divisibility
 
     def views() -> Iterator[Tensor]:
-        for scale in dict.fromkeys([*scales, *flipped_scales]):
+        for scale in scales:
             sides = [max(round(side * scale / step), 1) * step for side in images.shape[-2:]]
             seen = upsample(images, sides)
-            if scale in scales:
-                yield upsample(probabilities(seen), size)
-            if scale in flipped_scales:
+            yield upsample(probabilities(seen), size)
+            if flip:
                 yield upsample(probabilities(seen.flip(-1)).flip(-1), size)
 
     # Summed as they come: at full size, a view of many classes is large.

@@ -186,20 +186,6 @@ def test_flip_averaging_is_blind_to_the_mirror():
     torch.testing.assert_close(one["sem_seg"], other["sem_seg"].flip(-1))
 
 
-def test_scales_seen_in_the_mirror_alone_are_those_of_the_mirror_image():
-    image = torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8)
-    keys = ("MODEL.WSSS.TEST.FLIP", "False", "MODEL.WSSS.TEST.SCALES")
-    torch.manual_seed(0)
-    plain = build_model(config(*keys, "(0.5,)")).eval()
-    torch.manual_seed(0)
-    of_mirror = (*keys, "()", "MODEL.WSSS.TEST.FLIPPED_SCALES", "(0.5,)")
-    flipped = build_model(config(*of_mirror)).eval()
-    ((one,), (other,)) = plain([{"image": image}]), flipped([{"image": image.flip(-1)}])
-    torch.testing.assert_close(one["sem_seg"], other["sem_seg"].flip(-1))
-    with pytest.raises(InputError, match="FLIPPED_SCALES: expected one or more"):
-        build_model(config(*keys, "()"))
-
-
 @pytest.mark.parametrize("scale", [1.0, 0.5])
 def test_masks_may_be_refined_at_the_size_of_the_image_or_smaller(scale):
     image = torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8)
@@ -259,9 +245,10 @@ def test_views_are_averaged_with_sides_on_the_grid():
         return images[:, :1] * len(seen)
 
     images = torch.ones(1, 3, 40, 60)
-    scales = {"scales": (1.0, 0.5), "flipped_scales": (1.0, 0.25)}
-    mean = mean_over_views(brightness, images, (20, 30), **scales, size_divisibility=16)
-    assert seen == [(32, 64), (32, 64), (16, 32), (16, 16)]
+    mean = mean_over_views(
+        brightness, images, (20, 30), scales=(1.0, 0.5), size_divisibility=16, flip=True
+    )
+    assert seen == [(32, 64), (32, 64), (16, 32), (16, 32)]
     torch.testing.assert_close(mean, torch.full((1, 1, 20, 30), 2.5))
 
 

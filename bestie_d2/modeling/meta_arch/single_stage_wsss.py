@@ -11,7 +11,6 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, bu
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
-from bestie_d2.errors import InputError
 from bestie_d2.modeling.inputs import NormalizedInput, check_crops, check_side
 from bestie_d2.modeling.layers import upsample
 from bestie_d2.modeling.norms import freeze_batch_norms
@@ -95,9 +94,6 @@ class SingleStageWSSS(NormalizedInput):
     def from_config(cls, cfg: CfgNode) -> dict:
         node, test = cfg.MODEL.WSSS, cfg.MODEL.WSSS.TEST
         backbone = build_backbone(cfg)
-        flipped = [*test.FLIPPED_SCALES, *(test.SCALES if test.FLIP else ())]
-        if not [*test.SCALES, *flipped]:
-            raise InputError("MODEL.WSSS.TEST.SCALES and FLIPPED_SCALES: expected one or more")
         check_side("MODEL.WSSS.TEST.SIZE_DIVISIBILITY", test.SIZE_DIVISIBILITY, backbone)
         if node.FREEZE_BACKBONE_NORM:
             backbone = freeze_batch_norms(backbone)
@@ -120,8 +116,8 @@ class SingleStageWSSS(NormalizedInput):
             },
             "views": {
                 "scales": test.SCALES,
-                "flipped_scales": flipped,
                 "size_divisibility": test.SIZE_DIVISIBILITY,
+                "flip": test.FLIP,
             },
             "background_power": test.BACKGROUND_POWER,
             "use_tags": test.USE_TAGS,
