@@ -24,10 +24,11 @@ def _image_errors(squared: bool, pred: Tensor, *guides: Tensor) -> Tensor:
     return torch.stack(totals)
 
 
-def mean_count(count: Tensor) -> Tensor:
-    """A count as the mean of all processes', at least 1 in all of them together: the mean over all
-    processes of losses that are divided by it is the loss of their whole batch."""
-    processes = comm.get_world_size()
+def divisor(count: Tensor, *, shared: bool) -> Tensor:
+    """What sums over so many are divided by, at least 1. With ``shared`` the mean of all processes'
+    counts, of which there is at least 1 in all together: the mean over all processes of losses that
+    are divided by it is the loss of their whole batch."""
+    processes = comm.get_world_size() if shared else 1
     total = count.to(torch.float32)
     if processes > 1:
         distributed.all_reduce(total)
@@ -69,7 +70,7 @@ def guided_errors(
     images = zip(*(maps.unbind() for maps in flat), strict=True)
     totals = sum(checkpoint(_image_errors, squared, *maps, use_reentrant=False) for maps in images)
     guided = torch.stack([(weight > 0).sum() for weight in flat[2::2]])
-    return (totals / (mean_count(guided) if shared else guided.clamp(min=1))).unbind()
+    return (totals / divisor(guided, shared=shared)).unbind()
 
 
 def weighted_mse(pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -121,8 +122,7 @@ def top_k_cross_entropy(
     """
     losses = F.cross_entropy(logits, labels.long(), ignore_index=ignore, reduction="none")
     if k >= 1:
-        known = (labels != ignore).sum()
-        return losses.sum() / (mean_count(known) if shared else known.clamp(min=1))
+        return losses.sum() / divisor((labels != ignore).sum(), shared=shared)
     flat = losses.flatten()
     if not shared or comm.get_world_size() == 1:
         hardest = max(int(k * flat.numel()), 1)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bestie_d2.modeling.losses import mean_count
+from bestie_d2.modeling.losses import divisor
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
 
 
@@ -101,5 +101,5 @@ def balanced_cross_entropy(
     )
     losses = F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="none")
     by_image = (losses * weight).mean(dim=(-2, -1))
-    used = mean_count(usable.sum()) if shared else usable.sum().clamp(min=1)
+    used = divisor(usable.sum(), shared=shared)
     return (by_image * usable).sum() / used
