@@ -14,7 +14,6 @@ to evaluate a model there is tools/train_net.py --eval-only.
 import argparse
 
 from bestie_d2.engine.command_line import (
-    add_machines,
     labeling_config,
     labeling_parser,
     parse_options,
@@ -23,7 +22,6 @@ from bestie_d2.engine.command_line import (
 )
 from bestie_d2.errors import InputError
 from bestie_d2.runs.labeling_run import LabelingRun
-from bestie_d2.runs.machine_shares import ShareDone
 from bestie_d2.runs.pseudo_label_export import LabelRecipe, export_pseudo_labels
 
 # To Mask R-CNN an object without a label is background, as wrong as a false label: cut where fewer
@@ -42,7 +40,6 @@ AREA_HELP = (
 
 def parse_arguments() -> argparse.Namespace:
     parser = labeling_parser(__doc__)
-    add_machines(parser)
     add = parser.add_argument
     add("--output", required=True, metavar="JSON", help="the COCO file")
     add("--score-threshold", default=SCORE_THRESHOLD, type=float, metavar="S", help=SCORE_HELP)
@@ -65,11 +62,7 @@ def main() -> None:
     run = LabelingRun.open(cfg, dataset, **sharing(arguments))
     rules = (arguments.score_threshold, arguments.min_area, arguments.top_k)
     recipe = LabelRecipe(not arguments.ignore_tags, *rules)
-    try:
-        report = export_pseudo_labels(run, arguments.output, recipe, overwrite=arguments.overwrite)
-    except ShareDone as done:
-        print(done)
-        return
+    report = export_pseudo_labels(run, arguments.output, recipe, overwrite=arguments.overwrite)
     print(report.table(run.class_names))
     print(*report.histogram(), *report.describe(), sep="\n")
     print(f"pseudo labels written to {arguments.output}")

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 from bestie_d2.engine.command_line import (
-    add_machines,
     labeling_config,
     labeling_parser,
     parse_options,
@@ -34,12 +33,10 @@ from bestie_d2.runs.cue_extraction import (
     extract_cue_file,
 )
 from bestie_d2.runs.labeling_run import LabelingRun
-from bestie_d2.runs.machine_shares import ShareDone
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = labeling_parser(__doc__)
-    add_machines(parser)
     add = parser.add_argument
     add("--output", metavar="JSON", help="the cue file; not needed with several alphas")
     add("--alpha", nargs="+", default=[], metavar="A", help="in place of MODEL.PAM.ALPHA")
@@ -81,11 +78,7 @@ def main() -> None:
         summaries = count_for_alphas(run, recipe, arguments.alpha)
         print(f"cues above {recipe.threshold:g} by alpha:\n{compare_summaries(summaries, 'alpha')}")
         return
-    try:
-        summary = extract_cue_file(run, arguments.output, recipe, overwrite=arguments.overwrite)
-    except ShareDone as done:
-        print(done)
-        return
+    summary = extract_cue_file(run, arguments.output, recipe, overwrite=arguments.overwrite)
     print(summary.table(run.class_names))
     print(*summary.describe(recipe.threshold), f"cues written to {arguments.output}", sep="\n")
     if arguments.draw > 0:

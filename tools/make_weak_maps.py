@@ -1,9 +1,10 @@
 """Make weak semantic maps: by a trained network from tags, or by thresholds for sets of one class.
 
     python tools/make_weak_maps.py --method single-stage --config-file configs/wsss_voc.yaml
-        --output DIR [--dataset NAME] [--jobs N] [KEY VALUE ...]
+        --output DIR [--dataset NAME] [--jobs N] [--num-machines N --machine-rank K] [KEY VALUE ...]
     python tools/make_weak_maps.py --images DIR --output DIR [--method otsu_local] [--jobs N]
-        [--truth instances.json] [--points points.json] [--draw N]
+        [--num-machines N --machine-rank K] [--truth instances.json] [--points points.json]
+        [--draw N]
 
 Writes <image stem>.png for each image, in the images' sub-folders where these hold stems twice: a
 palette PNG of the image's size, 0 background, class + 1 elsewhere. Maps get to their place when all
@@ -21,7 +22,13 @@ from pathlib import Path
 from bestie_d2.checks.weak_map_check import check_weak_maps
 from bestie_d2.data import ImageReader
 from bestie_d2.data.deep_images import IMAGE_RANGE, Intensity
-from bestie_d2.engine.command_line import labeling_config, labeling_parser, parse_options, run_tool
+from bestie_d2.engine.command_line import (
+    labeling_config,
+    labeling_parser,
+    parse_options,
+    run_tool,
+    sharing,
+)
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.weak_components import describe_counts
 from bestie_d2.labeling.thresholds import METHODS, POLARITIES, ForegroundRecipe
@@ -120,8 +127,7 @@ def from_network(arguments: argparse.Namespace) -> None:
         dataset,
         str(arguments.output),
         recipe,
-        jobs=arguments.jobs,
-        skip_bad=arguments.skip_bad,
+        **sharing(arguments),
         overwrite=arguments.overwrite,
     )
     print(f"{made} maps written to {arguments.output}")
@@ -149,9 +155,7 @@ def from_thresholds(arguments: argparse.Namespace) -> None:
     below = sum(path.parent != arguments.images for path in maps.images)
     if below:
         print(f"{below} of the {len(maps.images)} images lie in sub-folders")
-    made = maps.make(
-        jobs=arguments.jobs, skip_bad=arguments.skip_bad, overwrite=arguments.overwrite
-    )
+    made = maps.make(**sharing(arguments), overwrite=arguments.overwrite)
     print(f"{made} maps written to {arguments.output}")
     if arguments.truth or arguments.points:
         counts = maps.measure()

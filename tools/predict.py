@@ -2,7 +2,8 @@
 
     python tools/predict.py --run FOLDER | --config-file FILE --input FILES|FOLDERS|GLOBS
         --output DIR [--weights W] [--confidence-threshold T] [--formats NAME ...] [--jobs N]
-        [--tile S --overlap O] [--scale F] [--overwrite] [KEY VALUE ...]
+        [--tile S --overlap O] [--scale F] [--overwrite] [--num-machines N --machine-rank K]
+        [KEY VALUE ...]
 
 --run is the OUTPUT_DIR of a training, wherever it lies now; --config-file takes the last checkpoint
 of its OUTPUT_DIR. Run again after an interruption, it goes on where it stopped. Pictures that
@@ -16,7 +17,9 @@ from itertools import takewhile
 from bestie_d2.data.picture_files import find_pictures
 from bestie_d2.engine.command_line import (
     add_jobs,
+    add_machines,
     add_model_options,
+    machines_of,
     model_config,
     parse_options,
     run_tool,
@@ -42,6 +45,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--formats", nargs="+", default=FORMATS, metavar="NAME",
         help=f"out of {', '.join(WRITERS)} (default: {' '.join(FORMATS)})")  # fmt: skip
     add_jobs(parser)
+    add_machines(parser)
     add("--tile", default=tiling.size, type=int, metavar="S",
         help="larger pictures are seen in tiles of this side, in pixels as the network sees them; "
         "0: never (default: %(default)s)")  # fmt: skip
@@ -70,7 +74,8 @@ def main() -> None:
     cfg = model_config(arguments)
     check_prediction(cfg)
     pictures = find_pictures(arguments.input, output=arguments.output)
-    run = PredictionRun.of(cfg, pictures, recipe, jobs=arguments.jobs)
+    shared = {"jobs": arguments.jobs, "machines": machines_of(arguments)}
+    run = PredictionRun.of(cfg, pictures, recipe, **shared)
     bad = predict(run, arguments.output, arguments.formats, overwrite=arguments.overwrite)
     print(f"{len(run.records) - len(bad)} of {len(run.records)} pictures in {arguments.output}")
     if bad:

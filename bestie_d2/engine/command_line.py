@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
@@ -26,6 +27,7 @@ from bestie_d2.engine.configuration import (
     with_trained_weights,
 )
 from bestie_d2.errors import RAISED, InputError
+from bestie_d2.storage.machine_shares import Machines, ShareDone
 
 __all__ = [  # with what a tool needs of Detectron2: tools import nothing else than this package
     "add_machines",
@@ -35,6 +37,7 @@ __all__ = [  # with what a tool needs of Detectron2: tools import nothing else t
     "is_main_process",
     "labeling_config",
     "labeling_parser",
+    "machines_of",
     "model_config",
     "parse_options",
     "reason_of",
@@ -113,6 +116,8 @@ def run_tool(main: Callable[[], None]) -> None:
     logging.raiseExceptions = False
     try:
         main()
+    except ShareDone as done:
+        print(done)
     except (InputError, ProcessRaisedException) as error:
         line = input_error_line(error)
         if line is None:
@@ -140,6 +145,7 @@ def labeling_parser(doc: str, *, config_required: bool = True) -> argparse.Argum
     add("--config-file", required=config_required, metavar="FILE", help="of the trained model")
     add("--dataset", help="default: the first of DATASETS.TRAIN")
     add_jobs(parser)
+    add_machines(parser)
     add("--skip-bad", action="store_true", help="go on after unreadable images")
     add("--overwrite", action="store_true", help="replace the output")
     add("opts", nargs=argparse.REMAINDER, help="KEY VALUE overrides")
@@ -160,15 +166,16 @@ def add_machines(parser: argparse.ArgumentParser) -> None:
     add("--machine-rank", default=0, type=int, metavar="K", help="of this machine, from 0")
 
 
-def sharing(arguments: argparse.Namespace) -> dict[str, int | bool]:
+def machines_of(arguments: argparse.Namespace) -> Machines:
+    """What the options of :func:`add_machines` say."""
+    return Machines(arguments.num_machines, arguments.machine_rank)
+
+
+def sharing(arguments: argparse.Namespace) -> dict[str, Any]:
     """Who shares the images, and whether bad ones are left out, as ``LabelingRun.open`` takes it,
-    of a tool with the options of :func:`labeling_parser` and :func:`add_machines`."""
-    return {
-        "jobs": arguments.jobs,
-        "skip_bad": arguments.skip_bad,
-        "machines": arguments.num_machines,
-        "machine": arguments.machine_rank,
-    }
+    of a tool with the options of :func:`labeling_parser`."""
+    machines = machines_of(arguments)
+    return {"jobs": arguments.jobs, "skip_bad": arguments.skip_bad, "machines": machines}
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

@@ -36,8 +36,8 @@ from bestie_d2.engine.configuration import import_extra_modules
 from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import NUM_CLASSES_NODE, num_classes, num_classes_key, with_keys
-from bestie_d2.runs.machine_shares import ShareDone, turn, wait_until_begun
 from bestie_d2.storage.files import hash_of_content, hash_of_file
+from bestie_d2.storage.machine_shares import ONE_MACHINE, Machines, wait_until_begun
 from bestie_d2.storage.processes import only_run_for
 from bestie_d2.storage.results import Results
 
@@ -59,8 +59,7 @@ class LabelingRun:
     categories: list[dict]  # the data set's own "id" and the "name" of its classes, by class id
     jobs: int = 1  # processes that share the images
     skip_bad: bool = False  # leave unreadable images out; else the first one stops the run
-    machines: int = 1  # that share the images over a folder that all see, where this one is
-    machine: int = 0  # of that number
+    machines: Machines = ONE_MACHINE  # that share the images over a folder that all see
 
     @staticmethod
     def open(
@@ -69,8 +68,7 @@ class LabelingRun:
         *,
         jobs: int = 1,
         skip_bad: bool = False,
-        machines: int = 1,
-        machine: int = 0,
+        machines: Machines = ONE_MACHINE,
     ) -> LabelingRun:
         """Read the data set's lists; ``InputError`` if it is unknown, has no images or other
         classes than the model's, or if an image is missing and bad ones are not skipped."""
@@ -86,8 +84,7 @@ class LabelingRun:
         ids = {index: known for known, index in metadata.thing_dataset_id_to_contiguous_id.items()}
         categories = [{"id": ids[i], "name": name} for i, name in enumerate(metadata.thing_classes)]
         bare = [{k: v for k, v in record.items() if k != "annotations"} for record in records]
-        shared = (jobs, skip_bad, machines, machine)
-        return LabelingRun(cfg, dataset_name, bare, categories, *shared)
+        return LabelingRun(cfg, dataset_name, bare, categories, jobs, skip_bad, machines)
 
     @property
     def class_names(self) -> list[str]:
@@ -122,30 +119,27 @@ class LabelingRun:
         Raises:
             ShareDone: this machine is not the first one, and leaves the block to that.
         """
-        results = Results(output)
-        if self.machine:
-            wait_until_begun(results, settings)
-            with turn(output, self.machine, self.machines, self.machine):
-                self.execute(self._left(results, self.machine), work, title, results)
-            raise ShareDone(self.machine, self.machines, output)
-        with only_run_for(output):
-            if os.path.isdir(output):
-                raise InputError(f"--output {output}: is a folder; name a file")
-            if os.path.exists(output) and not overwrite:
-                raise InputError(f"--output {output}: is there already; --overwrite replaces it")
-            results.begin(settings, overwrite=overwrite)
-            for share in range(self.machines):
-                with turn(output, share, self.machines, self.machine):
-                    self.execute(self._left(results, share), work, title, results)
-            if not results.done():
-                raise InputError(f"none of the {len(self.records)} images could be read")
-            yield results
-            results.remove()
+        results = self.machines.results(output)
 
-    def _left(self, results: Results, share: int) -> list[dict]:
-        """The records of a machine's share that there is no result of."""
-        done = results.done()
-        return [r for r in self.records[share :: self.machines] if r["image_id"] not in done]
+        def do(share: int) -> None:
+            records, done = self.machines.share_of(self.records, share), results.done()
+            left = [record for record in records if record["image_id"] not in done]
+            self.execute(left, work, title, results)
+
+        with self.machines.first_alone(only_run_for(output)):
+            if self.machines.rank:
+                wait_until_begun(results, settings)
+            elif os.path.isdir(output):
+                raise InputError(f"--output {output}: is a folder; name a file")
+            elif os.path.exists(output) and not overwrite:
+                raise InputError(f"--output {output}: is there already; --overwrite replaces it")
+            else:
+                results.begin(settings, overwrite=overwrite)
+            with self.machines.sharing(output, do):
+                if not results.done():
+                    raise InputError(f"none of the {len(self.records)} images could be read")
+                yield results
+                results.remove()
 
     def lists(self, results: Results, name_of: Callable[[dict], str]) -> dict[str, list[dict]]:
         """The images that there is a result of, and the categories, as COCO's files have them."""
@@ -178,9 +172,9 @@ class LabelingRun:
     def execute(self, left: Sequence[dict], work: Work, title: str, results: Results) -> None:
         """Run the model on the records that are left; what the work makes goes to the results, and
         stays there whatever ends the run, such as an unreadable image, unless they are skipped."""
-        if self.machines == 1 and len(left) < len(self.records):
+        if self.machines.count == 1 and len(left) < len(self.records):
             print(f"{len(self.records) - len(left)} images are done already, {len(left)} to go")
-        elif self.machines > 1 and left:
+        elif self.machines.count > 1 and left:
             print(f"{len(left)} images of a share to go", flush=True)
         try:
             if self.jobs == 1:
@@ -243,7 +237,7 @@ def _work_on_share(
             else:
                 result = work(item, run.see(model, item))
             if result is not None:
-                results.put(record["image_id"], result, run.machine * MOST_PROCESSES + number)
+                results.put(record["image_id"], result, run.machines.rank * MOST_PROCESSES + number)
     for error in bad:
         print(f"left out: {error}", flush=True)
 

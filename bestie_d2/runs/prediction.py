@@ -23,7 +23,7 @@ from bestie_d2.engine.predictor import PredictionRecipe, class_names, find_objec
 from bestie_d2.errors import InputError
 from bestie_d2.runs.labeling_run import LabelingRun, read_or_refuse
 from bestie_d2.runs.pseudo_label_export import DETECTIONS
-from bestie_d2.storage.files import make_folder
+from bestie_d2.storage.machine_shares import ONE_MACHINE, Machines, wait_until_begun
 from bestie_d2.storage.processes import only_run_in
 from bestie_d2.storage.results import Results
 from bestie_d2.structures import LabeledImage, ObjectMask
@@ -43,13 +43,18 @@ class PredictionRun(LabelingRun):
 
     @staticmethod
     def of(
-        cfg: CfgNode, pictures: Mapping[str, str], recipe: PredictionRecipe, *, jobs: int = 1
+        cfg: CfgNode,
+        pictures: Mapping[str, str],
+        recipe: PredictionRecipe,
+        *,
+        jobs: int = 1,
+        machines: Machines = ONE_MACHINE,
     ) -> PredictionRun:
         """``pictures`` are paths by name, as ``data.picture_files.find_pictures`` gives them."""
         records = [{"image_id": name, "file_name": path} for name, path in pictures.items()]
         names = enumerate(class_names(cfg), start=1)
         categories = [{"id": number, "name": name} for number, name in names]
-        return PredictionRun(cfg, "", records, categories, jobs, True, recipe=recipe)
+        return PredictionRun(cfg, "", records, categories, jobs, True, machines, recipe)
 
     def settings(self) -> dict[str, str]:
         """What a picture's result depends on; other pictures may come and go."""
@@ -94,32 +99,45 @@ def predict(
     run: PredictionRun, output: str, formats: Iterable[str], *, overwrite: bool = False
 ) -> list[str]:
     """Find the objects in all pictures and write them in these formats of ``writers`` into a
-    folder; goes on where a run of the same settings was stopped.
+    folder; goes on where a run of the same settings was stopped. Ends by ``ShareDone`` on a machine
+    that is not the first one.
 
     Returns:
         Why pictures could not be read, a line each; the others are written all the same.
     """
     allow_large_pictures()
-    results = Results(Path(output, RESULTS))
-    make_folder(output, "--output")
-    with only_run_in(output, "--output"):
-        begun = results.settings is not None
-        others = [name for name in os.listdir(output) if not name.startswith(".")]
-        if others and not begun and not overwrite:
-            raise InputError(
-                f"--output {output}: holds {sorted(others)[0]} already; --overwrite replaces files "
-                "of the same names, another --output leaves them"
-            )
-        Path(output, MARK_OF_RESULTS).touch()
-        results.begin(run.settings(), overwrite=overwrite)
-        paths = {record["image_id"]: record["file_name"] for record in run.records}
-        known = {name: result.get(PICTURE) for name, result in results.of(paths)}
-        left = [r for r in run.records if known.get(r["image_id"]) != _state(r["file_name"])]
+    results = run.machines.results(Path(output, RESULTS))
+
+    def do(share: int) -> None:
+        records = run.machines.share_of(run.records, share)
+        names = [record["image_id"] for record in records]
+        known = {name: result.get(PICTURE) for name, result in results.of(names)}
+        left = [r for r in records if known.get(r["image_id"]) != _state(r["file_name"])]
         results.forget([record["image_id"] for record in left])
         run.execute(left, objects_of, "predict", results)
-        errors = _write(results, paths, output, run.class_names, formats)
-        results.remove()
+
+    with run.machines.first_alone(only_run_in(output, "--output")):
+        if run.machines.rank:
+            wait_until_begun(results, run.settings())
+        else:
+            _begin(results, output, run.settings(), overwrite)
+        with run.machines.sharing(output, do):
+            paths = {record["image_id"]: record["file_name"] for record in run.records}
+            errors = _write(results, paths, output, run.class_names, formats)
+            results.remove()
     return errors
+
+
+def _begin(results: Results, output: str, settings: Mapping[str, str], overwrite: bool) -> None:
+    begun = results.settings is not None
+    others = [name for name in os.listdir(output) if not name.startswith(".")]
+    if others and not begun and not overwrite:
+        raise InputError(
+            f"--output {output}: holds {sorted(others)[0]} already; --overwrite replaces files "
+            "of the same names, another --output leaves them"
+        )
+    Path(output, MARK_OF_RESULTS).touch()
+    results.begin(settings, overwrite=overwrite)
 
 
 def _write(

@@ -51,8 +51,9 @@ from bestie_d2.pictures.overlays import brighten, draw_image, draw_weak_map
 from bestie_d2.pictures.sheets import contact_sheet
 from bestie_d2.runs.labeling_run import LabelingRun
 from bestie_d2.storage.files import make_folder, replacing, write_json
+from bestie_d2.storage.machine_shares import ONE_MACHINE, Machines, wait_until_begun
 from bestie_d2.storage.processes import mapping, only_run_for
-from bestie_d2.storage.results import FOLDER_SUFFIX, Results, differences
+from bestie_d2.storage.results import FOLDER_SUFFIX, differences
 from bestie_d2.structures import PointCues
 from bestie_d2.weights.class_names import CLASSES
 
@@ -66,17 +67,22 @@ class StagedMaps:
     them to their place."""
 
     def __init__(
-        self, output: str | os.PathLike, settings: Mapping[str, Any], *, overwrite: bool = False
+        self,
+        output: str | os.PathLike,
+        settings: Mapping[str, Any],
+        *,
+        machines: Machines = ONE_MACHINE,
+        overwrite: bool = False,
     ) -> None:
         """Make both folders, or go on in those that a run of the same settings left; maps of other
-        settings, finished or not, are refused unless ``overwrite`` has all made anew.
+        settings, finished or not, are refused unless ``overwrite`` has all made anew. A machine
+        that is not the first one waits for that to do it.
 
         Args:
             settings: everything that the maps depend on, and the names of classes if known.
         """
-        self.output, self.results = Path(output), Results(output)
+        self.output, self.results = Path(output), machines.results(output)
         self.settings = json.loads(json.dumps(settings))
-        make_folder(output, "--output")
         try:
             found = json.loads((self.output / MADE_WITH).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -87,6 +93,10 @@ class StagedMaps:
             found.pop(CLASSES, None)
         self.keeps_output = found == self.settings and not overwrite
         bare = {key: value for key, value in self.settings.items() if key != CLASSES}
+        if machines.rank:
+            wait_until_begun(self.results, bare)
+            return
+        make_folder(output, "--output")
         some = any(self.output.rglob(f"*{WEAK_MAP_SUFFIX}"))
         if some and not (self.keeps_output or overwrite or self.results.settings == bare):
             changed = differences(found, self.settings)
@@ -160,6 +170,7 @@ def make_network_maps(
     *,
     jobs: int = 1,
     skip_bad: bool = False,
+    machines: Machines = ONE_MACHINE,
     overwrite: bool = False,
 ) -> int:
     """Make the weak map of every image of a registered data set (``overwrite``: also of those that
@@ -167,6 +178,7 @@ def make_network_maps(
 
     Goes on where a run was stopped; maps get to the folder ``output`` when all have been made. A
     model that does not suit the method, other maps there and an unreadable image are refused.
+    Ends by ``ShareDone`` on a machine that is not the first one.
     """
     wanted, found = ARCHITECTURES[recipe.method], cfg.MODEL.META_ARCHITECTURE
     if wanted != found:
@@ -174,14 +186,19 @@ def make_network_maps(
             f"MODEL.META_ARCHITECTURE is {found!r}, but --method {recipe.method} needs {wanted!r}"
         )
     check_class_limit(num_classes_key(cfg), num_classes(cfg))
-    run = LabelingRun.open(cfg, dataset_name, jobs=jobs, skip_bad=skip_bad)
+    run = LabelingRun.open(cfg, dataset_name, jobs=jobs, skip_bad=skip_bad, machines=machines)
     settings = {**run.settings(), "recipe": str(recipe), CLASSES: classes_of(dataset_name)}
     settings |= {} if recipe.use_tags else {"tags": "not used"}
-    with only_run_for(output):
-        maps = StagedMaps(output, settings, overwrite=overwrite)
-        left = [record for record in run.records if not maps.has(label_name(record))]
-        run.execute(left, partial(_save_map, maps, recipe), "maps", maps.results)
-        return maps.finish(map(label_name, run.records))
+    with machines.first_alone(only_run_for(output)):
+        maps = StagedMaps(output, settings, machines=machines, overwrite=overwrite)
+
+        def do(share: int) -> None:
+            records = machines.share_of(run.records, share)
+            left = [record for record in records if not maps.has(label_name(record))]
+            run.execute(left, partial(_save_map, maps, recipe), "maps", maps.results)
+
+        with machines.sharing(output, do):
+            return maps.finish(map(label_name, run.records))
 
 
 def _save_map(maps: StagedMaps, recipe: MapRecipe, record: dict, output: dict) -> None:
@@ -262,10 +279,18 @@ class ThresholdMaps:
             cues = read_cues(self.points, classes=classes, names=self.names, labels=labels)
         return records, cues, list(classes)
 
-    def make(self, *, jobs: int = 1, skip_bad: bool = False, overwrite: bool = False) -> int:
+    def make(
+        self,
+        *,
+        jobs: int = 1,
+        skip_bad: bool = False,
+        machines: Machines = ONE_MACHINE,
+        overwrite: bool = False,
+    ) -> int:
         """Make the maps that are missing (or all) and say how many; none gets to its place before
         all are made, so a run that was stopped goes on. ``InputError`` for other maps in the
-        folder, and for an unreadable image unless they are skipped."""
+        folder, and for an unreadable image unless they are skipped; ``ShareDone`` on a machine that
+        is not the first one."""
         folder = str(self.folder.resolve())
         settings = {"images": folder, "class index": self.class_index, **asdict(self.recipe)}
         *_, classes = self.references
@@ -274,19 +299,24 @@ class ThresholdMaps:
         if self.reader != ImageReader():
             settings["intensity"] = self.reader.intensity.describe()
         images = list(zip(self.images, self.names.values(), strict=True))
-        with only_run_for(self.output):
-            maps = StagedMaps(self.output, settings, overwrite=overwrite)
-            left = [(path, name) for path, name in images if not maps.has(name)]
-            if there := len(images) - len(left):
-                print(f"{there} maps are there already (--overwrite makes them anew)")
+        with machines.first_alone(only_run_for(self.output)):
+            maps = StagedMaps(self.output, settings, machines=machines, overwrite=overwrite)
             make = partial(_make_map, maps, self.reader, self.recipe, self.class_index)
-            with mapping(jobs) as run:
-                errors = tqdm(run(make, left), total=len(left), desc="maps", unit="image")
-                for error in filter(None, errors):
-                    if not skip_bad:
-                        raise InputError(f"{error}; --skip-bad leaves such images out")
-                    tqdm.write(f"left out: {error}")
-            return maps.finish(self.names.values())
+
+            def do(share: int) -> None:
+                shared = machines.share_of(images, share)
+                left = [(path, name) for path, name in shared if not maps.has(name)]
+                if there := len(shared) - len(left):
+                    print(f"{there} maps are there already (--overwrite makes them anew)")
+                with mapping(jobs) as run:
+                    errors = tqdm(run(make, left), total=len(left), desc="maps", unit="image")
+                    for error in filter(None, errors):
+                        if not skip_bad:
+                            raise InputError(f"{error}; --skip-bad leaves such images out")
+                        tqdm.write(f"left out: {error}")
+
+            with machines.sharing(self.output, do):
+                return maps.finish(self.names.values())
 
     def read(self, name: str, size: tuple[int, int] | None = None) -> np.ndarray | None:
         """(H, W) uint8, the map of an image by its label name; None where there is none."""

@@ -1,8 +1,9 @@
 """Unfinished work on disk while a long run over a data set lasts, so that it can go on.
 
-``<output>.parts/`` holds an SQLite database for each process that works, which needs no lock then:
-results of single images as JSON and, in that of process 0, the settings that they depend on. Maps
-lie beside them as files. A kill at any moment loses no more than the image in work.
+``<output>.parts/`` holds an SQLite database for each process that works: results of single images
+as JSON and, in that of process 0, the settings that they depend on. Maps lie beside them as files.
+A kill at any moment loses no more than the image in work. The processes of a machine read none that
+another one writes, so they need no locks; machines, which look at each other's, have SQLite's.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ TABLES = """
 """
 OF_OLDER_VERSIONS = {"fingerprint.json", "made_with.json"}  # in their folders of the same name
 NEVER = "nothing"  # how a setting that one of two runs did not have is shown
+SECONDS_TO_READ = 300.0  # that a database of another machine, which may be lost, is waited for
 SHOWN = 3  # settings that differ, named in an error
 
 
@@ -37,6 +39,7 @@ class Results:
     """The unfinished results that belong to an output, a file or a folder."""
 
     output: str | os.PathLike
+    shared: bool = False  # by machines that look at each other's while they work
 
     @property
     def folder(self) -> Path:
@@ -129,8 +132,9 @@ class Results:
         """The open database of a process; what is done in the block is one transaction."""
         path = self.folder / DATABASE.format(process)
         try:
-            address = f"{path.absolute().as_uri()}?nolock=1"
-            with closing(sqlite3.connect(address, uri=True)) as database, database:
+            address = f"{path.absolute().as_uri()}?nolock={int(not self.shared)}"
+            opened = sqlite3.connect(address, timeout=SECONDS_TO_READ, uri=True)
+            with closing(opened) as database, database:
                 database.executescript(TABLES)
                 yield database
         except sqlite3.DatabaseError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 
 import pytest
 
@@ -32,6 +33,25 @@ def test_results_of_several_processes_come_in_the_order_asked_for(results):
     assert list(results.of([1, "füße", 5])) == [(1, None), (5, "by another one")]
     results.remove()
     assert not results.folder.exists()
+
+
+def test_machines_look_at_what_another_one_is_writing(tmp_path):
+    """A reader without locks takes the journal of a transaction in work for that of a kill."""
+    results = Results(tmp_path / "cues.json", shared=True)
+    results.begin(SETTINGS)
+    results.put(1, "before", process=1)
+    row, seen = ["2", '"' + "long" * 10**5 + '"'], []
+    reader = threading.Thread(target=lambda: seen.append(results.done()))
+    with results._database(1) as writing:
+        writing.execute("PRAGMA cache_size = 1")  # part of it gets to the disk at once
+        writing.execute("INSERT INTO results VALUES (?, ?)", row)
+        assert (results.folder / "results_1.sqlite-journal").stat().st_size > 0
+        reader.start()
+        reader.join(0.2)
+        assert seen == []  # it waits
+    reader.join()
+    assert seen == [{1, 2}]
+    assert list(results.of([1, 2])) == [(1, "before"), (2, "long" * 10**5)]
 
 
 def test_what_is_no_database_is_told(results):

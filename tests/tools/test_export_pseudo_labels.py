@@ -17,7 +17,8 @@ from PIL import Image
 from pycocotools import mask as mask_api
 
 from bestie_d2.engine.configuration import load_config
-from bestie_d2.runs import machine_shares, pseudo_label_export
+from bestie_d2.runs import pseudo_label_export
+from bestie_d2.storage import machine_shares
 from bestie_d2.storage.processes import only_run_for
 
 ROOT = Path(__file__).resolve().parents[2]

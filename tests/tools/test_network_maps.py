@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +21,9 @@ from PIL import Image
 from bestie_d2.data import EvaluationMapper
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.labeling.weak_maps import cams_to_index_map
+from bestie_d2.runs.weak_map_making import StagedMaps
+from bestie_d2.storage import machine_shares
+from bestie_d2.storage.processes import only_run_for
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "make_weak_maps.py"
@@ -147,6 +153,71 @@ def test_a_run_that_was_killed_goes_on_to_the_same_files(run, project, tmp_path)
     assert list((tmp_path / "maps").iterdir()) == []
     assert "2 images are done already, 3 to go" in run("cam")
     assert digests(tmp_path / "maps") == whole
+
+
+@pytest.fixture
+def lost_machine(monkeypatch, tmp_path) -> ExitStack:
+    """Machine 2 of 3, which works on its share until the first one has to wait for it."""
+    monkeypatch.setattr(machine_shares, "SECONDS_TO_BEGIN", 0.0)
+    held = ExitStack()
+    held.enter_context(only_run_for(tmp_path / "maps.share-2-of-3"))
+    monkeypatch.setattr(machine_shares.time, "sleep", lambda seconds: held.close())
+    return held
+
+
+def interrupted_at(number: int, monkeypatch) -> None:
+    """Ctrl-C where a run saves its map of this number, from 0."""
+    save, count = StagedMaps.save, itertools.count()
+
+    def save_or_stop(self: StagedMaps, *arguments: object) -> None:
+        if next(count) == number:
+            raise KeyboardInterrupt
+        save(self, *arguments)
+
+    monkeypatch.setattr(StagedMaps, "save", save_or_stop)
+
+
+def test_machines_share_the_images(run, tmp_path, lost_machine, monkeypatch):
+    maps = tmp_path / "maps"
+    run("cam")
+    whole = digests(maps)
+    shutil.rmtree(maps)
+    words = ("--num-machines", "3")
+    assert "rank 0 has begun nothing" in run("cam", *words, "--machine-rank", "1", code=2)
+    with monkeypatch.context() as patch:
+        interrupted_at(1, patch)
+        run("cam", *words, code=130)
+    second = run("cam", *words, "--machine-rank", "1")
+    assert "2 images of a share to go" in second
+    assert f"the share of machine 1 of 3 is done; the machine of rank 0 writes {maps}" in second
+    assert "another run is working" in run("cam", *words, "--machine-rank", "2", code=2)
+    assert list(maps.iterdir()) == []
+    first = run("cam", *words)
+    assert "waiting for machine 2" in first
+    assert first.count("1 images of a share to go") == 2
+    assert digests(maps) == whole
+    assert [path.name for path in tmp_path.iterdir()] == ["maps"]
+    assert "0 maps written" in run("cam", *words)
+
+
+def test_machines_share_the_images_of_a_threshold(
+    tool, project, tmp_path, lost_machine, monkeypatch, run_main
+):
+    maps = tmp_path / "maps"
+    argv = [str(TOOL), "--images", str(project / "images"), "--output", str(maps)]
+    run_main(tool, argv)
+    whole = digests(maps)
+    shutil.rmtree(maps)
+    argv += ["--num-machines", "3"]
+    with monkeypatch.context() as patch:
+        interrupted_at(1, patch)
+        run_main(tool, argv, 130)
+    assert "is done; the machine" in run_main(tool, [*argv, "--machine-rank", "1"])
+    first = run_main(tool, argv)
+    assert "waiting for machine 2" in first
+    assert "2 maps are there already" in first
+    assert digests(maps) == whole
+    assert [path.name for path in tmp_path.iterdir()] == ["maps"]
 
 
 def test_an_unreadable_image(run, project, tmp_path, image_names):

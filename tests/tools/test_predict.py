@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from bestie_d2 import BESTIEPredictor
 from bestie_d2.data.picture_files import MARK_OF_RESULTS
 from bestie_d2.engine.predictor import PredictionRecipe
 from bestie_d2.modeling.tiles import Tiling
+from bestie_d2.storage import machine_shares
+from bestie_d2.storage.processes import only_run_for
 from bestie_d2.weights import checkpoint
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "predict.py"
@@ -151,6 +154,32 @@ def test_it_goes_on_where_it_was_killed(
     assert "holds coco.json already; --overwrite" in complaints
     predict(out, "--formats", "coco", "--overwrite", where=where / "1x1.png")
     assert list(coco_of(out)) == ["1x1.png"]
+
+
+def test_machines_share_the_pictures(predict, pictures, tmp_path, monkeypatch):
+    out, words = tmp_path / "out", ("--formats", "coco", "--num-machines", "3")
+    predict(tmp_path / "whole", "--formats", "coco", code=3)
+    monkeypatch.setattr(machine_shares, "SECONDS_TO_BEGIN", 0.0)
+    assert "rank 0 has begun nothing" in predict(out, *words, "--machine-rank", "1", code=2)
+    assert not out.exists()
+    lost = ExitStack()
+    lost.enter_context(only_run_for(f"{out}.share-2-of-3"))
+    with only_run_for(f"{out}.share-1-of-3"), monkeypatch.context() as patch:
+        # Has done its own share.
+        patch.setattr(machine_shares.time, "sleep", raise_interrupt)
+        predict(out, *words, code=130)
+    second = predict(out, *words, "--machine-rank", "1")
+    assert "3 images of a share to go" in second
+    assert f"the share of machine 1 of 3 is done; the machine of rank 0 writes {out}" in second
+    assert "another run is working" in predict(out, *words, "--machine-rank", "2", code=2)
+    monkeypatch.setattr(machine_shares.time, "sleep", lambda seconds: lost.close())
+    assert predict(out, *words, code=3).count("left out: image") == 1
+    assert (out / "coco.json").read_bytes() == (tmp_path / "whole" / "coco.json").read_bytes()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["coco.json"] * 2 + ["out", "whole"]
+
+
+def raise_interrupt(seconds: float) -> None:
+    raise KeyboardInterrupt
 
 
 def test_the_weights_are_read_as_often_for_many_pictures_as_for_one(
