@@ -22,6 +22,7 @@ from bestie_d2.data import MAPPER_REGISTRY, DetectionMapper, WeakInstanceMapper
 from bestie_d2.data.datasets.object_masks import is_box
 from bestie_d2.data.deep_images import Intensity
 from bestie_d2.data.labels.index_png import check_class_limit
+from bestie_d2.data.training_stream import SAMPLERS
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.tasks import task_of
 from bestie_d2.evaluation.truth import ObjectsByImage, has_truth, load_truth
@@ -90,6 +91,9 @@ def check_config(cfg: CfgNode) -> None:
     expect("MODEL.DEVICE", _is_device, "'cuda' or 'cpu'")
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but there is no GPU: use 'cpu'")
+    expect("DATALOADER.SAMPLER_TRAIN", SAMPLERS.__contains__, " or ".join(SAMPLERS))
+    no_pickles = "False: files of proposals are pickles, which can run programs"
+    expect("MODEL.LOAD_PROPOSALS", lambda load: not load, no_pickles)
     expect("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", CLIP_TYPES.__contains__, " or ".join(CLIP_TYPES))
     expect("SOLVER.AMP.DTYPE", PRECISIONS.__contains__, " or ".join(PRECISIONS))
     if cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "float16" and on_cpu(cfg):
@@ -99,6 +103,15 @@ def check_config(cfg: CfgNode) -> None:
         if name not in registry and (name or key != "INPUT.MAPPER"):
             known = ", ".join(sorted(known for known, _ in registry))
             raise InputError(f"{key} is {name!r}; choose from {known}")
+
+
+def check_batch(cfg: CfgNode, processes: int) -> None:
+    """Refuse a batch that the processes which train together cannot share."""
+    if cfg.SOLVER.IMS_PER_BATCH % processes:
+        raise InputError(
+            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}, the batch of all {processes} "
+            "processes: expected a multiple of their number"
+        )
 
 
 def _is_range(scales: Sequence[float]) -> bool:

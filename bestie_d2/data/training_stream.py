@@ -20,7 +20,11 @@ from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import IterableDataset, get_worker_info
 
+# Detectron2's names of how the stream takes images: all alike, those of rare classes more often
+REPEATING_SAMPLER = "RepeatFactorTrainingSampler"
+SAMPLERS = ("TrainingSampler", REPEATING_SAMPLER)
 ROUNDING = 1e-6  # of sums of factors that are whole
+AT_ONCE = 2**16  # positions of the stream that are put into batches
 SECONDS_UNTIL_A_LOOK = 5.0  # of a worker for its parent, as often as PyTorch's own workers do
 
 
@@ -87,32 +91,60 @@ class TrainingStream(IterableDataset):
         seed: int,
         start: int,
         visits: np.ndarray | None = None,
+        wide: np.ndarray | None = None,
     ) -> None:
         """
         Args:
             records: at least one; kept serialized, so that worker processes share them.
             visits: (R,) how often each comes in a round; once by default.
+            wide: (R,) bool; a batch of all processes is then of wide records, or of others: each
+                fills as its records come. By default records make batches as they come.
             batch_size: of each process that trains.
             seed: the same in all of them.
             start: the first batch, 0 at the beginning of a training.
         """
         self.records = DatasetFromList(list(records), copy=False)
-        self.batch_size, self.seed, self.start = batch_size, seed, start
+        self.batch_size, self.seed, self.start, self.wide = batch_size, seed, start, wide
         self.round = np.repeat(np.arange(len(records)), 1 if visits is None else visits)
         self.rank, self.ranks = comm.get_rank(), comm.get_world_size()
 
     def __iter__(self) -> Iterator[dict]:
-        worker, size = get_worker_info(), len(self.round)
+        worker = get_worker_info()
         first, step = (worker.id, worker.num_workers) if worker else (0, 1)
         if worker:
             _end_by_the_parent_alone()
-        epoch, order = -1, np.empty(0, dtype=np.int64)
-        for batch in itertools.count(self.start + first, step):
-            for number in range(batch * self.batch_size, (batch + 1) * self.batch_size):
-                position = number * self.ranks + self.rank
-                if position // size != epoch:
-                    epoch = position // size
-                    order = np.random.default_rng((self.seed, epoch)).permutation(self.round)
-                record = self.records[order[position % size]]
+        for batch in itertools.islice(self._batches(), first, None, step):
+            for position, index in batch[self.rank :: self.ranks].tolist():
+                record = self.records[index]
                 seed_for(self.seed, position)
                 yield record
+
+    def _batches(self) -> Iterator[np.ndarray]:
+        """(B, 2) int, the batches of all processes from ``start`` on: each picture's position in
+        the stream, and the index of its record."""
+        size = self.batch_size * self.ranks
+        # Where batches are filled by shape, those before have to be filled again.
+        gone, begin = (0, self.start * size) if self.wide is None else (self.start, 0)
+        left = [np.empty((0, 2), dtype=np.int64)] * 2  # what does not fill a batch yet
+        for drawn in self._drawn(begin):
+            wide = np.zeros(len(drawn), bool) if self.wide is None else self.wide[drawn[:, 1]]
+            filled = []
+            for shape, alike in enumerate((wide, ~wide)):
+                waiting = np.concatenate([left[shape], drawn[alike]])
+                whole = len(waiting) // size * size
+                filled.append(waiting[:whole].reshape(-1, size, 2))
+                left[shape] = waiting[whole:]
+            batches = np.concatenate(filled)
+            yield from batches[np.argsort(batches[:, -1, 0])][gone:]  # the order they are full in
+            gone = max(gone - len(batches), 0)
+
+    def _drawn(self, start: int) -> Iterator[np.ndarray]:
+        """(P, 2) int, parts of the stream from a position on, as batches have them."""
+        size = len(self.round)
+        for number in itertools.count(start // size):
+            order = np.random.default_rng((self.seed, number)).permutation(self.round)
+            for first in range(start % size, size, AT_ONCE):
+                part = order[first : first + AT_ONCE]
+                positions = np.arange(first, first + len(part)) + number * size
+                yield np.stack([positions, part], axis=1)
+            start = 0

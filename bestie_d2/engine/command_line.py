@@ -16,10 +16,11 @@ from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
 from detectron2.utils.comm import is_main_process
 from torch import distributed
-from torch.multiprocessing import ProcessRaisedException
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from bestie_d2.checks.training import check_config
 from bestie_d2.data import register_subset
+from bestie_d2.data.loader_workers import SHARED_MEMORY_FULL
 from bestie_d2.engine.configuration import (
     WEIGHTS,
     load_config,
@@ -51,6 +52,7 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXIT_TERMINATED = 143  # 128 + SIGTERM
 STOPPED_BY = (signal.SIGINT, signal.SIGTERM)  # what says so
 LOST_WORKER = re.compile(r"DataLoader worker \(pid.*?\) (is killed|exited)[^.]*")  # PyTorch's words
+BUS_ERROR = "Bus error"
 LOST_CONNECTION = (ConnectionError, EOFError, FileNotFoundError)  # of a worker's socket
 WAITS_FOR_A_WORKER = "_try_get_data"  # of PyTorch's loader
 OF_GLOO = re.compile(r"gloo.*(Connection|Socket|Timed out)", re.DOTALL | re.IGNORECASE)
@@ -80,15 +82,16 @@ def reason_of(error: BaseException) -> str:
 def _lost_process_line(error: BaseException) -> str | None:
     """The one line of what PyTorch raises where a process has been killed: one that loads pictures,
     or one of several that train."""
-    if isinstance(error, distributed.DistBackendError) or (
-        isinstance(error, RuntimeError) and OF_GLOO.search(str(error))
-    ):
+    told = str(error) if isinstance(error, RuntimeError) else ""
+    if isinstance(error, ProcessRaisedException):  # a traceback
+        told = str(error).strip().rpartition("\n")[2]
+    ended = isinstance(error, distributed.DistBackendError | ProcessExitedException)
+    if ended or OF_GLOO.search(told):
         return (
             "another of the processes that work together has ended: its own line says why, or the "
             "system that ended it; go on with --resume"
         )
-    lost = LOST_WORKER.search(str(error)) if isinstance(error, RuntimeError) else None
-    if lost is not None:
+    if lost := LOST_WORKER.search(told):
         told = lost.group()
     elif isinstance(error, LOST_CONNECTION) and any(
         frame.f_code.co_name == WAITS_FOR_A_WORKER
@@ -97,6 +100,8 @@ def _lost_process_line(error: BaseException) -> str | None:
         told = "a DataLoader worker has exited unexpectedly"
     else:
         return None
+    if BUS_ERROR in told:  # of older versions of PyTorch, whose workers write before they ask
+        return f"{told}: {SHARED_MEMORY_FULL}"
     return (
         f"{told}: the system kills one where memory, or shared memory, is short; lower "
         "DATALOADER.NUM_WORKERS, and go on with --resume"
@@ -118,18 +123,14 @@ def run_tool(main: Callable[[], None]) -> None:
         main()
     except ShareDone as done:
         print(done)
-    except (InputError, ProcessRaisedException) as error:
-        line = input_error_line(error)
-        if line is None:
-            raise
-        print(f"error: {line}", file=sys.stderr)
-        sys.exit(EXIT_BAD_INPUT)
     except Exception as error:
-        line = _lost_process_line(error)
+        line, code = input_error_line(error), EXIT_BAD_INPUT
+        if line is None:
+            line, code = _lost_process_line(error), EXIT_LOST_WORKER
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)
-        sys.exit(EXIT_LOST_WORKER)
+        sys.exit(code)
     except Terminated:
         print("terminated; what was written so far is kept", file=sys.stderr)
         sys.exit(EXIT_TERMINATED)

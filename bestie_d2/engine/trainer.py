@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import (
@@ -30,7 +31,8 @@ from bestie_d2.checks import training as checks
 from bestie_d2.checks.normalization import normalization_remark
 from bestie_d2.data import EvaluationMapper, ImageReader
 from bestie_d2.data.images import describe_traits
-from bestie_d2.data.training_stream import TrainingStream, visits
+from bestie_d2.data.loader_workers import tell_of_full_memory
+from bestie_d2.data.training_stream import REPEATING_SAMPLER, TrainingStream, visits
 from bestie_d2.detectron2_seam import DefaultTrainer
 from bestie_d2.engine import solver
 from bestie_d2.engine.configuration import check_output
@@ -45,9 +47,6 @@ from bestie_d2.weights.checkpoint import FINAL_CHECKPOINT, BestieCheckpointer
 
 METRICS_FILE = "metrics.json"
 LOOKED_AT = 8  # pictures, of which it is told how they are taken
-# Detectron2's names of how the stream takes images: all alike, those of rare classes more often
-REPEATING_SAMPLER = "RepeatFactorTrainingSampler"
-SAMPLERS = ("TrainingSampler", REPEATING_SAMPLER)
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +54,8 @@ logger = logging.getLogger(__name__)
 class Trainer(DefaultTrainer):
     """Trains and evaluates what a configuration describes: a model of ours, or of Detectron2's.
 
-    A configuration that names an ``INPUT.MAPPER`` is trained on weak labels; any other one goes
-    through Detectron2's own loader. ``evaluation.tasks`` says what a model is evaluated by.
+    A configuration that names an ``INPUT.MAPPER`` is trained on weak labels; any other one on masks
+    and boxes, as Detectron2 does it. ``evaluation.tasks`` says what a model is evaluated by.
     """
 
     build_optimizer = staticmethod(solver.build_optimizer)
@@ -111,27 +110,20 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, start: int = 0) -> Iterable[list[dict]]:
-        """Batches from iteration ``start`` on; the same ones whenever they are asked for.
-
-        Detectron2's own loader, which begins anew after a stop, does what is asked where images for
-        its models are grouped by aspect ratio or sampled in another way than those of ``SAMPLERS``.
-        """
+        """Batches from iteration ``start`` on; the same ones whenever they are asked for."""
         batch_size, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
-        if batch_size % processes:
-            raise InputError(
-                f"SOLVER.IMS_PER_BATCH is {batch_size}, the batch of all {processes} processes: "
-                "expected a multiple of their number"
-            )
+        checks.check_batch(cfg, processes)
+        tell_of_full_memory()
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
-        loading, mapper = cfg.DATALOADER, checks.training_mapper(cfg)(cfg)
+        loading, mapper, wide = cfg.DATALOADER, checks.training_mapper(cfg)(cfg), None
         if cfg.INPUT.MAPPER:
             parts = [mapper.load_records(cfg, name) for name in cfg.DATASETS.TRAIN]
             records = [record for part in parts for record in part]
-        elif loading.ASPECT_RATIO_GROUPING or loading.SAMPLER_TRAIN not in SAMPLERS:
-            return build_detection_train_loader(cfg, mapper=mapper)
         else:
             filtered = loading.FILTER_EMPTY_ANNOTATIONS
             records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=filtered)
+            if loading.ASPECT_RATIO_GROUPING:
+                wide = np.array([record["width"] > record["height"] for record in records])
         if not records:
             raise InputError("DATASETS.TRAIN is empty: name a data set to train on")
         if start == 0 and comm.is_main_process():
@@ -142,9 +134,9 @@ class Trainer(DefaultTrainer):
                 logger.info("a look at %d of %d pictures: %s", len(chosen), len(records), line)
         repeats = loading.SAMPLER_TRAIN == REPEATING_SAMPLER
         often = visits(records, loading.REPEAT_THRESHOLD) if repeats else None
-        share = batch_size // processes
+        shapes = {"batch_size": batch_size // processes, "visits": often, "wide": wide}
         return build_detection_train_loader(
-            TrainingStream(records, batch_size=share, seed=seed, start=start, visits=often),
+            TrainingStream(records, seed=seed, start=start, **shapes),
             mapper=mapper,
             total_batch_size=batch_size,
             aspect_ratio_grouping=False,
@@ -172,6 +164,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict]]:
+        tell_of_full_memory()
         return build_detection_test_loader(cfg, dataset_name, mapper=EvaluationMapper(cfg))
 
     @classmethod

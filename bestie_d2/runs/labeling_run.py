@@ -32,6 +32,7 @@ from bestie_d2.data.labels.attach import (
     check_readable,
     registered_records,
 )
+from bestie_d2.data.loader_workers import tell_of_full_memory
 from bestie_d2.engine.configuration import import_extra_modules
 from bestie_d2.engine.trainer import load_trained_model
 from bestie_d2.errors import InputError
@@ -152,6 +153,7 @@ class LabelingRun:
 
     def items(self, cfg: CfgNode, share: Sequence[dict]) -> Iterable[dict | InputError]:
         """What the model is shown of each record, or why its image cannot be read."""
+        tell_of_full_memory()
         return DataLoader(
             MapDataset(share, partial(read_or_refuse, EvaluationMapper(cfg, is_train=False))),
             batch_size=None,

@@ -36,6 +36,8 @@ RLE = {"size": [4, 4], "counts": "013000000"}
         ("INPUT.BESTIE.SCALE_RANGE", "[1.3, 0.7]", "expected [smallest, largest]"),
         ("INPUT.MAPPER", "Nobody", "INPUT.MAPPER is 'Nobody'; choose from ImageTagMapper, WeakIn"),
         ("INPUT.TAGS.CROP_SIZE", "0", "more than 0"),
+        ("DATALOADER.SAMPLER_TRAIN", "Other", "is 'Other', expected TrainingSampler or Repeat"),
+        ("MODEL.LOAD_PROPOSALS", "True", "LOAD_PROPOSALS is True, expected False: files of prop"),
         ("MODEL.PAM.ALPHA", "1.5", "MODEL.PAM.ALPHA is 1.5, expected 0 to 1"),
         ("MODEL.PAM.CUES.KERNEL", "8", "odd number"),
         ("MODEL.PAM.CUES.KERNEL", "1", "odd number of pixels from 3"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 import signal
 import subprocess
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import build_detection_train_loader
+from detectron2.data.common import AspectRatioGroupedDataset
 from detectron2.utils import comm
 
+from bestie_d2.data import training_stream
 from bestie_d2.data.training_stream import TrainingStream, visits
 
 RECORDS = [{"name": name} for name in "abcdefg"]
@@ -58,6 +61,28 @@ def test_rare_classes_come_more_often():
     names = [record["name"] for record in islice(stream, 20)]
     assert sorted(names[:10]) == sorted(names[10:]) == list("abbbcdeefg")
     assert names[:10] != names[10:]
+
+
+@pytest.mark.parametrize("start", [0, 1, 4, 9])
+def test_pictures_of_one_shape_make_a_batch(start, monkeypatch):
+    """As batches of Detectron2's are filled, of however many at once, and wherever it goes on."""
+    monkeypatch.setattr(training_stream, "AT_ONCE", 4)
+    wide = np.array([True, False, False, True, False, False, False])
+    rounds = [np.random.default_rng((1, epoch)).permutation(7).tolist() for epoch in range(20)]
+    order = itertools.chain(*rounds)
+    sizes = ({"index": i, "width": 2 if wide[i] else 1, "height": 1} for i in order)
+    filled = AspectRatioGroupedDataset(sizes, 4)
+    expected = [[item["index"] for item in batch] for batch in filled]
+    assert len(expected) > 30
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    shares = []
+    for rank in (0, 1):
+        monkeypatch.setattr(comm, "get_rank", lambda rank=rank: rank)
+        stream = TrainingStream(RECORDS, batch_size=2, seed=1, start=start, wide=wide)
+        numbers = ["abcdefg".index(record["name"]) for record in islice(stream, 40)]
+        shares.append(zip(numbers[::2], numbers[1::2], strict=True))
+    found = [[a, c, b, d] for (a, b), (c, d) in zip(*shares, strict=True)]
+    assert found == expected[start : start + 20]
 
 
 def test_another_seed_is_another_order_and_other_numbers():

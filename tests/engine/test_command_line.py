@@ -1,15 +1,28 @@
 import logging
 
 import pytest
-from torch.multiprocessing import ProcessRaisedException
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
 
+from bestie_d2.data.loader_workers import SHARED_MEMORY_FULL
 from bestie_d2.engine.command_line import input_error_line, run_tool
 from bestie_d2.errors import InputError
 
 FROM_A_WORKER = (
     "Caught InputError in DataLoader worker process 0.\nOriginal Traceback:\n  File ...\n"
     "bestie_d2.errors.InputError: map a.png: no such file\n"
+)
+BUS_ERROR = (  # PyTorch's words
+    "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's "
+    "workers are out of shared memory. Please try to raise your shared memory limit."
+)
+OF_A_LOST_ONE = (
+    "\n\n-- Process 0 terminated with the following error:\nTraceback (most recent call last):\n"
+    "RuntimeError: [../third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer\n"
+)
+ANOTHER_ENDED = (
+    "error: another of the processes that work together has ended: its own line says why, or the "
+    "system that ended it; go on with --resume\n"
 )
 
 
@@ -29,6 +42,13 @@ def test_the_line_is_found_in_what_workers_and_processes_hand_on():
     [
         (InputError("map a.png: bad"), 2, "error: map a.png: bad\n"),
         (ProcessRaisedException(FROM_A_WORKER, 0, 1), 2, "error: map a.png: no such file\n"),
+        (
+            RuntimeError(BUS_ERROR),
+            1,
+            f"error: {BUS_ERROR.partition('.')[0]}: {SHARED_MEMORY_FULL}\n",
+        ),
+        (ProcessExitedException("process 1 terminated", 1, 7, -9, "SIGKILL"), 1, ANOTHER_ENDED),
+        (ProcessRaisedException(OF_A_LOST_ONE, 0, 7), 1, ANOTHER_ENDED),
         (KeyboardInterrupt(), 130, "interrupted; what was written so far is kept\n"),
     ],
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.utils import comm
+from PIL import Image
 
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.engine.distributed import AUTO, launch
@@ -104,6 +105,7 @@ TINY = (
 ONE_STEP = f"{ALL} {NO_TEST} SOLVER.MAX_ITER 1 MODEL.DEVICE cpu MODEL.WEIGHTS ''"
 WSSS = f"--config-file {ROOT}/configs/wsss_shapes.yaml {ONE_STEP} MODEL.WSSS.MASK_LOSS_START 0"
 PAM = f"--config-file {ROOT}/configs/pam_shapes.yaml {ONE_STEP}"
+MASKS = f"--config-file masks.yaml {ALL} SOLVER.MAX_ITER {STEPS}"
 GIVEN = {  # expected exit codes: a run
     "wsss_1": ("0", f"1 - - {WSSS}"),
     "wsss_2": ("0 0", f"2 env - {WSSS}"),
@@ -112,6 +114,8 @@ GIVEN = {  # expected exit codes: a run
     "bestie_1": ("0", f"1 - - {TINY} {NO_TEST} SOLVER.MAX_ITER 1"),
     "evaluated": ("0", f"1 - - --eval-only {TINY} MODEL.WEIGHTS bestie_2/model_final.pth"),
     "stopped": ("143 143", f"2 flags sigterm {TINY} {NO_TEST}"),
+    "masks_2": ("0 0", f"2 env - {MASKS}"),
+    "masks_stopped": ("143 143", f"2 flags sigterm {MASKS}"),
     "lost": ("1 -9", f"2 env killed {TINY} {NO_TEST}"),
 }
 
@@ -128,13 +132,52 @@ def runs(project) -> Path:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(TOOL)]
     words = f"{TINY} OUTPUT_DIR bestie_2".split()
     ask(project, *torchrun, *words)
-    resumed = f"stopped 2 flags - --resume {TINY} {NO_TEST}"
-    given = [f"{name} {run}" for name, (_, run) in GIVEN.items()] + [resumed]
+    given = [f"{name} {run}" for name, (_, run) in GIVEN.items()]
+    resumed = {"stopped": f"{TINY} {NO_TEST}", "masks_stopped": MASKS}
+    given += [f"{name} 2 flags - --resume {words}" for name, words in resumed.items()]
+    make_masks(project)
     codes = ask(project, "-c", RUNS, str(TOOL), *given).splitlines()
-    assert codes == [*(expected for expected, _ in GIVEN.values()), "0 0"], "".join(
+    assert codes == [*(expected for expected, _ in GIVEN.values()), "0 0", "0 0"], "".join(
         path.read_text()[-500:] for path in project.glob("*.err")
     )
     return project
+
+
+MASKS_YAML = """
+_BASE_: "{root}/configs/mrcnn_shapes.yaml"
+MODEL:
+  DEVICE: "cpu"
+  ROI_HEADS:
+    NUM_CLASSES: 1
+INPUT:
+  MIN_SIZE_TRAIN: (64,)
+DATASETS:
+  CUSTOM:
+    - name: "some_wide"
+      images: "{folder}/some_wide"
+      annotations: "{folder}/some_wide.json"
+  TRAIN: ("some_wide",)
+  TEST: ()
+DATALOADER:
+  ASPECT_RATIO_GROUPING: True
+"""
+
+
+def make_masks(folder: Path) -> None:
+    """A data set for Mask R-CNN, the boxes of the objects, of which every other image is wide."""
+    (folder / "some_wide").mkdir()
+    truth = json.loads((folder / "annotations.json").read_text())
+    for number, image in enumerate(truth["images"]):
+        with Image.open(folder / "images" / image["file_name"]) as stored:
+            image["width"] = stored.width + number % 2
+            box = (0, 0, image["width"], stored.height)
+            stored.crop(box).save(folder / "some_wide" / image["file_name"])
+    for item in truth["annotations"]:
+        x, y, width, height = item["bbox"]
+        right, bottom = x + width, y + height
+        item["segmentation"] = [[x, y, right, y, right, bottom, x, bottom]]
+    (folder / "some_wide.json").write_text(json.dumps(truth))
+    (folder / "masks.yaml").write_text(MASKS_YAML.format(root=ROOT, folder=folder))
 
 
 def ask(folder: Path, *words: str) -> str:
@@ -210,6 +253,18 @@ def test_sigterm_to_one_machine_ends_both_at_one_step_and_nothing_is_lost(runs):
     hard, easy = (
         torch.load(runs / name / "model_final.pth", weights_only=True)["model"]
         for name in ("stopped", "bestie_2")
+    )
+    assert all(torch.equal(hard[key], easy[key]) for key in easy)
+
+
+def test_mask_rcnn_goes_on_with_the_batches_of_one_shape(runs):
+    steps = metrics(runs / "masks_2")
+    assert "loss_mask" in steps[-1]
+    resumed = (runs / "masks_stopped_-_0.out").read_text()
+    assert f"Starting training from iteration {STOPPED + 1}" in resumed
+    hard, easy = (
+        torch.load(runs / name / "model_final.pth", weights_only=True)["model"]
+        for name in ("masks_stopped", "masks_2")
     )
     assert all(torch.equal(hard[key], easy[key]) for key in easy)
 

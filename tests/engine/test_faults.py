@@ -18,7 +18,7 @@ LAST = "13"
 # Each argument is a run FOLDER:FAULT:STEP, in a process of its own with one worker, whose exit code
 # is printed. The fault comes before the run's step number STEP.
 RUNS = """
-import os, runpy, signal, subprocess, sys
+import os, runpy, signal, subprocess, sys, torch
 from multiprocessing import active_children
 from bestie_d2.engine.training_step import TrainingStep
 
@@ -28,6 +28,12 @@ def sigterm():
 
 def worker():
     os.kill(active_children()[0].pid, signal.SIGKILL)
+
+def memory():
+    def full(*_):
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1_2_0>: "
+                           "No space left on device (28)")
+    torch.UntypedStorage._share_fd_cpu_ = full  # as PyTorch has it, where a worker hands it on
 
 def pictures():
     os.rename("images", "images_elsewhere")
@@ -71,7 +77,14 @@ class Run(NamedTuple):
 @pytest.fixture(scope="module")
 def runs(project) -> dict[str, Run]:
     """One training that met with one fault after the other, and one with nothing."""
-    given = ["hard:sigterm:7", "hard:pictures:1", "hard:worker:1", "hard::", "easy::"]
+    given = [
+        "hard:sigterm:7",
+        "hard:pictures:1",
+        "hard:worker:1",
+        "hard:memory:0",
+        "hard::",
+        "easy::",
+    ]
     done = subprocess.run(
         [sys.executable, "-c", RUNS, str(TOOL), LAST, *given],
         cwd=project,
@@ -100,6 +113,20 @@ def test_a_picture_that_disappears_is_named(runs):
     run = runs["hard:pictures:1"]
     assert run.code == 2
     assert re.fullmatch(r"error: image .*/images/\d\.png: no such file.*\n", run.err)
+    assert "Traceback" not in run.out
+
+
+def test_shared_memory_that_is_full_is_told(runs):
+    """Else Python prints a traceback, and the training waits for the lost batch for ever."""
+    run = runs["hard:memory:0"]
+    assert run.code == 2
+    assert run.err.startswith(
+        "error: shared memory (/dev/shm), through which the processes of DATA"
+    )
+    assert run.err.endswith(
+        "or set DATALOADER.NUM_WORKERS 0, which needs none, and go on with --resume\n"
+    )
+    assert run.err.count("\n") == 1
     assert "Traceback" not in run.out
 
 

@@ -15,6 +15,7 @@ TOOL = ROOT / "tools" / "run_pipeline.py"
 STAGES = ["pam", "cues", "wsss", "maps", "bestie", "export", "mrcnn", "mrcnn_truth", "evaluate"]
 OTHERS = ["components", "cam_maps"]  # of no stage that others here read
 SIDE = 64
+WIDTHS = (SIDE, SIDE + 8)  # of images with an even number, and an odd one
 COLORS = {1: (230, 60, 40), 2: (50, 90, 240)}  # of the squares, by category id
 KILLED = ["pam", "wsss", "bestie", "mrcnn"]  # trainings, each stopped in the middle
 
@@ -70,6 +71,7 @@ OWN = {
     "mrcnn": {
         "MODEL.ROI_HEADS.NUM_CLASSES": 2,
         "INPUT.MIN_SIZE_TRAIN": [SIDE],
+        "DATALOADER.ASPECT_RATIO_GROUPING": True,
         "INPUT.MIN_SIZE_TEST": SIDE,
         "SOLVER.MAX_ITER": 8,
         "SOLVER.STEPS": [],
@@ -78,15 +80,17 @@ OWN = {
 
 
 def draw(folder: Path) -> None:
-    """Six images of bright squares on dark ground, of one class or of both, and their truth."""
+    """Six images of bright squares on dark ground, of one class or of both, three of them wider
+    than high, and their truth."""
     (folder / "images").mkdir()
     images, objects = [], []
     for image_id in range(1, 7):
         random = np.random.default_rng(image_id)
-        image = random.integers(0, 40, (SIDE, SIDE, 3), dtype=np.uint8)
+        width = WIDTHS[image_id % 2]
+        image = random.integers(0, 40, (SIDE, width, 3), dtype=np.uint8)
         for number, category in enumerate([(1, 1), (2, 2), (1, 2)][image_id % 3]):
             top, left, side = random.integers(4, 30), 4 + 32 * number, random.integers(16, 24)
-            mask = np.zeros((SIDE, SIDE), np.uint8, order="F")
+            mask = np.zeros((SIDE, width), np.uint8, order="F")
             mask[top : top + side, left : left + side] = 1
             image[mask > 0] = COLORS[category]
             rle = mask_api.encode(mask)
@@ -103,7 +107,7 @@ def draw(folder: Path) -> None:
             )
         name = f"{image_id}.png"
         Image.fromarray(image).save(folder / "images" / name)
-        images.append({"id": image_id, "file_name": name, "height": SIDE, "width": SIDE})
+        images.append({"id": image_id, "file_name": name, "height": SIDE, "width": width})
     tags = [{key: item[key] for key in ("image_id", "category_id")} for item in objects]
     categories = [{"id": 1, "name": "red"}, {"id": 2, "name": "blue"}]
     for name, entries in (("truth", objects), ("tags", tags)):
