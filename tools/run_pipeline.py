@@ -1,8 +1,8 @@
 """Run a whole chain of stages, from weak labels to Mask R-CNN and the figures of both.
 
     python tools/run_pipeline.py --config configs/pipelines/shapes.yaml [--from STAGE]
-        [--until STAGE] [--redo STAGE ...] [--rounds N] [--jobs N] [--dry-run] [STAGE.KEY VALUE ...]
-        [output DIR] [train_set NAME] [test_set NAME]
+        [--until STAGE] [--redo STAGE ...] [--rounds N] [--jobs N] [--num-gpus N] [--dry-run]
+        [STAGE.KEY VALUE ...] [output DIR] [train_set NAME] [test_set NAME]
     python tools/run_pipeline.py --config configs/pipelines/shapes.yaml --report
 
 Stages: pam, cues, wsss, maps, bestie, export, mrcnn, mrcnn_truth (on true masks, to compare with),
@@ -24,6 +24,7 @@ from dataclasses import replace
 from functools import partial
 
 from bestie_d2.engine.command_line import add_jobs, parse_options, run_tool
+from bestie_d2.errors import InputError
 from bestie_d2.pipeline.definition import PLACES, Pipeline, read_pipeline
 from bestie_d2.pipeline.runner import run_pipeline
 from bestie_d2.report import report_path, write_report
@@ -38,6 +39,9 @@ def parse_arguments() -> argparse.Namespace:
     add("--redo", nargs="+", default=[], metavar="STAGE", help="make it anew, keep the old folder")
     add("--rounds", type=int, default=0, metavar="N", help="train BESTIE on its own labels N times")
     add_jobs(parser)
+    add(
+        "--num-gpus", type=int, default=1, metavar="N", help="processes of each training, one a GPU"
+    )
     add("--dry-run", action="store_true", help="only say what would be done, and why")
     add("--report", action="store_true", help="only write the report of what there is")
     add(
@@ -46,6 +50,8 @@ def parse_arguments() -> argparse.Namespace:
         help="STAGE.KEY VALUE pairs, and what the file names as output, train_set or test_set",
     )
     arguments = parse_options(parser)
+    if arguments.num_gpus < 1:
+        raise InputError(f"--num-gpus {arguments.num_gpus}: expected 1 or more")
     words = arguments.redo  # and pairs of a key and a value that stand behind them
     other = {*PLACES, *(word for word in words if "." in word)}
     arguments.redo = list(itertools.takewhile(lambda word: word not in other, words))
@@ -70,7 +76,7 @@ def main() -> None:
     arguments = parse_arguments()
     config, overrides, exist = arguments.config, arguments.overrides, not arguments.report
     pipeline = read_pipeline(config, overrides, rounds=arguments.rounds, configs_exist=exist)
-    pipeline = replace(pipeline, jobs=arguments.jobs)
+    pipeline = replace(pipeline, jobs=arguments.jobs, processes=arguments.num_gpus)
     if arguments.report:
         print(f"report: {write_report(pipeline)}")
         return

@@ -6,11 +6,9 @@ Nothing finished is made anew unless it is asked for.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
-import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tabulate import tabulate
@@ -21,15 +19,13 @@ from bestie_d2.pipeline.definition import Pipeline
 from bestie_d2.pipeline.dependencies import Hashes
 from bestie_d2.pipeline.spent_time import PROCESSOR_SECONDS, SECONDS, spent_time
 from bestie_d2.pipeline.stage_job import StageJob
+from bestie_d2.pipeline.stage_log import logging_to
 from bestie_d2.pipeline.stages import run_stage
-from bestie_d2.pipeline.state import LOG_FILE, Sources, StageRecord
+from bestie_d2.pipeline.state import Sources, StageRecord
 from bestie_d2.storage.processes import only_run_in
 
 CHANGED, RESUME = "changed", "resume"
 SHOWN = 8  # lines of what changed, before they are only counted
-PROGRESS = "detectron2.utils.events"  # a line every 20 steps, with the losses
-TALKATIVE = "fvcore.common.checkpoint"  # lists all keys that a start from other weights leaves
-FORMAT = "[%(asctime)s %(name)s] %(levelname)s: %(message)s"
 
 
 @dataclass(frozen=True)
@@ -203,7 +199,7 @@ def _run(job: StageJob, sources: Sources, resumed: bool, after_failure: Callable
     with only_run_in(job.folder, "output"):
         record.begin(sources, resume=resumed)
         try:
-            with spent_time(job.folder) as spent, _logging_to(job.folder):
+            with spent_time(job.folder) as spent, logging_to(job.folder):
                 figures, text = run_stage(job)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
@@ -216,35 +212,3 @@ def _run(job: StageJob, sources: Sources, resumed: bool, after_failure: Callable
         seeds = {name: cfg.SEED for name, cfg in job.configs.items()}
         result = {**times, "resumed": resumed, "seeds": seeds, "figures": figures}
         record.finish(sources, **result, text=text)
-
-
-@contextlib.contextmanager
-def _logging_to(folder: str) -> Iterator[None]:
-    """Log, and print, into a folder's ``log.txt``; show warnings and a training's progress.
-
-    Takes the place of Detectron2's ``setup_logger``, whose files stay open as long as the process
-    and would get the messages of later stages too.
-    """
-    console = logging.StreamHandler(sys.stdout)
-    console.addFilter(_for_console)
-    console.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    file = logging.FileHandler(os.path.join(folder, LOG_FILE), encoding="utf-8")
-    file.setFormatter(logging.Formatter(FORMAT, "%m/%d %H:%M:%S"))
-    loggers = [logging.getLogger(name) for name in ("bestie_d2", "detectron2", "fvcore")]
-    for logger in loggers:
-        logger.setLevel(logging.INFO)
-        logger.addHandler(console)
-        logger.addHandler(file)
-    try:
-        with contextlib.redirect_stdout(file.stream):
-            yield
-    finally:
-        for logger in loggers:
-            logger.removeHandler(console)
-            logger.removeHandler(file)
-        file.close()
-
-
-def _for_console(record: logging.LogRecord) -> bool:
-    warns = record.levelno >= logging.WARNING and record.name != TALKATIVE
-    return warns or record.name == PROGRESS

@@ -66,6 +66,7 @@ class StageJob:
         if suffix := MASK_SETS.get(entry.kind):
             cfg = with_keys(cfg, {"DATASETS.TRAIN": (pipeline.train_set + suffix,)})
         checks.check_config(cfg)
+        checks.check_batch(cfg, pipeline.processes if self.name == owner else 1)
         if self.name == owner or others:  # else the stage that trains the model has been through it
             checks.check_sides_of_images(cfg)  # not days later, when the stage begins
         supervision = cfg.MODEL.BESTIE.SUPERVISION

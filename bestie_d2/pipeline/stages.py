@@ -12,12 +12,13 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation.testing import flatten_results_dict
-from detectron2.utils.env import seed_all_rng
+from torch.multiprocessing import ProcessRaisedException
 
 from bestie_d2.checks import training as checks
 from bestie_d2.checks.weak_map_check import check_weak_maps
 from bestie_d2.data import register_custom_datasets, register_subset
-from bestie_d2.engine.trainer import Trainer, append_metrics, evaluate
+from bestie_d2.engine.command_line import input_error_line
+from bestie_d2.engine.trainer import append_metrics, evaluate
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import (
     evaluate_weak_components,
@@ -32,6 +33,7 @@ from bestie_d2.evaluation.weak_components import HELD
 from bestie_d2.model_keys import with_keys
 from bestie_d2.pipeline.dependencies import KEYS, MADE_BY
 from bestie_d2.pipeline.stage_job import MASK_SETS, StageJob
+from bestie_d2.pipeline.stage_training import train_stage
 from bestie_d2.pipeline.state import CONFIG_FILE
 from bestie_d2.runs.cue_extraction import CueRecipe, count_cue_file, extract_cue_file
 from bestie_d2.runs.labeling_run import LabelingRun
@@ -75,8 +77,11 @@ def run_stage(job: StageJob) -> Figures:
     """Do what the stage is for, or go on with it; bad input is told with the stage's name."""
     try:
         return RUNS.get(job.entry.kind, _train)(job)
-    except InputError as error:
-        raise InputError(f"stage {job.name}: {error}") from None
+    except (InputError, ProcessRaisedException) as error:
+        line = input_error_line(error)
+        if line is None:
+            raise
+        raise InputError(f"stage {job.name}: {line}") from None
 
 
 def _train(job: StageJob) -> Figures:
@@ -85,11 +90,7 @@ def _train(job: StageJob) -> Figures:
     checks.check_train_sets(cfg)
     with replacing(Path(job.folder, CONFIG_FILE)) as file:
         file.write(cfg.dump())
-    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED)
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=True)
-    trainer.train()
-    return headlines({key: value for key, (value, _) in trainer.storage.latest().items()})
+    return headlines(train_stage(job.pipeline, cfg))
 
 
 def _for_training(job: StageJob) -> CfgNode:
