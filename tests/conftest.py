@@ -20,7 +20,7 @@ from hypothesis import settings
 
 from bestie_d2.data.paths import datasets_root
 
-pytest_plugins = ["finished_run", "package_of_weights", "tiny_project"]
+pytest_plugins = ["finished_run", "forked_tools", "package_of_weights", "tiny_project"]
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_VARIABLE = "BESTIE_D2_SHARED"
@@ -28,6 +28,12 @@ SHARED_VARIABLE = "BESTIE_D2_SHARED"
 # Time limits of single examples would fail on a busy machine.
 settings.register_profile("bestie_d2", deadline=None, derandomize=True)
 settings.load_profile("bestie_d2")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: one that several processes came to last would run alone."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -100,16 +99,10 @@ OUTPUT_DIR: "{folder}/output"
 
 
 @pytest.fixture
-def run_tool(project):
-    """Run a tool as a user would; returns the finished process."""
+def run_tool(project, forked_tool):
+    """Run a tool in the project's folder; returns the finished process."""
 
     def run(tool: str, *arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, str(ROOT / "tools" / tool), *arguments],
-            cwd=project,
-            capture_output=True,
-            text=True,
-            timeout=280,
-        )
+        return forked_tool(tool, arguments, project)
 
     return run

@@ -19,6 +19,8 @@ from bestie_d2.engine.distributed import AUTO, launch
 from bestie_d2.engine.trainer import Trainer
 from bestie_d2.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "train_net.py"
 STEPS, STOPPED = 4, 1  # iterations; the one in which SIGTERM, or a kill, comes

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
+
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "train_net.py"
 LAST = "13"
 

@@ -21,6 +21,8 @@ from tiny_pipeline import KILLED, PIPELINE, STAGES, TOOL, states_of
 
 from bestie_d2.data.labels.attach import MADE_WITH
 
+pytestmark = pytest.mark.slow
+
 
 def _manifest(project: Path, stage: str) -> dict:
     return json.loads((project / "out" / stage / "manifest.json").read_text())
