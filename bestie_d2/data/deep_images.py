@@ -28,6 +28,10 @@ WHITE = 255.0
 IMAGE_RANGE = (0.1, 99.9)
 
 EXIF_ORIENTATION, UNTURNED = 274, 1  # the entry's number, in TIFF as in EXIF; one of its values
+PNG_CHUNKS, PNG_AROUND_CHUNK = 8, 12  # where they begin; length, kind and checksum
+PNG_SIZE = 16  # where its head says width and height, then bits of a channel and kind of colors
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by that kind
+MOST_OF_A_BYTE = 1032  # bytes that deflate makes one of (zlib's technical details)
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 INVERTED, GREY, RGB = 0, 1, 2  # "photometric interpretation"; inverted: white is zero
 COLORS = {INVERTED: 1, GREY: 1, RGB: 3, 3: 1, 5: 4, 6: 3, 8: 3}  # channels of each
@@ -135,13 +139,28 @@ def read_deep_png(file: BinaryIO, key: int | tuple | None) -> tuple[np.ndarray, 
         key: the value that is transparent, if it is grey and has one.
     """
     file.seek(0)
-    found = _decoded_by_opencv(file.read())
+    data = file.read()
+    _refuse_hollow(data)
+    found = _decoded_by_opencv(data)
     if found is None:
         raise ValueError("it cannot be decoded")
     if found.ndim == 2:
         return found, None if key is None else (found != key).astype(np.float64)
     largest = np.iinfo(np.uint16).max
     return found[..., :3], found[..., 3] / largest if found.shape[-1] > 3 else None
+
+
+def _refuse_hollow(data: bytes) -> None:
+    """Refuse a PNG that says it is larger than its data can be: decoders make room for it first."""
+    width, height, depth, colors = struct.unpack_from(">IIBB", data, PNG_SIZE)
+    if height * width * PNG_CHANNELS.get(colors, 1) * depth > 8 * MOST_OF_A_BYTE * len(data):
+        raise ValueError(f"its {len(data)} bytes cannot hold {height}x{width} pixels")
+    place, kind = PNG_CHUNKS, b""
+    while kind != b"IEND":
+        if place + PNG_AROUND_CHUNK > len(data):
+            raise ValueError("it is cut")
+        length, kind = struct.unpack_from(">I4s", data, place)
+        place += length + PNG_AROUND_CHUNK
 
 
 def refuse_pages(path: str, pages: int) -> None:

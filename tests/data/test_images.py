@@ -310,6 +310,7 @@ def torn(image: Image.Image, suffix: str) -> bytes:
 
 
 NOISE = np.random.default_rng(0).integers(0, 60000, (40, 40, 3))
+DEEP_PNG = cv2.imencode(".png", NOISE.astype(np.uint16))[1].tobytes()
 
 
 @pytest.mark.parametrize(
@@ -322,6 +323,12 @@ NOISE = np.random.default_rng(0).integers(0, 60000, (40, 40, 3))
         ("a.png", torn(Image.fromarray(NOISE[..., 0].astype(np.uint16)), "PNG"), "not a readable"),
         ("a.tif", torn(Image.fromarray(NOISE[..., 0].astype(np.uint16)), "TIFF"), "not a readable"),
         ("a.png", cv2.imencode(".png", NOISE.astype(np.uint16))[1][:-200], "not a readable"),
+        (
+            "a.png",
+            DEEP_PNG[:16] + b"\0\0\x30\0" * 2 + DEEP_PNG[24:],
+            "not a readable",
+        ),  # 12288x12288
+        ("a.png", DEEP_PNG[:33] + b"\x7f" + DEEP_PNG[34:], "not a readable"),  # a chunk of 2 GiB
         ("a.tif", b"II*\0", "not a readable"),
         ("a.png", b"", "not a readable"),
         ("a.jpg", None, "no such file"),

@@ -35,6 +35,9 @@ def test_uncompressed_runs_and_polygons_are_masks():
     assert problem_of_mask([[0, 0, 4, 0, 4, 3.5], [1, 1, 2, 1, 2, 2, 1, 2]], SIZE) is None
 
 
+HUGE = "1" + "0" * 17 + "..." + "0" * 19  # how a number of 311 digits is shown
+
+
 @pytest.mark.parametrize(
     ("mask", "problem"),
     [
@@ -44,6 +47,10 @@ def test_uncompressed_runs_and_polygons_are_masks():
         ({"size": [4, 5]}, "its RLE has the 'counts' None, expected runs"),
         ({**WHOLE, "counts": [0, "x"]}, "its RLE has the 'counts' [0, 'x'], expected runs"),
         ({**WHOLE, "counts": [-1, 21]}, "its RLE has the 'counts' [-1, 21], expected runs"),
+        (
+            {"size": [4, 5], "counts": [2**32]},
+            "its RLE has the 'counts' [4294967296], expected runs",
+        ),
         ({**WHOLE, "counts": [0, 19]}, WRONG_RUNS),
         ({**WHOLE, "counts": ""}, WRONG_RUNS),
         ({**WHOLE, "counts": "é"}, WRONG_RUNS),
@@ -57,6 +64,7 @@ def test_uncompressed_runs_and_polygons_are_masks():
         ([[0, 0, 1, 0, 1, 1, 2]], "a polygon of 7 numbers, expected x, y of three corners or more"),
         ([[0, 0, 1, 0, 1, "1"]], "a polygon is [0, 0, 1, 0, 1, '1'], expected numbers"),
         ([[0, 0, 1, 0, 1, float("nan")]], "a polygon is [0, 0, 1, 0, 1, nan], expected numbers"),
+        ([[0, 0, 1, 0, 1, 10**310]], f"a polygon is [0, 0, 1, 0, 1, {HUGE}], expected numbers"),
     ],
 )
 def test_mistakes_are_told(mask, problem):

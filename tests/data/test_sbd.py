@@ -1,9 +1,13 @@
 """SBD's MATLAB files, with every way in which one can be wrong."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 from scipy.io import savemat
 
+from bestie_d2.data.datasets import voc_preparation
 from bestie_d2.data.datasets.voc_preparation import read_sbd_objects
 from bestie_d2.errors import InputError
 
@@ -76,3 +80,16 @@ def test_files_that_are_missing_torn_or_something_else(write_mat, tmp_path):
             file.write(content)
         with pytest.raises(InputError, match=r"2008_000002\.mat: (not a readable|has no GTinst)"):
             read_sbd_objects(path, (2, 3))
+
+
+def crash(path: str) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def test_a_file_that_scipy_crashes_on_is_told_and_the_next_one_read(write_mat, monkeypatch):
+    path = write_mat()
+    with monkeypatch.context() as patch:
+        patch.setattr(voc_preparation, "loadmat", crash)
+        with pytest.raises(InputError, match=r"2008_000002\.mat: not a readable .*SciPy crashed"):
+            read_sbd_objects(path, (2, 3))
+    assert read_sbd_objects(path, (2, 3)).classes == {1: 14, 2: 2}

@@ -6,7 +6,7 @@ has no word for most other mistakes: what others wrote is looked at before it is
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -22,6 +22,7 @@ from bestie_d2.errors import InputError
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, wsss_index
 
 SHORTEST_POLYGON = 6  # numbers: three corners
+LONGEST_RUN = 2**32 - 1  # of pycocotools
 FARTHEST = 1_000_000  # pixels; pycocotools walks along every outline, also outside the image
 MORE, NEGATIVE, MOST_DIGITS = 32, 16, 7  # in the characters of a run; 7 digits are 32 bits
 
@@ -127,7 +128,7 @@ def problem_of_mask(mask: object, size: Size) -> str | None:
         if len(part) % 2 or len(part) < SHORTEST_POLYGON:
             return f"a polygon of {len(part)} numbers, expected x, y of three corners or more"
         plain = {*map(type, part)} <= {int, float}  # nearly always, and this is quicker
-        if not all(map(math.isfinite if plain else is_number, part)):
+        if not all(map(is_finite if plain else is_number, part)):
             return f"a polygon is {shortened(part)}, expected numbers"
         if max(map(abs, part)) > FARTHEST:
             return f"a polygon has a corner at {max(part, key=abs):g}, expected pixels"
@@ -140,7 +141,7 @@ def _problem_of_rle(mask: Mapping) -> str | None:
         return f"its RLE has the 'size' {shortened(size)}, expected [height, width]"
     known = isinstance(counts, (str, bytes))
     if isinstance(counts, list):
-        known = all(type(count) is int and count >= 0 for count in counts)
+        known = all(type(count) is int and 0 <= count <= LONGEST_RUN for count in counts)
     return None if known else f"its RLE has the 'counts' {shortened(counts)}, expected runs"
 
 
@@ -151,7 +152,12 @@ def is_box(box: object) -> TypeGuard[Sequence[float]]:
 
 def is_number(value: Any) -> TypeGuard[float]:
     """Whether it is a finite one."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and is_finite(value)
+
+
+def is_finite(value: float) -> bool:
+    """Whether a number is one, and none of so many digits that no float holds it."""
+    return abs(value) <= sys.float_info.max
 
 
 def _runs(counts: str | bytes | list[int]) -> np.ndarray | None:

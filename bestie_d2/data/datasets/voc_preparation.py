@@ -12,8 +12,13 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import lru_cache
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -236,13 +241,26 @@ class VocSources:
             yield VocImage(stem, size, tags, objects, class_map)
 
 
+@lru_cache(maxsize=1)
+def _reader() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, get_context("spawn"))
+
+
+def _mat_file(path: str) -> dict[str, Any]:
+    """Read in a process of its own, which a damaged file may end: SciPy's C code trusts lengths."""
+    return _reader().submit(loadmat, path).result()
+
+
 def read_sbd_objects(path: str, size: Size) -> ObjectMap:
     """SBD's objects of an image of ``size`` (height, width); bad files are refused."""
     try:
-        struct = loadmat(path)[SBD_STRUCT][0, 0]
+        struct = _mat_file(path)[SBD_STRUCT][0, 0]
         numbers, categories = struct["Segmentation"], struct["Categories"].ravel()
     except FileNotFoundError:
         raise InputError(f"SBD {path}: no such file") from None
+    except BrokenProcessPool:
+        _reader.cache_clear()
+        raise InputError(f"SBD {path}: not a readable MATLAB file (SciPy crashed on it)") from None
     except (KeyError, IndexError):
         raise InputError(
             f"SBD {path}: has no {SBD_STRUCT} with Segmentation and Categories; is it of 'inst'?"

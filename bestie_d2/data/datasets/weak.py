@@ -139,7 +139,10 @@ def register_custom_datasets(datasets: Sequence[Mapping]) -> None:
                 raise InputError(f"{where}: {key!r} is missing")
         given = {key: value for key, value in entry.items() if value}
         given |= {key: expand_path(given[key]) for key in given.keys() - {"name", "classes"}}
-        register_weak_dataset(**given)
+        try:
+            register_weak_dataset(**given)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
 
 
 def load_weak_dataset(dataset: WeakDataset) -> list[dict]:

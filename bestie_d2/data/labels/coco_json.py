@@ -16,6 +16,8 @@ BACKGROUND = {"background", "_background_", "__background__", "__ignore__"}  # n
 IMAGE_LISTS = {"images": ("id", "file_name"), "categories": ("id", "name")}  # of a COCO-like file
 ID_KEYS = {"images": "image_id", "categories": "category_id"}  # in the lists that refer to them
 NAME_KEYS = {"images": "file_name", "categories": "name"}
+LONGEST_SIDE = 2**20  # pixels; run lengths have 32 bits, and memory is asked for by them
+HALF_LETTERS = ("\\ud", "\\uD")  # begin an escape of UTF-16's halves of rare letters
 WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")  # "007" and "1.0" are names, not numbers
 CROWD_VALUES = {  # of ``iscrowd``, as text
     **dict.fromkeys(("1", "1.0", "true", "yes"), 1),
@@ -34,11 +36,15 @@ def load_json(path: str, fields: Mapping[str, Sequence[str]]) -> dict:
 
 
 def parse_json(path: str, data: bytes) -> Any:
-    """The content of a JSON file."""
+    """The content of a JSON file, whose texts are ones that a file can be called and hold."""
     try:
-        return json.loads(data)  # tells UTF-8 and UTF-16, with a mark or without
+        text = data.decode(json.detect_encoding(data))  # UTF-8 or UTF-16, with a mark or without
+        content = json.loads(text)
+        if any(escape in text for escape in HALF_LETTERS):
+            json.dumps(content, ensure_ascii=False).encode()  # refuses a half without the other
     except (ValueError, RecursionError) as error:
         raise not_parsed(path, "a JSON file", error) from None
+    return content
 
 
 def regular_lists(path: str, data: Any, fields: Mapping[str, Sequence[str]]) -> dict:
@@ -84,7 +90,7 @@ def _check_images(path: str, images: Sequence[dict]) -> None:
         for side in ("height", "width"):
             if side in image:
                 pixels = whole_number(image[side])
-                if pixels is None or pixels <= 0:
+                if pixels is None or not 0 < pixels <= LONGEST_SIDE:
                     problem = f"{side!r} is {image[side]!r}, expected pixels"
                 image[side] = pixels
         other = first.setdefault(id_key(value), image)

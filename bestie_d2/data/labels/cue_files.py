@@ -44,6 +44,7 @@ CLOSEST = 1.0  # pixels: nearer points of one class are one
 SMALLEST_SIDE = 8  # pixels: on smaller images points within 0 to 1 are nothing special
 FEWEST_WHOLE = 4  # points at 0 and 1 alone that are taken for parts of the sides
 PERCENT = 100.0
+LARGEST = float(np.finfo(np.float32).max)
 
 Tell = Callable[[str], None]
 Point = tuple[float, float, int, float]  # x, y, class, score: the order of files
@@ -156,7 +157,7 @@ def _listed(path: str, data: Mapping, classes: Sequence[str], tell: Tell) -> Ite
             score = float(entry.get("score", GIVEN_SCORE))
         except (TypeError, ValueError, OverflowError):
             x = y = score = math.nan
-        if not math.isfinite(x + y + score):
+        if not _are_numbers(x, y, score):
             problem = f"expected finite numbers, 'point': [x, y], got {entry}"
         if problem:
             tell(f"{path}: points[{number}]: {problem}")
@@ -170,6 +171,11 @@ def _listed(path: str, data: Mapping, classes: Sequence[str], tell: Tell) -> Ite
         where = f"{path}: image {file}"
         found = points[image["id"]], said[image["id"]]
         yield ImagePoints(file, where, size if all(size) else None, *found)
+
+
+def _are_numbers(*values: float) -> bool:
+    """Whether all are finite, as the float32 that they become too."""
+    return all(abs(value) <= LARGEST for value in values)
 
 
 def _folder(path: str, classes: Sequence[str], tell: Tell) -> Iterator[ImagePoints]:
@@ -188,12 +194,12 @@ def _points_of_lines(file: Path, num_classes: int, tell: Tell) -> Iterator[Point
         except ValueError:
             problem = f"expected 'x y class [score]', got {line!r}"
         else:
-            if math.isfinite(score) and label in range(num_classes):
+            if _are_numbers(x, y, score) and label in range(num_classes):
                 yield x, y, int(label), score
                 continue
             problem = f"class {label:g}, expected 0..{num_classes - 1}"
-            if not math.isfinite(score):
-                problem = f"score {score:g}, expected a number"
+            if not _are_numbers(x, y, score):
+                problem = f"expected finite numbers, got {line!r}"
         if words:
             tell(f"{file}, line {number}: {problem}")
 

@@ -26,6 +26,24 @@ def test_a_mark_is_passed_over(tmp_path, encoding):
     assert load_json(str(tmp_path / "tags.json"), IMAGE_LISTS) == lists()
 
 
+@pytest.mark.parametrize("name", ["\ud83d", "\udc08 cat"])
+def test_half_a_letter_is_refused_and_a_whole_one_read(tmp_path, write_json, name):
+    categories = [{"id": 1, "name": name}]
+    with pytest.raises(InputError, match=r"tags\.json: not a JSON file .*surrogates"):
+        read_tags(write_json(tmp_path / "tags.json", lists(categories=categories)))
+    categories = [{"id": 1, "name": "\U0001f408"}]  # of two halves in JSON
+    read = read_tags(write_json(tmp_path / "tags.json", lists(categories=categories)))
+    assert list(read.classes) == ["\U0001f408"]
+
+
+@pytest.mark.parametrize("score", [1e39, -1e39, 10**400])
+def test_a_score_that_float32_cannot_hold_is_refused(tmp_path, write_json, score):
+    point = {"image_id": 1, "category_id": 1, "point": [3, 4], "score": score}
+    path = write_json(tmp_path / "cues.json", lists(points=[point]))
+    with pytest.raises(InputError, match=r"points\[0\]: expected finite numbers"):
+        read_cues(path, classes=("cat",), sizes={"a": (20, 30)})
+
+
 @pytest.mark.parametrize("value", [20, 20.0, "20", "20.0"])
 def test_sizes_become_whole_numbers(tmp_path, write_json, value):
     image = {"id": 1, "file_name": "a.png", "height": value, "width": 30}
@@ -33,7 +51,7 @@ def test_sizes_become_whole_numbers(tmp_path, write_json, value):
     assert (repr(record["height"]), record["width"]) == ("20", 30)
 
 
-@pytest.mark.parametrize("value", [0, -1, 20.5, "wide", True, None])
+@pytest.mark.parametrize("value", [0, -1, 20.5, "wide", True, None, 2**20 + 1])
 def test_what_is_no_size_is_refused(tmp_path, write_json, value):
     image = {"id": 1, "file_name": "a.png", "height": value, "width": 30}
     with pytest.raises(InputError, match=r"images\[0\]: 'height' is .*, expected pixels"):

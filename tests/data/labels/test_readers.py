@@ -149,7 +149,7 @@ def test_text_cues(tmp_path):
         ("3 9 2 0.5", ("line 2", "class 2", "0..1")),
         ("3 9 0.5 0.5", ("line 2", "class 0.5")),
         ("3 11 0 0.5", ("(3, 11)", "outside")),
-        ("nan 3 0 0.5", ("(nan, 3)", "outside")),
+        ("nan 3 0 0.5", ("line 2", "finite numbers", "'nan 3 0 0.5'")),
     ],
 )
 def test_text_cue_refusals(tmp_path, line, parts):

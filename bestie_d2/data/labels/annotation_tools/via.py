@@ -8,7 +8,6 @@ first that is ticked. File attributes called so are tags.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 
 from bestie_d2.data.labels.annotation_tools.exports import (
@@ -26,6 +25,7 @@ from bestie_d2.data.labels.annotation_tools.exports import (
     class_of,
     plain,
 )
+from bestie_d2.data.labels.coco_json import parse_json
 from bestie_d2.data.labels.tag_tables import Row
 
 PROJECT = "_via_img_metadata"
@@ -95,8 +95,8 @@ def _rows(rows: list[Row]) -> Iterable[dict]:
 
 def _json(document: Document, cell: object, where: str) -> object:
     try:
-        return json.loads(str(cell or "{}"))
-    except (ValueError, RecursionError):
+        return parse_json(where, str(cell or "{}").encode())
+    except ValueError:
         raise document.error(where, f"{cell!r} is not JSON") from None
 
 
