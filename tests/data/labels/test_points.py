@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -116,3 +118,14 @@ def test_points_that_label_nearly_nothing_are_refused(tmp_path, write_png):
     check_given_points("mine", [{**record, "cues": cues_at((105, 15))}], 2)
     assert CuePositions(points=20, on_class=1).nearly_none is False
     assert CuePositions(points=21, on_class=1).nearly_none is True
+
+
+def test_cues_travel_as_arrays():
+    cues = PointCues(torch.tensor([[1.5, 2.0]]), torch.tensor([3]), torch.tensor([0.25]))
+    content = pickle.dumps(cues)
+    there = pickle.loads(content)
+    assert b"torch" not in content.replace(b"bestie_d2.structures", b"")
+    assert (there.yx.tolist(), there.classes.tolist(), there.scores.tolist()) == (
+        [[1.5, 2.0]], [3], [0.25],
+    )  # fmt: skip
+    assert (there.yx.dtype, there.classes.dtype) == (torch.float32, torch.int64)
