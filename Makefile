@@ -12,10 +12,10 @@ CANDIDATES := $(or $(PYTHON),python3 python python3.12 python3.11 python3.10)
 SUITABLE := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs clean
+.PHONY: help setup demo test test-slow lint docs clean
 
 help: ## list the targets
-	@awk -F ': .*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ': .*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## prepare the environment in $(VENV); quick when it is up to date
 	@for python in $(CANDIDATES); do \
@@ -30,9 +30,18 @@ demo: setup ## the whole chain on the embedded data (ARGS=... for tools/run_pipe
 	@"$(RUN)" tools/run_pipeline.py --config configs/pipelines/shapes.yaml $(ARGS)
 
 # Files of tests are shared by processes of one thread each: two threads that wait for each other
-# gain nothing on networks as small as those of the tests. ARGS="-n 0" keeps to one process.
+# gain nothing on networks as small as those of the tests. They come in their order, the slow ones
+# first (tests/conftest.py). ARGS="-n 0" keeps to one process.
 test: setup lint ## lint and types, then the test suite (ARGS=... for pytest)
-	@OMP_NUM_THREADS=1 "$(RUN)" -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 "$(RUN)" -m pytest -n auto --maxprocesses 4 --dist loadfile \
+	    --no-loadscope-reorder $(ARGS)
+
+# One after the other: they measure. BESTIE_D2_SOAK_MINUTES and the others make it shorter.
+test-slow: export BESTIE_D2_FUZZED ?= 100000
+test-slow: export OMP_NUM_THREADS = 1
+test-slow: setup ## an hour and a half: random kills, 100,000 damaged files, a set of COCO's size
+	@"$(RUN)" -m pytest -m nightly -s $(ARGS)
+	@"$(RUN)" -m pytest --timeout 7200 tests/test_fuzzed_files.py $(ARGS)
 
 lint: setup ## ruff and mypy: rules, formatting, types
 	@"$(RUN)" -m ruff check .
