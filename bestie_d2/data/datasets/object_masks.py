@@ -155,7 +155,7 @@ def is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, Real) and not isinstance(value, bool) and is_finite(value)
 
 
-def is_finite(value: float) -> bool:
+def is_finite(value: Any) -> bool:
     """Whether a number is one, and none of so many digits that no float holds it."""
     return abs(value) <= sys.float_info.max
 
