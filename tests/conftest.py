@@ -17,6 +17,7 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from hypothesis import settings
+from PIL import Image
 
 from bestie_d2.data.paths import datasets_root
 
@@ -39,6 +40,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _reproducible() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _limit_of_pictures(monkeypatch) -> None:
+    """Predictions lift Pillow's limit in the whole process; the next test has it again."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
 
 
 @pytest.fixture(scope="session")

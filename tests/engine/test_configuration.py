@@ -184,9 +184,7 @@ def test_a_trained_model_is_the_last_checkpoint_unless_weights_are_named(tmp_pat
 
 def test_a_run_that_is_not_finished_is_said_to_be_so(tmp_path):
     (tmp_path / "config.yaml").write_text("SEED: 1\n")
-    with pytest.raises(
-        InputError, match=r"no model_final\.pth, so .* not finished; go on with the"
-    ):
+    with pytest.raises(InputError, match=r"no model_final\.pth, so .* not finished; name weights"):
         load_run_config(tmp_path)
     last = tmp_path / "model_0000049.pth"
     last.touch()  # copied without the note that it is the last one
