@@ -250,11 +250,15 @@ def test_sigterm_to_one_machine_ends_both_at_one_step_and_nothing_is_lost(runs):
     for rank in (0, 1):
         told = (runs / f"stopped_sigterm_{rank}.err").read_text()
         assert told == "terminated; what was written so far is kept\n"
-    resumed = (runs / "stopped_-_0.out").read_text()
+    assert_resumed_to_the_weights_of(runs, "stopped", "bestie_2")
+
+
+def assert_resumed_to_the_weights_of(runs: Path, stopped: str, undisturbed: str) -> None:
+    resumed = (runs / f"{stopped}_-_0.out").read_text()
     assert f"Starting training from iteration {STOPPED + 1}" in resumed
     hard, easy = (
         torch.load(runs / name / "model_final.pth", weights_only=True)["model"]
-        for name in ("stopped", "bestie_2")
+        for name in (stopped, undisturbed)
     )
     assert all(torch.equal(hard[key], easy[key]) for key in easy)
 
@@ -262,13 +266,7 @@ def test_sigterm_to_one_machine_ends_both_at_one_step_and_nothing_is_lost(runs):
 def test_mask_rcnn_goes_on_with_the_batches_of_one_shape(runs):
     steps = metrics(runs / "masks_2")
     assert "loss_mask" in steps[-1]
-    resumed = (runs / "masks_stopped_-_0.out").read_text()
-    assert f"Starting training from iteration {STOPPED + 1}" in resumed
-    hard, easy = (
-        torch.load(runs / name / "model_final.pth", weights_only=True)["model"]
-        for name in ("masks_stopped", "masks_2")
-    )
-    assert all(torch.equal(hard[key], easy[key]) for key in easy)
+    assert_resumed_to_the_weights_of(runs, "masks_stopped", "masks_2")
 
 
 def test_where_a_process_was_killed_the_other_says_so_in_a_line(runs):
