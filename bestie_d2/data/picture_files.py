@@ -86,7 +86,8 @@ def _without_results(root: str, paths: Sequence[str], output: str) -> list[str]:
     folders = {folder for path in paths for folder in Path(path).parents}
     below = sorted(folders.difference(above, [Path(root)]))
     marked = {folder for folder in below if (folder / MARK_OF_RESULTS).is_file()}
-    own = {folder for folder in below if output and folder.absolute() == Path(output).absolute()}
+    place = output and os.path.abspath(output)  # also of one that is named with ".."
+    own = {folder for folder in below if os.path.abspath(folder) == place}
     for folder in sorted(marked - own):
         logger.warning("%s: results of an earlier prediction, which are no pictures", folder)
     results = marked | own

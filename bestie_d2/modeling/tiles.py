@@ -30,8 +30,6 @@ VALUES_AT_ONCE = 2**24  # of maps at the picture's size: 64 MiB
 # shown no surroundings there), and where it comes to count in full.
 UNSURE, SURE = 0.25, 0.75
 NEARLY_NOTHING = 1e-6  # the weight there: no pixel is without
-
-
 SMALLEST_TILE = 2 * DEEPEST  # pixels, two cells of a network's coarsest map
 
 
