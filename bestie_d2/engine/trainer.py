@@ -24,6 +24,7 @@ from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
+from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from detectron2.utils.logger import setup_logger
 from torch import nn
 
@@ -37,6 +38,7 @@ from bestie_d2.detectron2_seam import DefaultTrainer
 from bestie_d2.engine import solver
 from bestie_d2.engine.configuration import check_output
 from bestie_d2.engine.label_progress import LabelProgress
+from bestie_d2.engine.progress_printer import ProgressPrinter
 from bestie_d2.engine.save_on_interrupt import SaveOnInterrupt
 from bestie_d2.engine.training_step import TrainingStep, autocast_dtype
 from bestie_d2.errors import InputError
@@ -107,6 +109,11 @@ class Trainer(DefaultTrainer):
         # Saved last: what is measured at an iteration is measured before it counts as done.
         hooks.sort(key=lambda hook: isinstance(hook, PeriodicCheckpointer))
         return [*hooks, SaveOnInterrupt()]
+
+    def build_writers(self) -> list[EventWriter]:
+        printer = ProgressPrinter(self.max_iter)
+        writers = super().build_writers()
+        return [printer if type(one) is CommonMetricPrinter else one for one in writers]
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, start: int = 0) -> Iterable[list[dict]]:
