@@ -17,7 +17,6 @@ from bestie_d2.engine.command_line import run_tool
 import argparse
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -30,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from measuring import KIB, MIB, growth
+from measuring import growth, largest_mib
 from PIL import Image
 from pycocotools import mask as mask_api
 from tabulate import tabulate
@@ -188,7 +187,7 @@ def measured(stage: Callable[[Path], None], root: Path) -> tuple[float, float, f
     start, worked = time.perf_counter(), time.process_time()
     stage(root)
     seconds, worked = time.perf_counter() - start, time.process_time() - worked
-    return seconds, worked, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB / MIB
+    return seconds, worked, largest_mib()
 
 
 def measure(folder: Path, sizes: Sequence[int]) -> list[list]:

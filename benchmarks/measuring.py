@@ -43,6 +43,15 @@ def peak_mib(run: Callable[[], object]) -> float | None:
     return (after - before) * KIB / MIB
 
 
+def largest_mib() -> float:
+    """MiB of this process's largest resident size; NaN where the system does not tell.
+
+    ``getrusage`` would also count what the process that started it had.
+    """
+    status = Path("/proc/self/status")
+    return _resident(status)["VmHWM"] * KIB / MIB if status.exists() else float("nan")
+
+
 def _resident(status: Path) -> dict[str, int]:
     """The process's sizes in KiB by name."""
     lines = (line.split() for line in status.read_text().splitlines())

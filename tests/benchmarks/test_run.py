@@ -4,15 +4,18 @@ the reference differ."""
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+from pathlib import Path
 
 import cases
 import cv2
 import loader
+import measuring
 import pytest
 import run
 import torch
-from measuring import growth, median_times, peak_mib
+from measuring import growth, largest_mib, median_times, peak_mib
 from time_split import split_of_inference, split_of_step
 
 MIB = 2**20
@@ -113,6 +116,16 @@ def test_peak_memory_counts_what_was_freed_again():
     if peak is None:
         pytest.skip("this system does not tell a process's largest resident size")
     assert 60 < peak < 90
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell it")
+def test_the_largest_size_is_that_of_this_process_alone():
+    large = bytearray(b"1" * 512 * MIB)
+    words = [sys.executable, "-c", "import measuring; print(measuring.largest_mib())"]
+    folder = Path(measuring.__file__).parent
+    told = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True)
+    assert 5 < float(told.stdout) < 256
+    assert largest_mib() > len(large) / MIB
 
 
 def test_the_split_of_a_training_step(tmp_path):
