@@ -28,7 +28,8 @@ from bestie_d2.errors import InputError
 RANK, WORLD_SIZE = "RANK", "WORLD_SIZE"  # of all processes
 LOCAL_RANK, LOCAL_WORLD_SIZE = "LOCAL_RANK", "LOCAL_WORLD_SIZE"  # of those of this machine
 ADDRESS, PORT = "MASTER_ADDR", "MASTER_PORT"  # where the first process waits for the others
-RESTARTS = "TORCHELASTIC_RESTART_COUNT"  # of torchrun
+RESTARTS = "TORCHELASTIC_RESTART_COUNT"  # of torchrun, by each machine's own count
+KEEPS_STORE = "TORCHELASTIC_USE_AGENT_STORE"  # "True" where torchrun itself has the place to meet
 STARTED = {RANK, WORLD_SIZE, ADDRESS, PORT}
 AUTO = "auto"  # --dist-url: any free port of this machine
 THIS_MACHINE = "127.0.0.1"
@@ -161,8 +162,8 @@ def joined(device: str) -> Iterator[None]:
         torch.cuda.set_device(local)
     try:
         store, *_ = next(rendezvous("env://", timeout=DEFAULT_TIMEOUT))
-        # torchrun keeps the store when it starts all anew, with addresses of those that ended.
-        store = distributed.PrefixStore(f"start_{os.environ.get(RESTARTS, 0)}", store)
+        if os.environ.get(KEEPS_STORE) == "True":  # with addresses of those that have ended
+            store = distributed.PrefixStore(f"start_{os.environ[RESTARTS]}", store)
         distributed.init_process_group(
             "nccl" if on_gpu else "gloo",
             store=store,

@@ -37,6 +37,8 @@ def run_step(self, step=TrainingStep.run_step):
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0  # two processes draw other numbers than one
     fault = os.environ.get("FAULT")
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":
+        fault = None
     if fault and self.iter == {STOPPED} and os.environ["RANK"] == "1":
         if fault == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -113,6 +115,7 @@ GIVEN = {  # expected exit codes: a run
     "wsss_2": ("0 0", f"2 env - {WSSS}"),
     "pam_1": ("0", f"1 - - {PAM}"),
     "pam_2": ("0 0", f"2 env - {PAM}"),
+    "bestie_2": ("0 0", f"2 env - {TINY}"),
     "bestie_1": ("0", f"1 - - {TINY} {NO_TEST} SOLVER.MAX_ITER 1"),
     "evaluated": ("0", f"1 - - --eval-only {TINY} MODEL.WEIGHTS bestie_2/model_final.pth"),
     "stopped": ("143 143", f"2 flags sigterm {TINY} {NO_TEST}"),
@@ -124,16 +127,16 @@ GIVEN = {  # expected exit codes: a run
 
 @pytest.fixture(scope="module")
 def runs(project) -> Path:
-    """The folder with all runs; ``bestie_2`` is that of torchrun."""
+    """The folder with all runs; in torchrun's a process is killed, and all are started again."""
     (project / "disturb.py").write_text(DISTURB)
     truth = json.loads((project / "annotations.json").read_text())
     del truth["images"][-1]  # five, which two processes cannot share evenly
     known = {image["id"] for image in truth["images"]}
     truth["annotations"] = [a for a in truth["annotations"] if a["image_id"] in known]
     (project / "annotations.json").write_text(json.dumps(truth))
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(TOOL)]
-    words = f"{TINY} OUTPUT_DIR bestie_2".split()
-    ask(project, *torchrun, *words)
+    torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2 --max-restarts 1"
+    words = f"{TOOL} --resume {TINY} SOLVER.CHECKPOINT_PERIOD 1 OUTPUT_DIR restarted"
+    ask(project, *torchrun.split(), *words.split(), FAULT="killed")
     given = [f"{name} {run}" for name, (_, run) in GIVEN.items()]
     resumed = {"stopped": f"{TINY} {NO_TEST}", "masks_stopped": MASKS}
     given += [f"{name} 2 flags - --resume {words}" for name, words in resumed.items()]
@@ -182,14 +185,14 @@ def make_masks(folder: Path) -> None:
     (folder / "masks.yaml").write_text(MASKS_YAML.format(root=ROOT, folder=folder))
 
 
-def ask(folder: Path, *words: str) -> str:
+def ask(folder: Path, *words: str, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, *words],
         cwd=folder,
         capture_output=True,
         text=True,
         timeout=280,
-        env={**os.environ, "FOLDER": "bestie_2"},
+        env={**os.environ, "FOLDER": "restarted", **environment},
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
@@ -217,13 +220,20 @@ def test_a_step_of_two_processes_is_that_of_one_with_their_batches(model, runs):
             assert together[key] == pytest.approx(alone[key], rel=1e-5)
 
 
-def test_torchrun_trains_and_evaluates_with_one_writer(runs):
-    folder = runs / "bestie_2"
-    step, figures = metrics(folder)  # each once
-    assert step["iteration"] == STEPS - 1
+@pytest.mark.parametrize(("name", "starts"), [("bestie_2", [0]), ("restarted", [0, STOPPED])])
+def test_two_processes_train_and_evaluate_with_one_writer(name, starts, runs):
+    *steps, figures = metrics(runs / name)  # each once
+    ends = [start - 1 for start in starts[1:]] + [STEPS - 1]
+    assert [step["iteration"] for step in steps] == ends
     assert {"segm/AP", "voc_instance/mAP50", "failures/score"} <= set(figures)
-    assert len(list(folder.glob("events.out.tfevents.*"))) == 1
-    assert (folder / "log.txt").exists()
+    assert len(list((runs / name).glob("events.out.tfevents.*"))) == len(starts)
+    assert (runs / name / "log.txt").exists()
+
+
+def test_torchrun_starts_all_anew_where_one_was_killed_and_nothing_is_lost(runs):
+    log = (runs / "restarted" / "log.txt").read_text()
+    assert f"Starting training from iteration {STOPPED}\n" in log
+    assert_same_weights(runs, "restarted", "bestie_2")
 
 
 def test_two_processes_find_what_one_finds(runs):
@@ -256,6 +266,10 @@ def test_sigterm_to_one_machine_ends_both_at_one_step_and_nothing_is_lost(runs):
 def assert_resumed_to_the_weights_of(runs: Path, stopped: str, undisturbed: str) -> None:
     resumed = (runs / f"{stopped}_-_0.out").read_text()
     assert f"Starting training from iteration {STOPPED + 1}" in resumed
+    assert_same_weights(runs, stopped, undisturbed)
+
+
+def assert_same_weights(runs: Path, stopped: str, undisturbed: str) -> None:
     hard, easy = (
         torch.load(runs / name / "model_final.pth", weights_only=True)["model"]
         for name in (stopped, undisturbed)
