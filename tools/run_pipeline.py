@@ -23,8 +23,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 
-from bestie_d2.engine.command_line import add_jobs, parse_options, run_tool
-from bestie_d2.errors import InputError
+from bestie_d2.engine.command_line import add_processes, parse_options, processes_of, run_tool
 from bestie_d2.pipeline.definition import PLACES, Pipeline, read_pipeline
 from bestie_d2.pipeline.runner import run_pipeline
 from bestie_d2.report import report_path, write_report
@@ -38,10 +37,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--until", dest="last", default="", metavar="STAGE", help="leave later ones out")
     add("--redo", nargs="+", default=[], metavar="STAGE", help="make it anew, keep the old folder")
     add("--rounds", type=int, default=0, metavar="N", help="train BESTIE on its own labels N times")
-    add_jobs(parser)
-    add(
-        "--num-gpus", type=int, default=1, metavar="N", help="processes of each training, one a GPU"
-    )
+    add_processes(parser)
     add("--dry-run", action="store_true", help="only say what would be done, and why")
     add("--report", action="store_true", help="only write the report of what there is")
     add(
@@ -50,8 +46,6 @@ def parse_arguments() -> argparse.Namespace:
         help="STAGE.KEY VALUE pairs, and what the file names as output, train_set or test_set",
     )
     arguments = parse_options(parser)
-    if arguments.num_gpus < 1:
-        raise InputError(f"--num-gpus {arguments.num_gpus}: expected 1 or more")
     words = arguments.redo  # and pairs of a key and a value that stand behind them
     other = {*PLACES, *(word for word in words if "." in word)}
     arguments.redo = list(itertools.takewhile(lambda word: word not in other, words))
@@ -76,7 +70,7 @@ def main() -> None:
     arguments = parse_arguments()
     config, overrides, exist = arguments.config, arguments.overrides, not arguments.report
     pipeline = read_pipeline(config, overrides, rounds=arguments.rounds, configs_exist=exist)
-    pipeline = replace(pipeline, jobs=arguments.jobs, processes=arguments.num_gpus)
+    pipeline = replace(pipeline, **processes_of(arguments))
     if arguments.report:
         print(f"report: {write_report(pipeline)}")
         return

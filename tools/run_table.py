@@ -1,7 +1,7 @@
 """Run the rows of a table of trainings one after the other, and keep their figures in a small JSON.
 
     python tools/run_table.py --config configs/tables/shapes.yaml [--only ROW ...]
-        [--redo STAGE ...] [--results FILE] [--jobs N] [--dry-run]
+        [--redo STAGE ...] [--results FILE] [--jobs N] [--num-gpus N] [--dry-run]
     python tools/run_table.py --config configs/tables/shapes.yaml --write-docs
 
 Each row is a run of a pipeline, with its folder in the table's output; it may take stages from a
@@ -15,7 +15,7 @@ and README.md.
 import argparse
 from pathlib import Path
 
-from bestie_d2.engine.command_line import add_jobs, parse_options, run_tool
+from bestie_d2.engine.command_line import add_processes, parse_options, processes_of, run_tool
 from bestie_d2.errors import InputError
 from bestie_d2.pipeline.table import Table, read_table
 from bestie_d2.pipeline.table_results import read_results
@@ -38,7 +38,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--only", nargs="+", default=[], metavar="ROW", help="leave other rows out")
     add("--redo", nargs="+", default=[], metavar="STAGE", help="make it anew in these rows")
     add("--results", metavar="FILE", help="the JSON (default: docs/results/<name>.json)")
-    add_jobs(parser)
+    add_processes(parser)
     add("--dry-run", action="store_true", help="only say what would be done, and why")
     add("--write-docs", action="store_true", help="only put the JSON's figures into the docs")
     return parse_options(parser)
@@ -62,8 +62,8 @@ def main() -> None:
     if arguments.dry_run:
         describe_rows(table, arguments.only, arguments.redo)
         return
-    only, redo, jobs = arguments.only, arguments.redo, arguments.jobs
-    run_table(table, results, only=only, redo=redo, jobs=jobs, after_row=write_report)
+    only, redo, processes = arguments.only, arguments.redo, processes_of(arguments)
+    run_table(table, results, only=only, redo=redo, processes=processes, after_row=write_report)
 
 
 def _check_options(arguments: argparse.Namespace, table: Table) -> None:

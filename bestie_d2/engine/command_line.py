@@ -159,6 +159,24 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", default=1, type=int, metavar="N", help=told)
 
 
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """The options of the tools that run pipelines."""
+    add_jobs(parser)
+    told = "processes of each training and evaluation, one a GPU (default: 1)"
+    parser.add_argument("--num-gpus", default=1, type=int, metavar="N", help=told)
+
+
+def processes_of(arguments: argparse.Namespace) -> dict[str, int]:
+    """What the options of :func:`add_processes` say, as a pipeline calls it.
+
+    Raises:
+        InputError: there is no process.
+    """
+    if arguments.num_gpus < 1:
+        raise InputError(f"--num-gpus {arguments.num_gpus}: expected 1 or more")
+    return {"jobs": arguments.jobs, "processes": arguments.num_gpus}
+
+
 def add_machines(parser: argparse.ArgumentParser) -> None:
     """The options of the tools that share their images among machines."""
     add = parser.add_argument

@@ -77,7 +77,7 @@ class Pipeline:
     stages: dict[str, StageEntry]
     shared: Mapping[str, str] = field(default_factory=dict)  # a stage, and that other output
     jobs: int = 1  # processes that share the images where a stage labels them
-    processes: int = 1  # that train together, where a stage trains
+    processes: int = 1  # that work together where a stage trains or evaluates
 
     def folder_of(self, stage: str) -> str:
         return os.path.join(self.shared.get(stage, self.output), stage)

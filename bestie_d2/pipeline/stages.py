@@ -18,7 +18,7 @@ from bestie_d2.checks import training as checks
 from bestie_d2.checks.weak_map_check import check_weak_maps
 from bestie_d2.data import register_custom_datasets, register_subset
 from bestie_d2.engine.command_line import input_error_line
-from bestie_d2.engine.trainer import append_metrics, evaluate
+from bestie_d2.engine.trainer import append_metrics
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import (
     evaluate_weak_components,
@@ -33,7 +33,7 @@ from bestie_d2.evaluation.weak_components import HELD
 from bestie_d2.model_keys import with_keys
 from bestie_d2.pipeline.dependencies import KEYS, MADE_BY
 from bestie_d2.pipeline.stage_job import MASK_SETS, StageJob
-from bestie_d2.pipeline.stage_training import train_stage
+from bestie_d2.pipeline.stage_processes import evaluate_stage, train_stage
 from bestie_d2.pipeline.state import CONFIG_FILE
 from bestie_d2.runs.cue_extraction import CueRecipe, count_cue_file, extract_cue_file
 from bestie_d2.runs.labeling_run import LabelingRun
@@ -238,7 +238,7 @@ def _evaluate(job: StageJob) -> Figures:
     for owner in job.configs:
         cfg = _with_model(job, owner, os.path.join(job.folder, owner))
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-        found, text = headlines(evaluate(cfg))
+        found, text = headlines(evaluate_stage(job.pipeline, cfg))
         values |= {f"{owner}/{key}": value for key, value in found.items()}
         texts.append(f"{owner}: {text}")
     return values, "; ".join(texts)

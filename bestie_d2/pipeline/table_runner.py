@@ -9,12 +9,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Thread
+from types import MappingProxyType
 from typing import Any
 
 from bestie_d2.engine.command_line import EXIT_INTERRUPTED, run_tool
@@ -37,7 +38,7 @@ def run_table(
     *,
     only: Collection[str] = (),
     redo: Collection[str] = (),
-    jobs: int = 1,
+    processes: Mapping[str, Any] = MappingProxyType({}),
     after_row: AfterRow = lambda pipeline: None,
     start: Callable[..., int] | None = None,
 ) -> None:
@@ -46,7 +47,7 @@ def run_table(
 
     Args:
         redo: stages that the rows make anew, where they do not share them.
-        jobs: processes that share the images where a stage labels them.
+        processes: how many, by the fields of a pipeline that say it.
         after_row: called with a row's pipeline, finished or failed, in the row's process, so a
             function of a module; its errors are passed over.
         start: calls a function with arguments, in place of :func:`in_a_process`.
@@ -65,7 +66,7 @@ def run_table(
                 failed[row.name] = f"its stages of {row.shares_from} are missing"
                 print(f"left out: {failed[row.name]}", flush=True)
                 continue
-            code = start(run_row, table.path, row.name, tuple(redo), jobs, after_row)
+            code = start(run_row, table.path, row.name, tuple(redo), dict(processes), after_row)
             if code == EXIT_INTERRUPTED:
                 raise KeyboardInterrupt
             if code:
@@ -107,12 +108,14 @@ def describe_rows(table: Table, only: Collection[str], redo: Collection[str]) ->
                 print(f"{'':9s} {error}", flush=True)
 
 
-def run_row(path: str, name: str, redo: Sequence[str], jobs: int, after_row: AfterRow) -> None:
+def run_row(
+    path: str, name: str, redo: Sequence[str], processes: Mapping[str, Any], after_row: AfterRow
+) -> None:
     """Make a row, and before it what it shares and is not finished."""
     table = read_table(path)
     row = table.rows[name]
-    pipeline = replace(table.pipeline_of(row), jobs=jobs)
-    _make_shared(table, row, jobs)
+    pipeline = replace(table.pipeline_of(row), **processes)
+    _make_shared(table, row, processes)
     try:
         figures = run_pipeline(pipeline, redo=_of_row(redo, pipeline))
         print(f"\n{pipeline.name}, {pipeline.test_set}:\n{figures}", flush=True)
@@ -125,11 +128,11 @@ def _of_row(redo: Collection[str], pipeline: Pipeline) -> list[str]:
     return [name for name in pipeline.stages if name in redo and name not in pipeline.shared]
 
 
-def _make_shared(table: Table, row: Row, jobs: int) -> None:
+def _make_shared(table: Table, row: Row, processes: Mapping[str, Any]) -> None:
     if row.shares_from:
         owner = table.rows[row.shares_from]
-        _make_shared(table, owner, jobs)
-        pipeline = replace(table.pipeline_of(owner), jobs=jobs)
+        _make_shared(table, owner, processes)
+        pipeline = replace(table.pipeline_of(owner), **processes)
         last = max(row.shared, key=list(pipeline.stages).index)
         print(f"what it takes of {owner.name}:", flush=True)
         run_pipeline(pipeline, last=last)

@@ -62,13 +62,13 @@ def play(job: StageJob) -> tuple[dict[str, float], str]:
     if job.name == "pam" and job.configs["pam"].SOLVER.BASE_LR == 0.123:
         raise InputError("pam is broken")
     made.append((Path(job.pipeline.output).name, job.name, seed))
-    processes.append(job.pipeline.jobs)
+    processes.append((job.pipeline.jobs, job.pipeline.processes))
     Path(job.product).write_text(f"{job.name} {seed}")
     return {"segm/AP": float(seed)}, "played"
 
 
 made: list[tuple[str, str, int]] = []
-processes: list[int] = []
+processes: list[tuple[int, int]] = []
 
 
 def in_this_process(function: Callable, *arguments: object) -> int:
@@ -155,10 +155,10 @@ def test_given_again_it_goes_on(run, project):
 def test_a_row_alone_makes_what_it_shares_first(run, project):
     text = TABLE.replace("table_out", "alone").replace("0.123", "0.124")
     (project / "table.yaml").write_text(text)
-    run("--only", "cam_seed2", "--jobs", "3")
+    run("--only", "cam_seed2", "--jobs", "3", "--num-gpus", "2")
     shared = [("tags_seed2", stage, 2) for stage in ("pam", "cues")]
     assert made == [*shared, ("cam_seed2", "cam_maps", 2), ("cam_seed2", "bestie", 2)]
-    assert processes == [3] * 4
+    assert processes == [(3, 2)] * 4
 
 
 def test_what_is_redone_is_redone_where_it_is_shared(run, project):

@@ -1,15 +1,22 @@
-"""tools/run_pipeline.py where each training has several processes, on the processor."""
+"""tools/run_pipeline.py where each training and evaluation has several processes, on the
+processor."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tiny_pipeline import PIPELINE, raising
 from torch.multiprocessing import ProcessRaisedException
 
 from bestie_d2.errors import RAISED
+from bestie_d2.model_keys import with_keys
 from bestie_d2.pipeline import stages
+from bestie_d2.pipeline.definition import read_pipeline
+from bestie_d2.pipeline.stage_job import StageJob
+from bestie_d2.pipeline.stage_processes import evaluate_stage
 
 ALONE = "mrcnn_truth"  # reads no other stage, and learns from masks that its own stage registers
 TWO_STEPS = (f"{ALONE}.SOLVER.MAX_ITER", "2", f"{ALONE}.SOLVER.CHECKPOINT_PERIOD", "1")
@@ -33,6 +40,13 @@ def test_mask_rcnn_trains_and_is_measured_in_two_processes(run, project):
     assert steps[-1]["segm/AP50"] == manifest["figures"]["segm/AP50"]
     assert (folder / "model_0000000.pth").exists()
     assert run(*TWO_STEPS)[0] == {ALONE: "skip"}  # their number does not count
+    pipeline = replace(read_pipeline("tiny.yaml", list(TWO_STEPS)), processes=2)
+    given = {"OUTPUT_DIR": "evaluated", "MODEL.WEIGHTS": pipeline.product_of(ALONE)}
+    Path("evaluated").mkdir()
+    cfg = with_keys(StageJob(pipeline, ALONE).configs[ALONE], given)
+    assert stages.headlines(evaluate_stage(pipeline, cfg))[0] == manifest["figures"]
+    logs = [path.name for path in Path("evaluated").glob("log.txt*")]
+    assert sorted(logs) == ["log.txt", "log.txt.rank1"]
 
 
 def test_what_a_process_complains_of_is_told_with_the_stage(run, capsys, monkeypatch, project):
