@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
+from multiprocessing import synchronize
 from multiprocessing.queues import Queue
 from typing import Any
 
@@ -33,6 +35,15 @@ def _hand_on(queue: Queue, error: Exception, item: Any) -> None:
     told = InputError(SHARED_MEMORY_FULL) if _is_of_shared_memory(error) else error
     wrapped = ExceptionWrapper((type(told), told, None), where="in a loader's process")
     queue.put((item[0], wrapped))
+
+
+def lacks_semaphores(error: BaseException) -> bool:
+    """Whether shared memory has no room for what processes tell each other by, of some KiB: the
+    error has no word of it, so its place says so."""
+    return (isinstance(error, OSError) and error.errno == errno.ENOSPC) and any(
+        frame.f_globals.get("__name__") == synchronize.__name__
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
 
 
 def _is_of_shared_memory(error: Exception) -> bool:

@@ -20,7 +20,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from bestie_d2.checks.training import check_config
 from bestie_d2.data import register_subset
-from bestie_d2.data.loader_workers import SHARED_MEMORY_FULL
+from bestie_d2.data.loader_workers import SHARED_MEMORY_FULL, lacks_semaphores
 from bestie_d2.engine.configuration import (
     WEIGHTS,
     load_config,
@@ -63,10 +63,13 @@ class Terminated(KeyboardInterrupt):
 
 
 def input_error_line(error: BaseException) -> str | None:
-    """The one line of an ``InputError``, also of one that a worker or child process raised.
+    """The one line of an ``InputError``, also of one that a worker or child process raised, and of
+    shared memory that is too small to begin with.
 
     PyTorch hands on the latter's whole traceback as the message, the line itself at the end.
     """
+    if lacks_semaphores(error):
+        return SHARED_MEMORY_FULL
     text = str(error)
     if RAISED in text and isinstance(error, ProcessRaisedException):
         return text.rsplit(RAISED, 1)[1].strip().splitlines()[0]

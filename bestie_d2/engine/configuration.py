@@ -46,15 +46,16 @@ CLOSE, NEAR = 0.75, 0.5  # similarity of two keys (1: equal), and of two that ha
 MOST_HINTS = 3  # for a key without the ones above it
 
 
-def load_config(config_file: str = "", overrides: Sequence[str] = ()) -> CfgNode:
+def load_config(config_file: str | os.PathLike = "", overrides: Sequence[str] = ()) -> CfgNode:
     """Defaults, then a yaml file with its ``_BASE_``, then ``KEY VALUE`` pairs; frozen. Modules of
     ``EXTRA_MODULES`` are imported, data sets of ``DATASETS.CUSTOM`` registered, and with
     ``DATASETS.SUBSET`` those of these classes stand in ``DATASETS.TRAIN`` and ``TEST``. A file
     ``configs/NAME.yaml`` that is not there is the package's own, as a base too."""
     cfg = get_cfg()
     add_bestie_config(cfg)
+    named = config_file = os.fspath(config_file)
     if config_file:
-        named, config_file = config_file, config_path(config_file)
+        config_file = config_path(named)
         if not os.path.isfile(config_file):
             raise InputError(f"--config-file {config_file}: no such file")
         if config_file != os.path.expanduser(named):

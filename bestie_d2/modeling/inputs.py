@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -47,6 +48,12 @@ def check_side(key: str, side: int, backbone: Backbone) -> None:
             f"{key} is {side}, but {name} takes images with sides that are multiples of {step}: "
             f"set it to {f'{below} or {above}' if below else above}"
         )
+
+
+def check_scales(key: str, scales: Sequence[float]) -> None:
+    """Refuse multiples of an image's size, from this key, that leave nothing to see."""
+    if not scales or not all(0 < scale < math.inf for scale in scales):
+        raise InputError(f"{key} is {tuple(scales)}: expected numbers above 0, at least one")
 
 
 def check_crops(key: str, images: Tensor, backbone: Backbone) -> None:

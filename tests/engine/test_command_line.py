@@ -1,4 +1,7 @@
+import errno
 import logging
+import multiprocessing
+from multiprocessing import synchronize
 
 import pytest
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
@@ -62,7 +65,24 @@ def test_exit_codes(capsys, error, code, stderr):
     assert capsys.readouterr().err == stderr
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError(), ConnectionResetError()])
+def test_shared_memory_without_room_for_semaphores_is_told(capsys, monkeypatch):
+    """Of 16 KiB: processes cannot begin, and the system says no more than that space is short."""
+
+    class Full:
+        def __init__(self, *_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(synchronize._multiprocessing, "SemLock", Full)
+    with pytest.raises(SystemExit) as exit_info:
+        run_tool(multiprocessing.Lock)
+    assert exit_info.value.code == 2
+    assert capsys.readouterr().err == f"error: {SHARED_MEMORY_FULL}\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ZeroDivisionError(), ConnectionResetError(), OSError(errno.ENOSPC, "No space left on device")],
+)
 def test_errors_of_the_program_keep_their_traceback(error):
     def main():
         raise error

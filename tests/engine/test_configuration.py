@@ -19,9 +19,9 @@ def test_overrides_win_and_the_configuration_is_frozen():
 
 
 def test_whole_numbers_do_for_floats(tmp_path):
-    path = tmp_path / "whole.yaml"
+    path = tmp_path / "whole.yaml"  # a path as well as its text
     path.write_text("MODEL: {BESTIE: {SIGMA: 3, LOSS: {CENTER_WEIGHT: 7}}}")
-    cfg = load_config(str(path), ["MODEL.BESTIE.CLUSTERING.MIN_DISTANCE", "30"])
+    cfg = load_config(path, ["MODEL.BESTIE.CLUSTERING.MIN_DISTANCE", "30"])
     values = (
         cfg.MODEL.BESTIE.SIGMA,
         cfg.MODEL.BESTIE.LOSS.CENTER_WEIGHT,

@@ -56,3 +56,13 @@ def test_any_crop_does_for_the_dual_decoder_on_resnet(tiny_config, weak_batch):
     with EventStorage(0):
         losses = build_model(cfg).train()(weak_batch(cfg))
     assert all(loss.isfinite() for loss in losses.values())
+
+
+@pytest.mark.parametrize("scales", [(), (1.0, 0.0), (1.0, -0.5), (float("inf"),)])
+def test_scales_that_leave_nothing_to_see_are_refused(scales, tiny_config):
+    key = "MODEL.WSSS.TEST.SCALES"
+    cfg = tiny_config(CONFIGS / "wsss_shapes.yaml")
+    cfg.defrost()
+    cfg.MODEL.WSSS.TEST.SCALES = scales
+    with pytest.raises(InputError, match=f"^{key} is .* expected numbers above 0, at least one$"):
+        build_model(cfg)

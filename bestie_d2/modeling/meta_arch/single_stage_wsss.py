@@ -11,7 +11,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone, bu
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
-from bestie_d2.modeling.inputs import NormalizedInput, check_crops, check_side
+from bestie_d2.modeling.inputs import NormalizedInput, check_crops, check_scales, check_side
 from bestie_d2.modeling.layers import upsample
 from bestie_d2.modeling.norms import freeze_batch_norms
 from bestie_d2.modeling.wsss_losses import (
@@ -95,6 +95,7 @@ class SingleStageWSSS(NormalizedInput):
         node, test = cfg.MODEL.WSSS, cfg.MODEL.WSSS.TEST
         backbone = build_backbone(cfg)
         check_side("MODEL.WSSS.TEST.SIZE_DIVISIBILITY", test.SIZE_DIVISIBILITY, backbone)
+        check_scales("MODEL.WSSS.TEST.SCALES", test.SCALES)
         if node.FREEZE_BACKBONE_NORM:
             backbone = freeze_batch_norms(backbone)
         return {
