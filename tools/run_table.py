@@ -49,6 +49,7 @@ def main() -> None:
     table = read_table(arguments.config)
     default = ROOT / "docs" / "results" / f"{table.name}.json"
     results = Path(arguments.results) if arguments.results else default
+    only, redo, processes = arguments.only, arguments.redo, processes_of(arguments)
     _check_options(arguments, table)
     if arguments.write_docs:
         content = read_results(results)
@@ -60,9 +61,8 @@ def main() -> None:
         return
     print(overview(table, results), flush=True)
     if arguments.dry_run:
-        describe_rows(table, arguments.only, arguments.redo)
+        describe_rows(table, only, redo, processes)
         return
-    only, redo, processes = arguments.only, arguments.redo, processes_of(arguments)
     run_table(table, results, only=only, redo=redo, processes=processes, after_row=write_report)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import re
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -116,6 +119,28 @@ def _worth_a_traceback(record: logging.LogRecord) -> bool:
     return error is None or (input_error_line(error) or _lost_process_line(error)) is None
 
 
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, by an exception that files and children are closed by;
+    a training has a handler of its own meanwhile."""
+    owner = os.getpid()
+
+    def end(number: int, _: object) -> None:
+        if os.getpid() == owner:
+            raise Terminated
+        signal.signal(number, signal.SIG_DFL)  # a child that was forked ends as ever
+        os.kill(os.getpid(), number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
 def run_tool(main: Callable[[], None]) -> None:
     """Run a tool's main function and leave the process with the right exit code."""
     # The training loop logs a traceback of what is told in one line here.
@@ -123,7 +148,8 @@ def run_tool(main: Callable[[], None]) -> None:
     # PyTorch tells of a lost worker in a signal's handler, also while a line is logged.
     logging.raiseExceptions = False
     try:
-        main()
+        with _terminable():
+            main()
     except ShareDone as done:
         print(done)
     except Exception as error:

@@ -15,7 +15,9 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from reprlib import repr as shortened
+from typing import IO
 
 import yaml
 from detectron2 import model_zoo
@@ -43,6 +45,7 @@ KINDS = {
     tuple: "a list", dict: "keys and values", CfgNode: "keys and values",
 }  # fmt: skip
 CLOSE, NEAR = 0.75, 0.5  # similarity of two keys (1: equal), and of two that have one last part
+MOST_NODES, MOST_BITS = 100_000, 64  # of a yaml file; of a whole number in it
 MOST_HINTS = 3  # for a key without the ones above it
 
 
@@ -131,7 +134,30 @@ def _merge_file(cfg: CfgNode, path: str, where: str, above: tuple[str, ...] = ()
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, but a key that is given twice is a mistake: it would take the last."""
+    """PyYAML's safe loader, but a key that is given twice is a mistake: it would take the last. So
+    are numbers, and aliases of aliases, that a few words make larger than anything can print."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        super().__init__(stream)
+        self.sizes: dict[yaml.Node, int] = {}  # of nodes, with all that aliases repeat
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        node = super().compose_node(parent, index)
+        if node is not None and node not in self.sizes:
+            inside = node.value if isinstance(node, yaml.CollectionNode) else ()
+            parts = chain(*inside) if isinstance(node, yaml.MappingNode) else inside
+            size = self.sizes[node] = 1 + sum(self.sizes.get(part, 1) for part in parts)
+            if size > MOST_NODES:
+                line = node.start_mark.line + 1
+                raise InputError(f"line {line} holds more than {MOST_NODES} values by its aliases")
+        return node
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        value = super().construct_yaml_int(node)
+        if value.bit_length() > MOST_BITS:
+            line = node.start_mark.line + 1
+            raise InputError(f"line {line} gives a whole number of more than {MOST_BITS} bits")
+        return value
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
         node, seen = super().compose_mapping_node(anchor), set()
@@ -141,6 +167,9 @@ class _StrictLoader(yaml.SafeLoader):
                 raise InputError(f"line {line} gives the key {key.value!r} once more")
             seen.add(key.value)
         return node
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
 
 
 def load_strict_yaml(path: str, where: str) -> dict:

@@ -24,12 +24,14 @@ from torch.distributed.rendezvous import rendezvous
 
 from bestie_d2.engine.command_line import EXIT_INTERRUPTED, EXIT_TERMINATED, STOPPED_BY, Terminated
 from bestie_d2.errors import InputError
+from bestie_d2.storage.processes import end_with_parent
 
 RANK, WORLD_SIZE = "RANK", "WORLD_SIZE"  # of all processes
 LOCAL_RANK, LOCAL_WORLD_SIZE = "LOCAL_RANK", "LOCAL_WORLD_SIZE"  # of those of this machine
 ADDRESS, PORT = "MASTER_ADDR", "MASTER_PORT"  # where the first process waits for the others
 RESTARTS = "TORCHELASTIC_RESTART_COUNT"  # of torchrun, by each machine's own count
-KEEPS_STORE = "TORCHELASTIC_USE_AGENT_STORE"  # "True" where torchrun itself has the place to meet
+MOST_RESTARTS, MACHINES = "TORCHELASTIC_MAX_RESTARTS", "GROUP_WORLD_SIZE"  # of torchrun too
+AGENTS_STORE = "TORCHELASTIC_USE_AGENT_STORE"  # "True" where torchrun itself has the place to meet
 STARTED = {RANK, WORLD_SIZE, ADDRESS, PORT}
 AUTO = "auto"  # --dist-url: any free port of this machine
 THIS_MACHINE = "127.0.0.1"
@@ -100,6 +102,7 @@ def _start(
 ) -> None:
     places = {**places, RANK: first + number, LOCAL_RANK: number}
     os.environ.update({name: str(value) for name, value in places.items()})
+    end_with_parent()
     torch.set_num_threads(max(1, torch.get_num_threads() // arguments.num_gpus))
     try:
         work(arguments)
@@ -134,6 +137,17 @@ def _wait_for(context: mp.SpawnContext) -> None:
         raise Terminated if signal.SIGTERM in told else KeyboardInterrupt
 
 
+def _check_restarts() -> None:
+    """Refuse restarts over machines in a place of torchrun's, which lasts: each machine counts its
+    own, so after one they would wait for each other under different names."""
+    several = int(os.environ.get(MACHINES, 1)) > 1 and int(os.environ.get(MOST_RESTARTS, 0)) > 0
+    if several and os.environ.get(AGENTS_STORE) == "True":
+        raise InputError(
+            "torchrun --max-restarts on several machines: set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 "
+            "where it is started on each, or they may wait for each other for ever after a restart"
+        )
+
+
 @contextmanager
 def joined(device: str) -> Iterator[None]:
     """Work together with the other processes, if there are any, in the block.
@@ -150,6 +164,7 @@ def joined(device: str) -> Iterator[None]:
     rank, total = int(os.environ[RANK]), int(os.environ[WORLD_SIZE])
     local, here = int(os.environ.get(LOCAL_RANK, 0)), int(os.environ.get(LOCAL_WORLD_SIZE, 1))
     on_gpu = torch.device(device).type == "cuda"
+    _check_restarts()
     if on_gpu:
         if torch.device(device).index is not None:
             raise InputError(
@@ -162,7 +177,7 @@ def joined(device: str) -> Iterator[None]:
         torch.cuda.set_device(local)
     try:
         store, *_ = next(rendezvous("env://", timeout=DEFAULT_TIMEOUT))
-        if os.environ.get(KEEPS_STORE) == "True":  # with addresses of those that have ended
+        if os.environ.get(AGENTS_STORE) == "True":  # with addresses of those that have ended
             store = distributed.PrefixStore(f"start_{os.environ[RESTARTS]}", store)
         distributed.init_process_group(
             "nccl" if on_gpu else "gloo",

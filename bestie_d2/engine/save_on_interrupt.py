@@ -66,6 +66,8 @@ class SaveOnInterrupt(HookBase):
             logger.info("saved iteration %d; go on with --resume", iteration)
             comm.synchronize()  # whoever started them may end the others once one has ended
             raise Terminated if asked == signal.SIGTERM else KeyboardInterrupt
+        if self.trainer.iter == self.trainer.max_iter - 1:
+            self.after_train()  # all is saved: the evaluation that follows ends at once
 
     def after_train(self) -> None:
         for number, handler in self.previous.items():

@@ -4,7 +4,7 @@ that a kill loses little of the count."""
 from __future__ import annotations
 
 import gc
-import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from bestie_d2.errors import InputError
-from bestie_d2.storage.files import write_json
+from bestie_d2.storage.files import read_json, write_json
 
 TIME_FILE = "time.json"
 SECONDS, PROCESSOR_SECONDS = "seconds", "processor_seconds"  # names in the file
@@ -29,10 +29,12 @@ class SpentTime:
         self._start = _clocks()
         self._earlier = dict.fromkeys(self._start, 0.0)
         try:
-            found = json.loads(self._path.read_text(encoding="utf-8"))
-            self._earlier = {key: float(found[key]) for key in self._start}
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # a first run
+            found = read_json(self._path)
+            earlier = {key: float(found[key]) for key in self._start}
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
+            return  # a first run
+        if all(map(math.isfinite, earlier.values())):
+            self._earlier = earlier
 
     def total(self) -> dict[str, float]:
         """``SECONDS`` and ``PROCESSOR_SECONDS`` so far."""

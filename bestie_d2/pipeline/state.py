@@ -23,7 +23,7 @@ import yaml
 
 from bestie_d2.errors import InputError
 from bestie_d2.pipeline.spent_time import TIME_FILE
-from bestie_d2.storage.files import make_folder, write_json
+from bestie_d2.storage.files import make_folder, read_json, write_json
 from bestie_d2.storage.processes import LOCK_FILE
 
 STARTED, MANIFEST, FAILED = "started.json", "manifest.json", "failed.json"
@@ -150,7 +150,7 @@ class StageRecord:
         """A JSON object with these keys that was written down."""
         path, content = self._folder / name, None
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

@@ -3,14 +3,13 @@ down, without anything of the machine's paths."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from bestie_d2.errors import InputError
 from bestie_d2.pipeline.spent_time import PROCESSOR_SECONDS, SECONDS
 from bestie_d2.pipeline.state import StageRecord
 from bestie_d2.pipeline.table import Row, Table
-from bestie_d2.storage.files import make_folder, write_json
+from bestie_d2.storage.files import make_folder, read_json, write_json
 
 TRAINED = {"iterations": "SOLVER.MAX_ITER", "images a step": "SOLVER.IMS_PER_BATCH"}
 KEPT = ("figures", SECONDS, PROCESSOR_SECONDS, "resumed", "seeds", "threads", "versions", "commit")
@@ -50,8 +49,9 @@ def _stages_of(table: Table, row: Row) -> dict[str, dict]:
         if manifest and stage not in pipeline.shared:
             found[stage] = {key: manifest[key] for key in KEPT if key in manifest}
             if pipeline.kind_of(stage).trains:
-                config = manifest["config"]
-                found[stage] |= {name: config[key] for name, key in TRAINED.items()}
+                config = manifest["config"]  # an older version's is a hash
+                known = config if isinstance(config, dict) else {}
+                found[stage] |= {name: known[key] for name, key in TRAINED.items() if key in known}
     return found
 
 
@@ -63,8 +63,8 @@ def is_finished(row: dict) -> bool:
 def read_results(path: Path) -> dict:
     """A collection that was written; empty where there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content["rows"], list):
+        content = read_json(path)
+        if all(isinstance(row["name"], str) for row in content["rows"]):
             return content
     except FileNotFoundError:
         return {}

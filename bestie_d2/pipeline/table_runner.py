@@ -14,11 +14,10 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from threading import Thread
 from types import MappingProxyType
 from typing import Any
 
-from bestie_d2.engine.command_line import EXIT_INTERRUPTED, run_tool
+from bestie_d2.engine.command_line import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, run_tool
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.base import table as text_table
 from bestie_d2.pipeline.definition import Pipeline
@@ -26,9 +25,10 @@ from bestie_d2.pipeline.runner import run_pipeline
 from bestie_d2.pipeline.spent_time import PROCESSOR_SECONDS, SECONDS
 from bestie_d2.pipeline.table import Row, Table, read_table
 from bestie_d2.pipeline.table_results import collect, is_finished, read_results, write_results
-from bestie_d2.storage.processes import only_run_in
+from bestie_d2.storage.processes import end_with_parent, only_run_in
 
 MINUTE = 60
+STOPPED = {EXIT_INTERRUPTED: KeyboardInterrupt, EXIT_TERMINATED: Terminated}
 AfterRow = Callable[[Pipeline], object]
 
 
@@ -67,8 +67,8 @@ def run_table(
                 print(f"left out: {failed[row.name]}", flush=True)
                 continue
             code = start(run_row, table.path, row.name, tuple(redo), dict(processes), after_row)
-            if code == EXIT_INTERRUPTED:
-                raise KeyboardInterrupt
+            if code in STOPPED:
+                raise STOPPED[code]
             if code:
                 failed[row.name] = f"exit code {code}, see above"
             _update(table, results)
@@ -96,11 +96,13 @@ def overview(table: Table, results: Path) -> str:
     return text_table(columns)
 
 
-def describe_rows(table: Table, only: Collection[str], redo: Collection[str]) -> None:
+def describe_rows(
+    table: Table, only: Collection[str], redo: Collection[str], processes: Mapping[str, Any]
+) -> None:
     """Say of each row what would be done and why; nothing is written."""
     for row in table.rows.values():
         if not only or row.name in only:
-            pipeline = table.pipeline_of(row)
+            pipeline = replace(table.pipeline_of(row), **processes)
             print(f"\n== row {row.name}", flush=True)
             try:
                 run_pipeline(pipeline, redo=_of_row(redo, pipeline), dry_run=True)
@@ -146,9 +148,10 @@ def in_a_process(function: Callable, *arguments: Any) -> int:
     process.start()
     try:
         process.join()
-    except KeyboardInterrupt:
-        if process.pid:
-            os.kill(process.pid, signal.SIGINT)  # it saves what it has
+    except KeyboardInterrupt as stopped:
+        if process.pid:  # it saves what it has
+            told = signal.SIGTERM if isinstance(stopped, Terminated) else signal.SIGINT
+            os.kill(process.pid, told)
         process.join()
         raise
     return process.exitcode or 0
@@ -156,12 +159,5 @@ def in_a_process(function: Callable, *arguments: Any) -> int:
 
 def _child(call: Callable[[], None]) -> None:
     os.setpgid(0, 0)  # a group with the loaders' processes, which outlive a killed parent
-    Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent(group=True)
     run_tool(call)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.killpg(0, signal.SIGKILL)

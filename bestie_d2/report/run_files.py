@@ -26,6 +26,7 @@ from bestie_d2.pictures.dataset import KnownLabels
 from bestie_d2.pipeline.definition import Pipeline
 from bestie_d2.pipeline.stage_job import StageJob, sets_of
 from bestie_d2.pipeline.state import CONFIG_FILE, StageRecord, flattened
+from bestie_d2.storage.files import read_json
 from bestie_d2.storage.processes import running_in
 
 MAX_POINTS = 120  # of a drawn curve, however long the training
@@ -146,8 +147,9 @@ class Run:
         for evaluated in self.finished("evaluate")[-1:]:
             for stage in self.finished("bestie", "mrcnn")[::-1]:
                 below = (stage.name, "inference", self.test_set, FAILURES_FILE)
-                if text := _text_of(evaluated.folder, *below):
-                    return stage.name, [image["image_id"] for image in json.loads(text)["images"]]
+                with suppress(OSError, ValueError, KeyError, TypeError):  # none, or damaged
+                    images = read_json(os.path.join(evaluated.folder, *below))["images"]
+                    return stage.name, [image["image_id"] for image in images]
         return "", []
 
     @cached_property
@@ -171,7 +173,7 @@ def read_lines(*path: str) -> list[dict]:
     the last one of a training that was killed, is passed over."""
     found = []
     for line in _text_of(*path).splitlines():
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             found.append(json.loads(line))
     return [content for content in found if isinstance(content, dict)]
 

@@ -39,7 +39,7 @@ from bestie_d2.errors import InputError
 from bestie_d2.model_keys import NUM_CLASSES_NODE, num_classes, num_classes_key, with_keys
 from bestie_d2.storage.files import hash_of_content, hash_of_file
 from bestie_d2.storage.machine_shares import ONE_MACHINE, Machines, wait_until_begun
-from bestie_d2.storage.processes import only_run_for
+from bestie_d2.storage.processes import end_with_parent, only_run_for
 from bestie_d2.storage.results import Results
 
 MOST_PROCESSES = 1000  # of a machine; numbers tell the results of all apart
@@ -220,6 +220,7 @@ def _work_on_share(
         return
     cfg = run.cfg
     if run.jobs > 1:
+        end_with_parent()
         title += f" {number + 1}/{run.jobs}"
         torch.set_num_threads(max(1, torch.get_num_threads() // run.jobs))
     if cfg.MODEL.DEVICE == "cuda":  # each process takes the next GPU

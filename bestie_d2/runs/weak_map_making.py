@@ -50,7 +50,7 @@ from bestie_d2.model_keys import num_classes, num_classes_key
 from bestie_d2.pictures.overlays import brighten, draw_image, draw_weak_map
 from bestie_d2.pictures.sheets import contact_sheet
 from bestie_d2.runs.labeling_run import LabelingRun
-from bestie_d2.storage.files import make_folder, replacing, write_json
+from bestie_d2.storage.files import make_folder, read_json, replacing, write_json
 from bestie_d2.storage.machine_shares import ONE_MACHINE, Machines, wait_until_begun
 from bestie_d2.storage.processes import mapping, only_run_for
 from bestie_d2.storage.results import FOLDER_SUFFIX, differences
@@ -84,7 +84,7 @@ class StagedMaps:
         self.output, self.results = Path(output), machines.results(output)
         self.settings = json.loads(json.dumps(settings))
         try:
-            found = json.loads((self.output / MADE_WITH).read_text(encoding="utf-8"))
+            found = read_json(self.output / MADE_WITH)
         except (OSError, ValueError):
             found = {}
         if found and CLASSES in self.settings:  # names that either side does not know fit any

@@ -26,6 +26,19 @@ def make_folder(folder: str | os.PathLike, key: str) -> None:
         raise InputError(f"{key} {folder}: cannot be made a folder ({error.strerror})") from None
 
 
+def read_json(path: str | os.PathLike) -> Any:
+    """What a JSON file of ours holds.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON, or is nested without end.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
 @contextmanager
 def replacing(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
     """A file to write, text ("w") or binary ("wb"), that takes the place of ``path`` at the end;

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import multiprocessing
 import os
 import platform
 import signal
@@ -18,14 +19,16 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from multiprocessing import Pool
 from pathlib import Path
+from threading import Thread
 
 from filelock import FileLock, Timeout
 
 from bestie_d2.errors import InputError
-from bestie_d2.storage.files import make_folder
+from bestie_d2.storage.files import make_folder, read_json
 
 LOCK_FILE = ".lock"
 ANOTHER_OUTPUT = "wait until it ends, or choose another output"
+LARGEST_PID = 2**31  # what the system's calls take
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems that have none
 
 logger = logging.getLogger(__name__)
@@ -84,8 +87,10 @@ def _holding(path: Path, output: str | os.PathLike, key: str, advice: str) -> It
 def _holder(path: Path) -> str:
     """The process that holds a lock; "" where the file does not say it, or one that has ended."""
     try:
-        holder = json.loads(path.read_text())
+        holder = read_json(path)
         pid, host, since = (holder[key] for key in ("pid", "host", "since"))
+        if type(pid) is not int or not 0 < pid < LARGEST_PID:
+            return ""
         if host != platform.node():
             return f"process {pid} on {host}, since {since}"
         with suppress(PermissionError):  # somebody else's process
@@ -98,6 +103,21 @@ def _holder(path: Path) -> str:
 def running_in(folder: str | os.PathLike) -> str:
     """Which run is working in a folder, as far as it can be told without a lock; "" for none."""
     return _holder(Path(folder, LOCK_FILE))
+
+
+def end_with_parent(*, group: bool = False) -> None:
+    """Have this process, or its group, killed when the one that started it by ``multiprocessing``
+    has ended, which may be so already: it holds the locks for what is written here."""
+    if (parent := multiprocessing.parent_process()) is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        if group:
+            os.killpg(0, signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Thread(target=wait, daemon=True).start()
 
 
 @contextmanager

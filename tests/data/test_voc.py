@@ -102,3 +102,12 @@ def test_refusals(voc, write_png):
     refused(rf"{STEM}\.xml: has a document type")
     xml.unlink()
     refused(rf"{STEM}\.xml: no such file; put VOC's Annotations there")
+
+
+@pytest.mark.parametrize("name", ["1_23", "2007_00032", "abc", "٣007_000032", "2" * 5_000])
+def test_a_name_that_is_none_of_vocs_is_told(name, voc):
+    """Else two could come to one id, 1_23 and 12_3."""
+    path = voc / "ImageSets/Segmentation/val.txt"
+    path.write_text(f"{STEM}\n{name}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"val\.txt: line 2: .* is no name of VOC's, such as 2007"):
+        load_voc(str(voc), "val", with_truth=False)

@@ -1,6 +1,9 @@
 import errno
 import logging
 import multiprocessing
+import os
+import signal
+import time
 from multiprocessing import synchronize
 
 import pytest
@@ -63,6 +66,29 @@ def test_exit_codes(capsys, error, code, stderr):
         run_tool(main)
     assert exit_info.value.code == code
     assert capsys.readouterr().err == stderr
+
+
+def test_sigterm_ends_a_tool_with_a_line_and_its_own_exit_code(capsys):
+    before, closed = signal.getsignal(signal.SIGTERM), []
+
+    def main():
+        try:
+            if os.fork() == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+                os._exit(0)
+            _, status = os.wait()
+            closed.append(os.waitstatus_to_exitcode(status))
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        finally:
+            closed.append("file")
+
+    with pytest.raises(SystemExit) as exit_info:
+        run_tool(main)
+    assert exit_info.value.code == 143
+    assert capsys.readouterr().err == "terminated; what was written so far is kept\n"
+    assert closed == [-signal.SIGTERM, "file"]  # a forked child ends as ever
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_shared_memory_without_room_for_semaphores_is_told(capsys, monkeypatch):

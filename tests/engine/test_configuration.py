@@ -31,6 +31,10 @@ def test_whole_numbers_do_for_floats(tmp_path):
     assert {type(value) for value in values} == {float}
 
 
+# Ten times ten times ten ...: a list of a million numbers.
+ALIASES = "A0: &a0 [1]\n" + "".join(f"A{n}: &a{n} [{f'*a{n - 1},' * 10}]\n" for n in range(1, 7))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -49,6 +53,9 @@ def test_whole_numbers_do_for_floats(tmp_path):
         ("A: !!python/object/apply:os.getcwd []", "tag:yaml.org,2002:python/object/apply:os.get"),
         ("A: " + "[" * 10_000, "maximum recursion depth"),
         ("A: 2026-99-99", "month must be in 1..12"),
+        (ALIASES, "line 6 holds more than 100000 values by its aliases"),
+        ("SOLVER: {MAX_ITER: 59" + ":59" * 5_000 + "}", "line 1 gives a whole number of more than"),
+        ("SOLVER: {BASE_LR: 0x" + "f" * 5_000 + "}", "line 1 gives a whole number of more than 64"),
     ],
 )
 def test_a_wrong_file_is_told_in_one_line(tmp_path, content, message):

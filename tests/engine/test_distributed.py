@@ -15,7 +15,7 @@ from detectron2.utils import comm
 from PIL import Image
 
 from bestie_d2.engine.configuration import load_config
-from bestie_d2.engine.distributed import AUTO, launch
+from bestie_d2.engine.distributed import AUTO, joined, launch
 from bestie_d2.engine.trainer import Trainer
 from bestie_d2.errors import InputError
 
@@ -311,6 +311,17 @@ def test_what_torchrun_starts_starts_nothing(monkeypatch):
         monkeypatch.setenv(name, str(value))
     with pytest.raises(InputError, match=r"started from outside .*leave them out"):
         launch(print, Namespace(num_gpus=4, num_machines=1))
+
+
+def test_restarts_over_machines_that_could_miss_each_other_are_refused(monkeypatch):
+    of_torchrun = {
+        "RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "h", "MASTER_PORT": 1, "GROUP_WORLD_SIZE": 2,
+        "TORCHELASTIC_MAX_RESTARTS": 3, "TORCHELASTIC_USE_AGENT_STORE": True,
+    }  # fmt: skip
+    for name, value in of_torchrun.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(InputError, match="set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"), joined("cpu"):
+        pass
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused(project, monkeypatch):

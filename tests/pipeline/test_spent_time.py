@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from bestie_d2.pipeline import spent_time as module
 from bestie_d2.pipeline.spent_time import TIME_FILE, spent_time
 from bestie_d2.pipeline.state import Sources, StageRecord
@@ -47,7 +49,8 @@ def test_a_stage_that_is_begun_anew_starts_from_nothing(tmp_path):
     assert not record.has_results
 
 
-def test_a_torn_file_counts_as_none(tmp_path):
-    (tmp_path / TIME_FILE).write_text('{"seconds": ')
+@pytest.mark.parametrize("seconds", ["", "NaN", "1" + "0" * 400, "[" * 100_000])
+def test_a_torn_file_counts_as_none(seconds, tmp_path):
+    (tmp_path / TIME_FILE).write_text(f'{{"processor_seconds": 1.0, "seconds": {seconds}}}')
     with spent_time(str(tmp_path)) as spent:
         assert spent.total()["seconds"] < 60

@@ -24,6 +24,7 @@ WHOLE = {"config": {}, "inputs": {}, "versions": {}, **RESULT}
         ("{}", "has no 'config'"),
         ('{"config": "", "inputs": {}, "versions": {}}', "has no 'seconds'"),
         ('{"config": ', "no JSON object"),
+        ("[" * 100_000, "no JSON object"),
         ("[]", "no JSON object"),
         (json.dumps({**WHOLE, "config": 3}), "'config' is no JSON object"),
         (json.dumps({**WHOLE, "inputs": []}), "'inputs' is no JSON object"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -54,6 +55,46 @@ def test_a_second_run_is_refused_until_the_first_is_killed(tmp_path):
         os.killpg(holder.pid, signal.SIGKILL)
         holder.stdout.close()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("pid", ["1" + "0" * 30, "-1", "0", "true", "[" * 100_000])
+def test_a_file_without_a_process_says_that_nobody_holds_it(pid, tmp_path):
+    holder = f'{{"pid": {pid}, "host": "{platform.node()}", "since": "now"}}'
+    (tmp_path / ".lock").write_text(holder)
+    assert running_in(tmp_path) == ""
+
+
+# Starts a process by torch's way, and ends before that has begun to work, or while it does.
+PARENT = """
+import os, sys, time
+import torch.multiprocessing as mp
+from bestie_d2.storage.processes import end_with_parent
+
+def work(number, path, seconds):
+    open(path, "w").write(str(os.getpid()))
+    time.sleep(seconds)
+    end_with_parent()
+    open(path + ".works", "w").write("")
+    time.sleep(60)
+
+if __name__ == "__main__":
+    mp.spawn(work, (sys.argv[1], float(sys.argv[2])), 1, join=False)
+    while not os.path.exists(sys.argv[1] + sys.argv[3]):
+        time.sleep(0.01)
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seconds", "until"), [("0", ".works"), ("2", "")])
+def test_a_process_ends_with_the_one_that_started_it(seconds, until, tmp_path):
+    program, path = tmp_path / "parent.py", tmp_path / "pid"
+    program.write_text(PARENT)
+    command = [sys.executable, str(program), str(path), seconds, until]
+    # Both write to this pipe, so it is read to its end where both have ended.
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=50)
+    assert done.returncode == -signal.SIGKILL
+    assert path.exists()
 
 
 def test_nothing_lies_in_a_folder_of_data(tmp_path):

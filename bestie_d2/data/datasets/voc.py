@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from reprlib import repr as shortened
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -20,6 +22,7 @@ from bestie_d2.errors import InputError
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
 
 VOC_FOLDER = "VOC2012"
+VOC_STEM = re.compile(r"\d{4}_\d{6}", re.ASCII)  # of images: a year and a number
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
@@ -111,7 +114,12 @@ def read_list(path: str, hint: str) -> list[str]:
         raise InputError(f"{path}: no such file; {hint}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a list of images in UTF-8 ({error})") from None
-    return [Path(line.split()[0]).stem for line in lines if line.strip()]
+    stems = {n: Path(line.split()[0]).stem for n, line in enumerate(lines, 1) if line.strip()}
+    for number, stem in stems.items():
+        if not VOC_STEM.fullmatch(stem):
+            line = f"line {number}: {shortened(stem)} is no name of VOC's, such as 2007_000032"
+            raise InputError(f"{path}: {line}")
+    return list(stems.values())
 
 
 @dataclass(frozen=True)

@@ -191,6 +191,7 @@ def test_figures_of_another_machine_stay(run, project):
     [
         (["--only", "no"], "--only: 'no' is no row of tiny, which has tags, broken, "),
         (["--redo", "pam"], "--redo: say with --only in which rows"),
+        (["--dry-run", "--num-gpus", "0"], "--num-gpus 0: expected 1 or more"),
         (["--only", "cam", "--redo", "pam"], "row cam takes it from tags; redo it there"),
         (["--write-docs", "--results", "n.json"], "n.json: no such file; it comes with the"),
     ],
@@ -198,6 +199,20 @@ def test_figures_of_another_machine_stay(run, project):
 def test_wrong_arguments(arguments, line, run):
     _, complaints = run(*arguments, code=2)
     assert line in complaints
+
+
+@pytest.mark.parametrize("content", ['{"rows": [1]}', '{"rows": [{}]}', "[" * 100_000, "{}"])
+def test_results_that_are_none_are_told(content, run, project):
+    (project / "r" / "bad.json").write_text(content)
+    _, complaints = run("--dry-run", "--results", "r/bad.json", code=2)
+    assert complaints == "error: --results r/bad.json: no file that this tool wrote; move it away\n"
+
+
+@pytest.mark.parametrize(("code", "name"), [(130, "interrupted"), (143, "terminated")])
+def test_a_row_that_was_stopped_stops_all(code, name, run, monkeypatch):
+    monkeypatch.setattr(table_runner, "in_a_process", lambda *_: code)
+    _, complaints = run(code=code)
+    assert complaints.startswith(name)
 
 
 @pytest.mark.parametrize(
