@@ -31,6 +31,7 @@ LOCAL_RANK, LOCAL_WORLD_SIZE = "LOCAL_RANK", "LOCAL_WORLD_SIZE"  # of those of t
 ADDRESS, PORT = "MASTER_ADDR", "MASTER_PORT"  # where the first process waits for the others
 RESTARTS = "TORCHELASTIC_RESTART_COUNT"  # of torchrun, by each machine's own count
 MOST_RESTARTS, MACHINES = "TORCHELASTIC_MAX_RESTARTS", "GROUP_WORLD_SIZE"  # of torchrun too
+NEW_STORES = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"  # "1": another place for each start
 AGENTS_STORE = "TORCHELASTIC_USE_AGENT_STORE"  # "True" where torchrun itself has the place to meet
 STARTED = {RANK, WORLD_SIZE, ADDRESS, PORT}
 AUTO = "auto"  # --dist-url: any free port of this machine
@@ -141,10 +142,11 @@ def _check_restarts() -> None:
     """Refuse restarts over machines in a place of torchrun's, which lasts: each machine counts its
     own, so after one they would wait for each other under different names."""
     several = int(os.environ.get(MACHINES, 1)) > 1 and int(os.environ.get(MOST_RESTARTS, 0)) > 0
-    if several and os.environ.get(AGENTS_STORE) == "True":
+    lasts = os.environ.get(AGENTS_STORE) == "True" and os.environ.get(NEW_STORES) != "1"
+    if several and lasts:
         raise InputError(
-            "torchrun --max-restarts on several machines: set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 "
-            "where it is started on each, or they may wait for each other for ever after a restart"
+            f"torchrun --max-restarts on several machines: set {NEW_STORES}=1 where it is started "
+            "on each, or they may wait for each other for ever after a restart"
         )
 
 

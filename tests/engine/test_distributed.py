@@ -322,6 +322,14 @@ def test_restarts_over_machines_that_could_miss_each_other_are_refused(monkeypat
         monkeypatch.setenv(name, str(value))
     with pytest.raises(InputError, match="set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"), joined("cpu"):
         pass
+    monkeypatch.setenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")  # of --master-addr no difference
+
+    def met(*_: object, **__: object) -> None:
+        raise ValueError("as far as this")
+
+    monkeypatch.setattr("bestie_d2.engine.distributed.rendezvous", met)
+    with pytest.raises(InputError, match="as far as this"), joined("cpu"):
+        pass
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused(project, monkeypatch):
