@@ -65,7 +65,7 @@ def test_every_command_sets_it_before_torch(path):
 def test_all_commands_are_there():
     names = [path.stem for path in COMMANDS]
     assert {"train_net", "check_data", "prepare_voc", "run", "side_by_side"} <= set(names)
-    assert len(names) == 20
+    assert len(names) == 21
 
 
 def test_the_tests_set_it_before_torch():
