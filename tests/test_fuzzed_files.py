@@ -9,8 +9,10 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import os
 import pickle
+import platform
 import resource
 import time
 from collections.abc import Callable
@@ -34,7 +36,7 @@ from torch import nn
 
 from bestie_d2.data.datasets import weak
 from bestie_d2.data.datasets.object_masks import to_rle
-from bestie_d2.data.datasets.voc import VocFolder
+from bestie_d2.data.datasets.voc import VocFolder, read_list, voc_image_id
 from bestie_d2.data.datasets.voc_preparation import read_sbd_objects
 from bestie_d2.data.datasets.weak import WeakDataset, load_weak_dataset
 from bestie_d2.data.images import ImageReader
@@ -46,6 +48,10 @@ from bestie_d2.data.labels.tags import read_tags
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
 from bestie_d2.pipeline.definition import read_pipeline
+from bestie_d2.pipeline.spent_time import SpentTime
+from bestie_d2.pipeline.state import StageRecord
+from bestie_d2.pipeline.table_results import read_results
+from bestie_d2.storage.processes import running_in
 from bestie_d2.weights.checkpoint import BestieCheckpointer
 from bestie_d2.weights.class_names import classes_beside
 
@@ -54,6 +60,10 @@ SECONDS, MEGABYTES, LETTERS = 5, 300, 3_000  # at most: of one file, of all of a
 KEYS = ("DATASETS.CUSTOM[", "MODEL.WEIGHTS")  # told in place of the file that they are for
 CLASSES, SIZE = ("cat", "dog"), (20, 30)
 SIZES = {"a": SIZE, "b": SIZE}
+MANIFEST = {
+    **{"config": {"SEED": "1"}, "inputs": {"pam": "ab"}, "data": {"images": "cd"}, "seconds": 1.5},
+    **{"versions": {"torch": "2"}, "figures": {"segm/AP": 1.5}, "text": "AP 1.5"},
+}
 NOISE = np.random.default_rng(0).integers(0, 255, (*SIZE, 3))
 
 
@@ -64,6 +74,24 @@ class Kind(NamedTuple):
     content: Any
     read: Callable[[str], None]
     share: float = 1.0
+
+
+def voc_list(path: str) -> None:
+    for stem in read_list(path, "no hint"):
+        assert 10**9 <= voc_image_id(stem) < 10**10 or stem.startswith("0")
+
+
+def stage(path: str) -> None:
+    """What a pipeline looks at before it does something."""
+    folder = Path(path).parent
+    record = StageRecord(str(folder))
+    for look in (lambda: record.manifest, lambda: record.found, lambda: running_in(folder)):
+        look()
+    assert all(math.isfinite(seconds) for seconds in SpentTime(str(folder)).total().values())
+
+
+def table_results(path: str) -> None:
+    assert all(isinstance(row["name"], str) for row in read_results(Path(path))["rows"])
 
 
 def points(path: str, **arguments: Any) -> None:
@@ -222,6 +250,11 @@ KINDS = [
         pipeline,
         share=0.3,
     ),
+    Kind("val.txt", "2007_000032\n/JPEGImages/2007_000033.jpg /maps/2007_000033.png\n", voc_list),
+    Kind("stage/manifest.json", MANIFEST, stage),
+    Kind("stage/time.json", {"seconds": 1.0, "processor_seconds": 2.0}, stage),
+    Kind("stage/.lock", {"pid": 1, "host": platform.node(), "since": "now"}, stage),
+    Kind("figures.json", {"name": "a", "rows": [{"name": "b", "stages": {}}]}, table_results),
     *(Kind(name, content, points) for name, content in EXPORTS.items()),
 ]
 
