@@ -119,22 +119,27 @@ def _worth_a_traceback(record: logging.LogRecord) -> bool:
     return error is None or (input_error_line(error) or _lost_process_line(error)) is None
 
 
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
+def _end_as_ever() -> None:
+    """In a child that was forked: pools end theirs by SIGTERM, wherever these are."""
+    if signal.getsignal(signal.SIGTERM) is _terminate:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_end_as_ever)
+
+
 @contextmanager
 def _terminable() -> Iterator[None]:
     """SIGTERM ends the block as Ctrl-C does, by an exception that files and children are closed by;
     a training has a handler of its own meanwhile."""
-    owner = os.getpid()
-
-    def end(number: int, _: object) -> None:
-        if os.getpid() == owner:
-            raise Terminated
-        signal.signal(number, signal.SIG_DFL)  # a child that was forked ends as ever
-        os.kill(os.getpid(), number)
-
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, end)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     finally:
