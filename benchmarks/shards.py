@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from measuring import largest_mib, median_times
+from measuring import MILLISECONDS, largest_mib, median_times
 from tabulate import tabulate
 from tqdm import tqdm
 
@@ -102,23 +102,13 @@ def measure(folder: Path, images: int, stored: int, repeat: int) -> list[list]:
         {name: lambda way=way: sum(1 for _ in way()) for name, way in ways.items()}, repeat
     )
     rows = [
-        [name, stored, MICROSECONDS * t / stored, t / MICROSECONDS, None]
+        [name, stored, MICROSECONDS * t / stored, t / MILLISECONDS, None]
         for name, t in times.items()
     ]
-    before = largest_mib()
-    start = time.perf_counter()
-    whole = np.resize(index, images)
-    first_batch(whole, images // BATCH - 1)  # the last of a round: as after a restart
-    rows.append(
-        [
-            "index and order of all",
-            images,
-            None,
-            time.perf_counter() - start,
-            largest_mib() - before,
-        ]
-    )
-    return rows
+    before, start = largest_mib(), time.perf_counter()
+    first_batch(np.resize(index, images), images // BATCH - 1)  # a round's last: as after a restart
+    seconds, mib = time.perf_counter() - start, largest_mib() - before
+    return [*rows, ["index and order of all", images, None, seconds, mib]]
 
 
 def main() -> None:

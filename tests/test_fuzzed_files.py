@@ -85,8 +85,7 @@ def stage(path: str) -> None:
     """What a pipeline looks at before it does something."""
     folder = Path(path).parent
     record = StageRecord(str(folder))
-    for look in (lambda: record.manifest, lambda: record.found, lambda: running_in(folder)):
-        look()
+    _ = record.manifest, record.found, running_in(folder)
     assert all(math.isfinite(seconds) for seconds in SpentTime(str(folder)).total().values())
 
 

@@ -115,7 +115,8 @@ def end_with_parent(*, group: bool = False) -> None:
         parent.join()
         if group:
             os.killpg(0, signal.SIGKILL)
-        os.kill(os.getpid(), signal.SIGKILL)
+        else:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     Thread(target=wait, daemon=True).start()
 

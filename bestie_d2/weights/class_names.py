@@ -6,11 +6,11 @@ word.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 
 from bestie_d2.errors import InputError
+from bestie_d2.storage.files import read_json
 
 CLASSES = "classes"  # of a checkpoint, and of the settings in a folder of maps
 CLASSES_FILE = "classes.json"  # in OUTPUT_DIR, beside the checkpoints
@@ -37,9 +37,8 @@ def classes_beside(path: str) -> list[str] | None:
     if not os.path.isfile(path):
         return None
     try:
-        with open(path, encoding="utf-8") as file:
-            names = json.load(file)[CLASSES]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        names = read_json(path)[CLASSES]
+    except (OSError, ValueError, LookupError, TypeError):
         names = None
     if not _are_names(names):
         raise InputError(

@@ -136,7 +136,7 @@ def runs(project) -> Path:
     (project / "annotations.json").write_text(json.dumps(truth))
     torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2 --max-restarts 1"
     words = f"{TOOL} --resume {TINY} SOLVER.CHECKPOINT_PERIOD 1 OUTPUT_DIR restarted"
-    ask(project, *torchrun.split(), *words.split(), FAULT="killed")
+    ask(project, *torchrun.split(), *words.split(), FOLDER="restarted", FAULT="killed")
     given = [f"{name} {run}" for name, (_, run) in GIVEN.items()]
     resumed = {"stopped": f"{TINY} {NO_TEST}", "masks_stopped": MASKS}
     given += [f"{name} 2 flags - --resume {words}" for name, words in resumed.items()]
@@ -192,7 +192,7 @@ def ask(folder: Path, *words: str, **environment: str) -> str:
         capture_output=True,
         text=True,
         timeout=280,
-        env={**os.environ, "FOLDER": "restarted", **environment},
+        env={**os.environ, **environment},
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

@@ -114,12 +114,16 @@ def read_list(path: str, hint: str) -> list[str]:
         raise InputError(f"{path}: no such file; {hint}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a list of images in UTF-8 ({error})") from None
-    stems = {n: Path(line.split()[0]).stem for n, line in enumerate(lines, 1) if line.strip()}
-    for number, stem in stems.items():
+    stems = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        stem = Path(line.split()[0]).stem
         if not VOC_STEM.fullmatch(stem):
-            line = f"line {number}: {shortened(stem)} is no name of VOC's, such as 2007_000032"
-            raise InputError(f"{path}: {line}")
-    return list(stems.values())
+            told = f"line {number}: {shortened(stem)} is no name of VOC's, such as 2007_000032"
+            raise InputError(f"{path}: {told}")
+        stems.append(stem)
+    return stems
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@ cues. All that needs no pixel to be read is checked here, before it starts."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from bestie_d2.data.labels.label_files import is_folder_of_text
 from bestie_d2.data.names import label_name, label_path, missing
 from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
+from bestie_d2.storage.files import read_json
 from bestie_d2.structures import PointCues
 from bestie_d2.weights.class_names import classes_in, compare_classes
 
@@ -207,11 +207,10 @@ def _made_with(weak_maps: str) -> list[str] | None:
     """The names of the classes that a folder of weak maps was made with, if it says them."""
     path = os.path.join(weak_maps, MADE_WITH)
     try:
-        with open(path, encoding="utf-8") as file:
-            settings = json.load(file)
+        settings = read_json(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}); it says what the maps are") from None
     return classes_in(settings, path) if isinstance(settings, dict) else None
 
