@@ -137,6 +137,9 @@ def _add_label_keys(cfg: CfgNode) -> None:
     node.SIGMA_BY_SIZE = 0.0
     node.MIN_AREA = 50  # smaller components of the weak map are dropped; paper: 1
     node.WHOLE_PIXEL_CENTERS = True  # centroids cut to whole pixels; paper: False
+    # Weight, up to 1, of the parts of components with several cues, whose pixels then go to the
+    # nearest cue; 0: such components give no instance (paper: Section 3.3).
+    node.SPLIT_WEIGHT = 0.0
 
     # Instance-aware guidance (IAG): center and offset losses on labeled instances only.
     node.IAG = True

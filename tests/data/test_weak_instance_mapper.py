@@ -49,13 +49,13 @@ def record(tmp_path, write_png):
     }
 
 
-def mapper(augmentations=(), supervision="tags") -> WeakInstanceMapper:
+def mapper(augmentations=(), supervision="tags", split_weight=0.0) -> WeakInstanceMapper:
     return WeakInstanceMapper(
         augmentations=list(augmentations),
         reader=ImageReader("RGB"),
         num_classes=3,
         supervision=supervision,
-        transfer=Transfer(min_area=10),
+        transfer=Transfer(min_area=10, split_weight=split_weight),
     )
 
 
@@ -79,6 +79,16 @@ def test_given_points_are_the_centers(record):
     example = mapper(supervision="points")(record)
     labels = example["pseudo_labels"]
     assert (labels.peaks.tolist(), labels.peak_classes.tolist()) == ([[12, 20]], [1])
+
+
+def test_split_parts_are_learned_but_the_component_is_refined_whole(record):
+    two = PointCues(torch.tensor([[12.0, 17.0], [12.0, 22.0]]), torch.tensor([1, 1]), torch.ones(2))
+    example = mapper(split_weight=0.5)({**record, "cues": two})
+    labels = example["pseudo_labels"]
+    assert (labels.components.areas.tolist(), labels.weights.tolist()) == ([24, 24], [0.5, 0.5])
+    assert labels.centers.tolist() == [[11, 17], [11, 21]]
+    assert example["components"].areas.tolist() == [48]
+    assert mapper()({**record, "cues": two})["pseudo_labels"].weights.tolist() == [0]
 
 
 def test_labeled_instances_are_learned_in_place_of_components(record):

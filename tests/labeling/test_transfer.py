@@ -1,7 +1,12 @@
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from bestie_d2.labeling.transfer import transfer_semantic_knowledge
+from bestie_d2.labeling.transfer import split_at_cues, transfer_semantic_knowledge
+from bestie_d2.ops.components import find_components
 from bestie_d2.structures import PointCues
 
 TAGS = torch.tensor([True, True, False])
@@ -97,3 +102,54 @@ def test_inputs_stay_as_they_are():
     transfer_semantic_knowledge(weak, points, TAGS)
     assert torch.equal(weak, scene())
     assert points.yx.tolist() == [[2, 2]]
+
+
+def test_components_with_several_cues_are_split_on_request():
+    points = cues((2, 2, 0), (7, 13, 1), (6, 16, 1), (8, 13, 0))  # the last is of another class
+    targets = transfer_semantic_knowledge(
+        scene(), points, TAGS, sigma=1, min_area=4, split_weight=0.5
+    )
+    assert targets.weight[1:5, 1:5].tolist() == [[1.0] * 4] * 4
+    # Centroids of columns 12 to 14 and 15 to 17 of the bar, in row 7; a tie goes to the first.
+    assert targets.weight[6:9, 12:18].tolist() == [[0.5] * 6] * 3
+    assert targets.offset[1, 7, 12:18].tolist() == [1, 0, -1, 1, 0, -1]
+    assert targets.offset[0, 6:9, 12].tolist() == [1, 0, -1]
+    assert torch.nonzero(targets.center == 1).tolist() == [[0, 2, 2], [1, 7, 13], [1, 7, 16]]
+    assert targets.weight.sum() == 16 + 9
+
+
+def test_parts_below_the_minimum_area_are_dropped():
+    points = cues((7, 12, 1), (7, 14, 1))
+    targets = transfer_semantic_knowledge(
+        scene(), points, TAGS, sigma=1, min_area=7, split_weight=1.0
+    )
+    assert targets.weight[6:9, 12:18].tolist() == [[0, 0, 1, 1, 1, 1]] * 3
+
+
+def test_cues_on_the_same_pixel_share_a_part():
+    points = cues((7, 13, 1), (7.2, 13.4, 1))
+    targets = transfer_semantic_knowledge(
+        scene(), points, TAGS, sigma=1, min_area=4, split_weight=0.25
+    )
+    assert targets.weight[6:9, 12:18].tolist() == [[0.25] * 6] * 3
+    assert targets.offset[1, 7, 12:18].tolist() == [2, 1, 0, -1, -2, -3]
+
+
+@given(
+    weak=arrays(np.uint8, (9, 11), elements=st.integers(0, 2)),
+    points=st.lists(st.tuples(st.integers(-1, 9), st.integers(0, 10), st.integers(0, 1))),
+)
+def test_split_pixels_belong_to_a_nearest_cue(weak, points):
+    components, found = find_components(weak, [0, 1]), cues(*points)
+    several = components.count_cues(found) > 1
+    parts, split = split_at_cues(components, found)
+    whole = components.masks()
+    assert sorted(map(bytes, parts.masks()[~split])) == sorted(map(bytes, whole[~several]))
+    assert (parts.masks()[split].sum(axis=0) == whole[several].sum(axis=0)).all()
+    for mask, class_id in zip(parts.masks()[split], parts.classes[split], strict=True):
+        component = next(w for w in whole if (w & mask).any())
+        own = np.array([(y, x) for y, x, c in points if c == class_id and y in range(9)])
+        own = np.unique(own[component[tuple(own.T)]], axis=0)
+        distances = ((np.argwhere(mask)[:, None] - own) ** 2).sum(axis=2)
+        (mine,) = np.flatnonzero(mask[tuple(own.T)])  # exactly one cue's pixel lies in the part
+        assert (distances[:, mine] == distances.min(axis=1)).all()

@@ -113,10 +113,14 @@ def test_batch_norm_momentum():
 
 
 def test_pseudo_labels():
-    cfg = config(SIGMA=3, MIN_AREA=6, WHOLE_PIXEL_CENTERS=False, SUPERVISION="points")
+    cfg = config(
+        SIGMA=3, MIN_AREA=6, WHOLE_PIXEL_CENTERS=False, SPLIT_WEIGHT=0.5, SUPERVISION="points"
+    )
     mapper = WeakInstanceMapper(cfg)
     assert mapper.centers == "cue"
-    assert mapper.transfer == Transfer(sigma=3, min_area=6, whole_pixel_centers=False)
+    assert mapper.transfer == Transfer(
+        sigma=3, min_area=6, whole_pixel_centers=False, split_weight=0.5
+    )
     by_size = config(SIGMA_BY_SIZE=0.2)
     assert WeakInstanceMapper(by_size).transfer.sigma_by_size == 0.2
     assert build_model(by_size).criterion.refinement.grouping["sigma_by_size"] == 0.2

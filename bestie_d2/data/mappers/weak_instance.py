@@ -77,6 +77,7 @@ class WeakInstanceMapper:
                 sigma_by_size=node.SIGMA_BY_SIZE,
                 min_area=node.MIN_AREA,
                 whole_pixel_centers=node.WHOLE_PIXEL_CENTERS,
+                split_weight=node.SPLIT_WEIGHT,
             ),
         }
 
@@ -130,7 +131,7 @@ class WeakInstanceMapper:
             moved = move_instance_map(labels.draw(size), transforms)
             found = self.transfer.label(regions_of_map(moved, labels.classes))
         else:
-            found = self.transfer.label(components, components.count_cues(cues) == 1)
+            found = self.transfer.from_cues(components, cues)
         if self.centers == "cue":
             found = self.transfer.at_cues(found, cues, record["image_classes"])
         record["pseudo_labels"] = found
