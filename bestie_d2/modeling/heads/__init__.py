@@ -3,6 +3,7 @@
 from .decoders import DualDecoderInstanceHead, WSSSInstanceHead
 from .instance import INSTANCE_HEAD_REGISTRY, ConvInstanceHead, InstanceMaps, build_instance_head
 from .pam import PAMHead
+from .weak_roi import WeakMaskHead, WeakROIHeads
 from .wsss import WSSSHead
 
 __all__ = [
@@ -13,5 +14,7 @@ __all__ = [
     "PAMHead",
     "WSSSHead",
     "WSSSInstanceHead",
+    "WeakMaskHead",
+    "WeakROIHeads",
     "build_instance_head",
 ]
