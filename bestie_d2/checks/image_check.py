@@ -26,7 +26,9 @@ from bestie_d2.data.names import label_name
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.base import PERCENT, table
 from bestie_d2.evaluation.weak_components import CueSummary, count_cues
+from bestie_d2.labeling.transfer import Transfer
 from bestie_d2.model_keys import num_classes
+from bestie_d2.ops.components import find_components
 from bestie_d2.structures import PointCues
 
 
@@ -51,6 +53,7 @@ class ImageCheck:
         self._num_classes = num_classes(cfg)
         self.threshold = cfg.DATASETS.CUE_THRESHOLD
         self._min_area, self._long_side = cfg.MODEL.BESTIE.MIN_AREA, cfg.INPUT.BESTIE.LONG_SIDE
+        self._split_weight = cfg.MODEL.BESTIE.SPLIT_WEIGHT
         self._masks = masks
 
     def __call__(self, record: Mapping) -> ImageResult:
@@ -96,6 +99,11 @@ class ImageCheck:
         if "instance_labels" in record:
             areas = np.bincount(record["instance_labels"].draw(size).ravel())[1:]
             result.instances = int((areas >= smallest).sum())
+        elif self._split_weight and index_map is not None:
+            components = find_components(index_map, tags, min_area=smallest)
+            sure = cues[cues.scores > self.threshold]
+            found = Transfer(min_area=smallest, split_weight=self._split_weight)
+            result.instances = int((found.from_cues(components, sure).weights > 0).sum())
         else:
             result.instances = sum(one for *_, one, _ in result.cues["classes"])
 

@@ -41,6 +41,7 @@ POSITIVE = (
     "MODEL.PAM.CUES.MAX_PER_CLASS", "MODEL.WSSS.NUM_CLASSES", "MODEL.WSSS.TEST.SIZE_DIVISIBILITY",
 )  # fmt: skip
 NOT_NEGATIVE = ("DATALOADER.NUM_WORKERS", "TEST.LABEL_PROGRESS.IMAGES")
+SHARES = ("MODEL.PAM.ALPHA", "MODEL.BESTIE.SPLIT_WEIGHT")
 ODD = {  # key: its smallest value
     "MODEL.BESTIE.REFINEMENT.KERNEL": 3,
     "MODEL.BESTIE.TEST.KERNEL": 3,
@@ -86,7 +87,8 @@ def check_config(cfg: CfgNode) -> None:
     if cfg.MODEL.META_ARCHITECTURE in OF_WEAK_MAPS:
         check_class_limit(num_classes_key(cfg), num_classes(cfg))
     expect("INPUT.BESTIE.SCALE_RANGE", _is_range, "[smallest, largest]")
-    expect("MODEL.PAM.ALPHA", lambda alpha: 0 <= alpha <= 1, "0 to 1")
+    for key in SHARES:
+        expect(key, lambda share: 0 <= share <= 1, "0 to 1")
     expect("OUTPUT_DIR", bool, "a folder")
     expect("MODEL.DEVICE", _is_device, "'cuda' or 'cpu'")
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():

@@ -121,7 +121,7 @@ class CueSummary:
             lines.append(
                 "weak components with none / exactly one / several of them: "
                 f"{_shares(self.components, total)} of {total} "
-                "(those with exactly one become pseudo labels)"
+                "(the method takes those with exactly one for pseudo labels)"
             )
         if 0 < self.with_map < self.images:
             lines.append(f"weak maps that can be used: {self.with_map} of {self.images}")

@@ -2,7 +2,7 @@
 
 Paper, Section 3.3: a connected component of one class that holds exactly one cue is taken for an
 instance. Everything else stays without guidance, so that a missing instance is never called
-background. Not in the paper: those that hold several can be parted among them.
+background. Not in the paper: those that hold several can be split among them.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class Transfer:
         return self.label(parts, np.where(split, self.split_weight, alone))
 
     def label(self, components: Components, weights: np.ndarray | None = None) -> PseudoLabels:
-        """The components with one of (K,) weights above 0, else all, as instances around their
-        centroids."""
+        """The components as instances around their centroids, with (K,) weights, by default 1; 0
+        is no instance."""
         large = components.areas >= self.min_area
-        weights = large * (1.0 if weights is None else weights)
+        weights = np.where(large, 1.0 if weights is None else weights, 0.0)
         kept = weights > 0
         centers = components.centroids()
         centers = np.floor(centers) if self.whole_pixel_centers else centers
@@ -76,7 +76,7 @@ class Transfer:
 
 def split_at_cues(components: Components, cues: PointCues) -> tuple[Components, np.ndarray]:
     """Split the components that hold several cues of their class among these: each pixel goes to
-    the nearest (not in the paper, which leaves such components out).
+    the nearest in a straight line (not in the paper, which leaves such components out).
 
     Args:
         cues: (y, x) pixels of the components' map. Those on the same pixel share one part.
@@ -92,9 +92,11 @@ def split_at_cues(components: Components, cues: PointCues) -> tuple[Components, 
     host = components.at(yx)
     counts = (host != NOWHERE) & (components.classes[host] == cues.classes.numpy())
     numbers, classes = components.owners.astype(np.uint32) + 1, components.classes.tolist()
+    pixels_of = np.argsort(components.owners, kind="stable")
+    ends = np.cumsum(components.areas)
     for component in np.flatnonzero(shared):
         own = np.unique(yx[counts & (host == component)], axis=0)
-        where = np.flatnonzero(components.owners == component)
+        where = pixels_of[ends[component] - components.areas[component] : ends[component]]
         pixels = np.stack(np.divmod(components.pixels[where], components.shape[1]), axis=1)
         nearest = cKDTree(own).query(pixels)[1]
         new = nearest > 0  # the first cue's part keeps the component's number

@@ -32,6 +32,7 @@ from bestie_d2.errors import InputError
 from bestie_d2.evaluation import has_truth, load_truth
 from bestie_d2.evaluation.failures import judge_cues, judge_instances
 from bestie_d2.evaluation.truth import predicted_objects
+from bestie_d2.labeling.transfer import Transfer
 from bestie_d2.model_keys import num_classes
 from bestie_d2.modeling.meta_arch import BESTIE
 from bestie_d2.ops.components import find_components, regions_of_map
@@ -210,7 +211,9 @@ def draw_taught(
             path, kept = record["sem_seg_file_name"], record.get(MAP_KEPT)
             weak_map = read_weak_sem_seg(path, num_classes(cfg), kept=kept)
             cues = record["cues"][record["cues"].scores > cfg.DATASETS.CUE_THRESHOLD]
-            found = _pseudo_instances(record, weak_map, cues, smallest(record))
+            split_weight = cfg.MODEL.BESTIE.SPLIT_WEIGHT
+            transfer = Transfer(min_area=smallest(record), split_weight=split_weight)
+            found = _pseudo_instances(record, weak_map, cues, transfer)
             layers.weak_map, layers.cues = weak_map, cues
             layers.instances["pseudo instances"] = found
         elif "annotations" in record:
@@ -224,14 +227,15 @@ def draw_taught(
 
 
 def _pseudo_instances(
-    record: Mapping, weak_map: np.ndarray, cues: PointCues, min_area: int
+    record: Mapping, weak_map: np.ndarray, cues: PointCues, transfer: Transfer
 ) -> MaskSet:
-    """What a training would start with: instance labels, or components with exactly one cue."""
+    """What a training would start with: instance labels, or what cues make of components."""
     if "instance_labels" in record:
         labels = record["instance_labels"]
-        found = regions_of_map(labels.draw(size_of(record)), labels.classes)
-        chosen = found.areas >= min_area
+        regions = regions_of_map(labels.draw(size_of(record)), labels.classes)
+        found = transfer.label(regions)
     else:
-        found = find_components(weak_map, record["image_classes"], min_area=min_area)
-        chosen = found.count_cues(cues) == 1
-    return MaskSet(found.masks()[chosen], found.classes[chosen])
+        tags, smallest = record["image_classes"], transfer.min_area
+        found = transfer.from_cues(find_components(weak_map, tags, min_area=smallest), cues)
+    chosen, components = found.weights > 0, found.components
+    return MaskSet(components.masks()[chosen], components.classes[chosen])

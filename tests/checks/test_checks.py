@@ -39,6 +39,7 @@ RLE = {"size": [4, 4], "counts": "013000000"}
         ("DATALOADER.SAMPLER_TRAIN", "Other", "is 'Other', expected TrainingSampler or Repeat"),
         ("MODEL.LOAD_PROPOSALS", "True", "LOAD_PROPOSALS is True, expected False: files of prop"),
         ("MODEL.PAM.ALPHA", "1.5", "MODEL.PAM.ALPHA is 1.5, expected 0 to 1"),
+        ("MODEL.BESTIE.SPLIT_WEIGHT", "-1", "SPLIT_WEIGHT is -1.0, expected 0 to 1"),
         ("MODEL.PAM.CUES.KERNEL", "8", "odd number"),
         ("MODEL.PAM.CUES.KERNEL", "1", "odd number of pixels from 3"),
         ("MODEL.PAM.CUES.MIN_SCORE", "0", "more than 0"),

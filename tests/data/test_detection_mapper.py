@@ -56,13 +56,16 @@ def test_crowds_are_left_out_with_their_scores(record):
     assert (instances.gt_classes.tolist(), len(instances.gt_scores)) == ([2], 1)
 
 
-def test_where_a_score_is_missing_there_are_none(record):
+def test_a_label_without_a_score_has_score_1_where_others_have_one(record):
     del record["annotations"][1]["score"]
     instances = mapper()(record)["instances"]
     assert instances.gt_classes.tolist() == [0, 2]
+    assert instances.gt_scores.tolist() == pytest.approx([1, 0.3])
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_true_labels_have_no_scores(record, count):
+    objects = [{k: v for k, v in o.items() if k != "score"} for o in record["annotations"][:count]]
+    instances = mapper()({**record, "annotations": objects})["instances"]
+    assert instances.gt_classes.tolist() == [0, 2][:count]
     assert not instances.has("gt_scores")
-
-
-def test_images_without_labels_have_no_scores_to_speak_of(record):
-    instances = mapper()({**record, "annotations": []})["instances"]
-    assert len(instances) == 0

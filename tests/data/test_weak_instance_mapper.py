@@ -71,6 +71,7 @@ def test_a_record_becomes_tensors_and_targets(record):
     assert labels.components.areas[labels.weights > 0].tolist() == [48]
     assert (labels.peaks.tolist(), labels.peak_classes.tolist()) == ([[11, 19]], [1])
     assert labels.centers.tolist() == [[11, 19]]  # the centroid (11.5, 19.5), cut
+    assert labels.weights.dtype == np.float64
     assert (example["image_id"], "sem_seg_file_name" in example) == (7, False)
     assert "sem_seg_file_name" in record  # the record itself stays
 

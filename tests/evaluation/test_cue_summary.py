@@ -81,7 +81,7 @@ def test_counts_add_up_and_are_told():
         "images with 0 / 1 / 2 / 3 or more of them: 50.0 % / 0.0 % / 0.0 % / 50.0 %",
         "images without any cue, however weak: 1",
         "weak components with none / exactly one / several of them: 50.0 % / 25.0 % / 25.0 % of 4 "
-        "(those with exactly one become pseudo labels)",
+        "(the method takes those with exactly one for pseudo labels)",
         "weak maps that can be used: 1 of 2",
     ]
     lines = [line.split() for line in summary.table(["cat", "dog", "cow"]).splitlines()[2:]]

@@ -153,3 +153,13 @@ def test_split_pixels_belong_to_a_nearest_cue(weak, points):
         distances = ((np.argwhere(mask)[:, None] - own) ** 2).sum(axis=2)
         (mine,) = np.flatnonzero(mask[tuple(own.T)])  # exactly one cue's pixel lies in the part
         assert (distances[:, mine] == distances.min(axis=1)).all()
+
+
+def test_many_components_are_split():
+    weak = np.zeros((40, 45), np.uint8)
+    weak[::2, ::3] = weak[::2, 1::3] = 1  # 300 bars of two pixels
+    pixels = np.argwhere(weak)
+    found = cues(*((y, x, 0) for y, x in pixels.tolist()))
+    parts, split = split_at_cues(find_components(weak, [0]), found)
+    assert (len(parts), split.all(), parts.areas.max()) == (600, True, 1)
+    assert parts.pixels.tolist() == (pixels @ (45, 1)).tolist()

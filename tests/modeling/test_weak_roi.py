@@ -10,7 +10,9 @@ from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 
-from bestie_d2.modeling.heads.weak_roi import label_weights
+from bestie_d2.errors import InputError
+from bestie_d2.modeling.heads import weak_roi
+from bestie_d2.modeling.heads.weak_roi import mean_score
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SIDE = 64
@@ -58,13 +60,18 @@ def losses(model: torch.nn.Module, examples: list[dict]) -> dict[str, float]:
 A, B = (4, 4, 28, 28), (34, 30, 60, 62)
 
 
-def test_weights_are_in_the_proportion_of_the_scores():
-    assert label_weights(torch.tensor([0.2, 0.6, 0.1])).tolist() == pytest.approx([2 / 3, 2, 1 / 3])
-    assert label_weights(torch.zeros(2)).tolist() == [0, 0]
-    assert len(label_weights(torch.zeros(0))) == 0
+def test_the_mean_is_that_of_all_processes(monkeypatch):
+    assert mean_score(torch.tensor([0.2, 0.6, 0.1])).item() == pytest.approx(0.3)
+    assert 0 < mean_score(torch.zeros(2)).item() < 1e-30
+    assert 0 < mean_score(torch.zeros(0)).item() < 1e-30
+    others = torch.tensor([2.7, 3.0])  # the sum and number of another process's scores
+    monkeypatch.setattr(weak_roi.comm, "get_world_size", lambda: 2)
+    monkeypatch.setattr(weak_roi.distributed, "all_reduce", lambda total: total.add_(others))
+    assert mean_score(torch.tensor([0.2, 0.6, 0.1])).item() == pytest.approx(0.6)
+    assert mean_score(torch.zeros(0)).item() == pytest.approx(0.9)  # one that has no label asks too
 
 
-@pytest.mark.parametrize("scores", [(None, None), (0.25, 0.25), (1.0, 1.0)])
+@pytest.mark.parametrize("scores", [(None, None), (0.25, 0.25), (1.0, None)])
 def test_labels_that_are_alike_give_the_losses_of_the_standard_heads(model_of, scores):
     examples = batch({A: scores[0], B: scores[1]}, {})
     found = losses(model_of("WeakROIHeads"), examples)
@@ -88,20 +95,78 @@ def test_labels_without_a_score_worth_naming_teach_no_class_and_no_mask(model_of
     )
 
 
-def test_a_mask_weighs_as_much_as_its_label(model_of):
-    head = model_of("WeakROIHeads").roi_heads.mask_head.train()
-    logits = torch.randn(3, 4, 28, 28, generator=torch.Generator().manual_seed(3))
-    head.layers = lambda x: logits  # of two proposals on A and one on B
-    found = [batch({box: score})[0]["instances"] for box, score in ((A, 0.9), (B, 0.3))]
-    found = [found[0][[0, 0]], found[1]]
-    for each in found:
-        each.proposal_boxes = each.gt_boxes
+def test_proposals_get_the_weight_of_their_labels(model_of):
+    """Two of A (score .9), one of B (.3) and one on nothing; the mean score of objects is .7."""
+    heads = model_of("WeakROIHeads").roi_heads
+    targets = [example["instances"] for example in batch({A: 0.9, B: 0.3}, {})]
+    boxes = torch.tensor([[*A], [*A], [*B], [0, 40, 20, 60]]).float()
+    proposals = [Instances((SIDE, SIDE), proposal_boxes=Boxes(b)) for b in (boxes, boxes[:1])]
+    for each in proposals:
+        each.objectness_logits = torch.zeros(len(each))
+    heads.proposal_append_gt = False
     with EventStorage(0):
-        loss = head(logits, found)["loss_mask"].item()
-    # The masks fill their boxes. The mean score is 0.7.
-    errors = torch.nn.functional.softplus(-logits[:, 0]).mean(dim=(1, 2))
-    expected = (0.9 * errors[0] + 0.9 * errors[1] + 0.3 * errors[2]) / 0.7 / 3
-    assert loss == pytest.approx(expected.item(), rel=1e-5)
+        first, second = heads.label_and_sample_proposals(proposals, targets)
+    found = sorted(zip(first.gt_classes.tolist(), first.gt_weights.tolist(), strict=True))
+    weights = [(0, 0.9 / 0.7), (0, 0.9 / 0.7), (1, 0.3 / 0.7), (4, 1.0)]
+    assert found == [(class_id, pytest.approx(weight)) for class_id, weight in weights]
+    assert second.gt_weights.tolist() == [1]
+
+
+@pytest.fixture
+def weighted():
+    """Instances of two images with two proposals on A and one on B, that weigh 1.5, 1.5 and .5."""
+    found = [batch({box: 1.0})[0]["instances"] for box in (A, B)]
+    found = [found[0][[0, 0]], found[1]]
+    for each, weight in zip(found, (1.5, 0.5), strict=True):
+        each.gt_weights = torch.full((len(each),), weight)
+        each.proposal_boxes = each.gt_boxes
+    return found
+
+
+@pytest.mark.parametrize("channels", [4, 1])
+def test_a_mask_weighs_as_much_as_its_label(model_of, weighted, channels):
+    head = model_of("WeakROIHeads").roi_heads.mask_head.train()
+    logits = torch.randn(3, channels, 28, 28, generator=torch.Generator().manual_seed(3))
+    head.layers, head.loss_weight = lambda x: logits, 3.0
+    with EventStorage(0) as storage:
+        loss = head(logits, weighted)["loss_mask"].item()
+    errors = torch.nn.functional.softplus(-logits[:, 0]).mean(dim=(1, 2))  # masks fill their boxes
+    expected = (1.5 * errors[0] + 1.5 * errors[1] + 0.5 * errors[2]) / 3
+    assert loss == pytest.approx(3.0 * expected.item(), rel=1e-5)
+    assert 0 < storage.latest()["mask_rcnn/accuracy"][0] < 1
+
+
+def test_a_class_weighs_as_much_as_its_label(model_of, weighted):
+    layers = model_of("WeakROIHeads").roi_heads.box_predictor
+    layers.loss_weight = {"loss_cls": 2.0}
+    logits = torch.randn(3, 5, generator=torch.Generator().manual_seed(3))
+    with EventStorage(0):
+        loss = layers.losses((logits, torch.zeros(3, 16)), weighted)["loss_cls"].item()
+    errors = torch.logsumexp(logits, dim=1) - logits[:, 0]
+    expected = (1.5 * errors[0] + 1.5 * errors[1] + 0.5 * errors[2]) / 3
+    assert loss == pytest.approx(2.0 * expected.item(), rel=1e-5)
+
+
+def test_no_object_at_all_is_no_mask_to_learn(model_of):
+    model = model_of("WeakROIHeads")
+    found = losses(model, batch({}, {}))
+    assert found["loss_mask"] == 0
+    assert found["loss_cls"] > 0
+    model.roi_heads.batch_size_per_image = 3  # a quarter of them may be on objects: none
+    assert losses(model, batch({A: 0.9, B: 0.3}))["loss_mask"] == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("ROI_MASK_HEAD.NAME", "PointRendMaskHead"), ("ROI_BOX_HEAD.USE_SIGMOID_CE", True)],
+)
+def test_what_it_does_not_go_with_is_refused(tiny_config, key, value):
+    cfg = tiny_config(CONFIGS / "mrcnn_shapes.yaml", "MODEL.ROI_HEADS.NAME", "WeakROIHeads")
+    cfg.defrost()
+    node, name = key.split(".")
+    cfg.MODEL[node][name] = value
+    with pytest.raises(InputError, match=f"MODEL.{key}.*WeakROIHeads"):
+        build_model(cfg)
 
 
 def test_prediction_is_that_of_the_standard_heads(model_of):

@@ -52,6 +52,8 @@ COUNTED = {  # key: the kinds of stages that it counts for
     "MODEL.WSSS.TEST.SCALES": ["maps"],
     "MODEL.WSSS.PAMR.ITERATIONS": ["wsss", "maps"],
     "MODEL.BESTIE.SIGMA": ["bestie"],
+    "MODEL.BESTIE.SPLIT_WEIGHT": ["bestie"],
+    "MODEL.ROI_HEADS.NAME": TRAININGS + USES,
     "MODEL.BESTIE.CLUSTERING.AREA": ["bestie", "export", "evaluate"],
     "MODEL.BESTIE.TEST.KERNEL": ["export", "evaluate"],
     "DATASETS.CUE_THRESHOLD": ["bestie", "components"],

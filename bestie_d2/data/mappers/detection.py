@@ -60,11 +60,11 @@ class DetectionMapper(DatasetMapper):
     def _transform_annotations(
         self, dataset_dict: dict, transforms: T.TransformList, image_shape: tuple[int, int]
     ) -> None:
-        """Detectron2's ``instances``; if all labels have a score, they are their ``gt_scores``."""
+        """Detectron2's ``instances``; where a label has a score, with ``gt_scores``, 1 without."""
         annotations = dataset_dict["annotations"]
-        scores = [entry.get("score") for entry in annotations]
-        if None in scores:
+        if not any("score" in entry for entry in annotations):
             return super()._transform_annotations(dataset_dict, transforms, image_shape)
+        scores = [entry.get("score", 1.0) for entry in annotations]
         classes = [entry["category_id"] for entry in annotations]
         for number, entry in enumerate(annotations):  # some leave the image
             entry["category_id"] = number

@@ -13,35 +13,69 @@ from detectron2.modeling.roi_heads import (
     MaskRCNNConvUpsampleHead,
     StandardROIHeads,
 )
+from detectron2.modeling.roi_heads.mask_head import mask_rcnn_loss
 from detectron2.structures import Instances
-from torch import Tensor
+from detectron2.utils import comm
+from torch import Tensor, distributed
 from torch.nn import functional as F
 
+from bestie_d2.errors import InputError
 from bestie_d2.model_keys import with_keys
 
-SCORES = "gt_scores"  # field of an instance: the score of the label that it is
-
-
-def label_weights(scores: Tensor) -> Tensor:
-    """(n,) weights in the proportion of the labels' (n,) scores, of mean 1: losses keep their size,
-    whatever the scores of a set."""
-    return scores / scores.mean().clamp(min=torch.finfo(scores.dtype).tiny)
+SCORES, WEIGHTS = "gt_scores", "gt_weights"  # fields of a proposal: of its label, of its losses
+STANDARD_MASK_HEAD = MaskRCNNConvUpsampleHead.__name__
+SIGMOID = "USE_SIGMOID_CE"  # of later releases of Detectron2
 
 
 @ROI_HEADS_REGISTRY.register()
 class WeakROIHeads(StandardROIHeads):
     """Detectron2's standard heads, whose class and mask losses weigh each proposal on an object by
-    the score of its label (not in the paper). Labels without scores count alike."""
+    the score of its label (not in the paper). A label without a score counts as one of score 1."""
 
     @classmethod
     def _init_box_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        if cfg.MODEL.ROI_BOX_HEAD.get(SIGMOID, False):
+            raise InputError(f"MODEL.ROI_BOX_HEAD.{SIGMOID} does not go with WeakROIHeads")
         parts = super()._init_box_head(cfg, input_shape)
-        return {**parts, "box_predictor": WeakOutputLayers(cfg, parts["box_head"].output_shape)}
+        # Built anew, it would begin from other random weights than the standard one.
+        parts["box_predictor"].__class__ = WeakOutputLayers
+        return parts
 
     @classmethod
     def _init_mask_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        weighted = with_keys(cfg, {"MODEL.ROI_MASK_HEAD.NAME": WeakMaskHead.__name__})
-        return super()._init_mask_head(weighted, input_shape)
+        key = "MODEL.ROI_MASK_HEAD.NAME"
+        if cfg.MODEL.ROI_MASK_HEAD.NAME != STANDARD_MASK_HEAD:
+            raise InputError(f"{key}: with WeakROIHeads it has to be {STANDARD_MASK_HEAD!r}")
+        return super()._init_mask_head(with_keys(cfg, {key: WeakMaskHead.__name__}), input_shape)
+
+    @torch.no_grad()
+    def label_and_sample_proposals(
+        self, proposals: list[Instances], targets: list[Instances]
+    ) -> list[Instances]:
+        """Detectron2's samples, each with the weight of its losses."""
+        samples = super().label_and_sample_proposals(proposals, targets)
+        scores = [_scores_of(sampled) for sampled in samples]
+        objects = [sampled.gt_classes != self.num_classes for sampled in samples]
+        mean = mean_score(torch.cat(scores)[torch.cat(objects)])
+        for sampled, score, on_object in zip(samples, scores, objects, strict=True):
+            sampled.set(WEIGHTS, torch.where(on_object, score / mean, 1.0))
+        return samples
+
+
+def mean_score(scores: Tensor) -> Tensor:
+    """The mean of the (n,) scores of all processes, each of which has to ask: weights in proportion
+    to it leave losses their size, whatever the scores of a set. Above 0, also of none."""
+    total = torch.stack([scores.sum(), scores.new_tensor(len(scores))])
+    if comm.get_world_size() > 1:
+        distributed.all_reduce(total)
+    return (total[0] / total[1].clamp(min=1)).clamp(min=torch.finfo(total.dtype).tiny)
+
+
+def _scores_of(samples: Instances) -> Tensor:
+    """(n,) scores of the labels that proposals are matched with."""
+    if samples.has(SCORES):
+        return samples.get(SCORES).float()
+    return torch.ones(len(samples), device=samples.gt_classes.device)
 
 
 class WeakOutputLayers(FastRCNNOutputLayers):
@@ -50,16 +84,13 @@ class WeakOutputLayers(FastRCNNOutputLayers):
     def losses(
         self, predictions: tuple[Tensor, Tensor], proposals: Sequence[Instances]
     ) -> dict[str, Tensor]:
+        """Detectron2's, but that errors in classes are weighted."""
         losses = super().losses(predictions, proposals)
-        if not any(found.has(SCORES) for found in proposals):
-            return losses
-        classes = torch.cat([found.gt_classes for found in proposals])
-        objects = classes < self.num_classes
-        weights = torch.ones_like(classes, dtype=torch.float32)
-        weights[objects] = label_weights(torch.cat([_scores_of(f) for f in proposals])[objects])
+        classes = torch.cat([sampled.gt_classes for sampled in proposals])
+        weights = torch.cat([sampled.get(WEIGHTS) for sampled in proposals])
         errors = F.cross_entropy(predictions[0], classes, reduction="none")
-        share = self.loss_weight.get("loss_cls", 1.0)
-        return {**losses, "loss_cls": share * (weights * errors).mean()}
+        factor = self.loss_weight.get("loss_cls", 1.0)
+        return {**losses, "loss_cls": factor * (weights * errors).mean()}
 
 
 @ROI_MASK_HEAD_REGISTRY.register()
@@ -67,22 +98,19 @@ class WeakMaskHead(MaskRCNNConvUpsampleHead):
     """Mask of each proposal on an object."""
 
     def forward(self, x: Tensor, instances: list[Instances]) -> dict[str, Tensor] | list[Instances]:
-        if not self.training or not any(found.has(SCORES) for found in instances):
+        """Detectron2's, but that errors of masks are weighted in training."""
+        found = [objects for objects in instances if len(objects)]
+        if not self.training or not found:
             return super().forward(x, instances)
-        logits, found = self.layers(x), [objects for objects in instances if len(objects)]
+        logits = self.layers(x)
+        with torch.no_grad():
+            mask_rcnn_loss(logits, instances, self.vis_period)  # its metrics and pictures
         classes = torch.cat([objects.gt_classes for objects in found])
-        side = logits.shape[-1]
-        boxes = [objects.proposal_boxes.tensor for objects in found]
+        side, boxes = logits.shape[-1], [objects.proposal_boxes.tensor for objects in found]
         masks = [o.gt_masks.crop_and_resize(b, side) for o, b in zip(found, boxes, strict=True)]
-        of_class = logits[torch.arange(len(logits)), classes if logits.shape[1] > 1 else 0]
+        channels = classes if logits.shape[1] > 1 else torch.zeros_like(classes)
+        of_class = logits[torch.arange(len(logits)), channels]
         targets = torch.cat(masks).to(of_class)
         errors = F.binary_cross_entropy_with_logits(of_class, targets, reduction="none")
-        weights = label_weights(torch.cat([objects.get(SCORES) for objects in found]))
+        weights = torch.cat([objects.get(WEIGHTS) for objects in found])
         return {"loss_mask": self.loss_weight * (weights * errors.mean(dim=(1, 2))).mean()}
-
-
-def _scores_of(proposals: Instances) -> Tensor:
-    """(n,) scores of the labels that proposals are matched with, 0 where an image has no label."""
-    if proposals.has(SCORES):
-        return proposals.get(SCORES)
-    return torch.zeros(len(proposals), device=proposals.gt_classes.device)

@@ -35,7 +35,7 @@ def test_data_that_fit_bestie(check, folder):
         assert ["cat", "2", "40.0", "2", "3", "0", "1", "1"] in rows
         assert ["dog", "3", "60.0", "3", "2", "1", "2", "0"] in rows
         assert "1 of 5 images have no class" in printed
-        assert "20.0 % / 60.0 % / 20.0 % of 5 (those with exactly one" in printed
+        assert "20.0 % / 60.0 % / 20.0 % of 5 (the method takes those" in printed
         assert "training would start with 3 pseudo instances, in 3 of 5 images" in printed
         assert "4 maps show a class that the image is not tagged with: fünf, 日本, d, e" in printed
         missing = lines_under(printed, "images that are not in the cues")
@@ -51,6 +51,19 @@ def test_data_that_fit_bestie(check, folder):
     changed = np.abs(first - last).max(axis=-1) > 0
     assert changed[:110].mean() > 0.9  # the cat, one pseudo instance, is in the upper half
     assert not changed[125:].any()
+
+
+def test_components_that_would_be_split_are_counted_and_drawn(check, folder):
+    split = {**BESTIE, "MODEL.BESTIE.SPLIT_WEIGHT": "0.5"}
+    pictures = {}
+    for name, changes in (("whole", BESTIE), ("split", split)):
+        printed = check("bestie_shapes", changes, "--draw", "5")
+        started = re.search(r"start with (\d) pseudo instances, in (\d) of 5 images", printed)
+        assert started.groups() == {"whole": ("3", "3"), "split": ("5", "3")}[name]
+        files = sorted((folder / "output/data_check").glob("*.png"))
+        pictures[name] = [file.read_bytes() for file in files]
+    same = [a == b for a, b in zip(pictures["whole"], pictures["split"], strict=True)]
+    assert same.count(False) == 1  # the image with two cues in a component
 
 
 @pytest.mark.parametrize(("base", "node"), [("pam_shapes", "PAM"), ("wsss_shapes", "WSSS")])
