@@ -191,6 +191,9 @@ def _add_label_keys(cfg: CfgNode) -> None:
     # An image whose tags are known: its foreground is shared among these classes alone. Right for
     # labels of training images, where export_pseudo_labels.py turns it on; no honest evaluation.
     node.TEST.USE_TAGS = False
+    # Images that export_pseudo_labels.py labels in point supervision: the given points are the
+    # centers, and what holds none is no label. Not in the paper.
+    node.TEST.USE_POINTS = False
 
 
 def _add_classifier_keys(cfg: CfgNode) -> None:

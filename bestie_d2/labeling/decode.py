@@ -28,7 +28,7 @@ from bestie_d2.labeling.grouping import (
     sums_of,
 )
 from bestie_d2.ops.components import find_components
-from bestie_d2.structures import BACKGROUND_INDEX, Components, ObjectMask
+from bestie_d2.structures import BACKGROUND_INDEX, NOWHERE, Components, ObjectMask, PointCues
 
 # Of components that are grouped together, where a picture is large. Each is given the reach of a
 # window around it: of 13,000 objects of 20 pixels 100 MiB.
@@ -68,6 +68,7 @@ def group_instances(
     clustering: bool | CenterClustering = True,
     min_area: int = 50,
     keep_centerless: bool = True,
+    points: PointCues | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Instances of one image.
 
@@ -80,6 +81,8 @@ def group_instances(
         clustering: look for centers in the offset map too, with these values.
         min_area: smaller components of the predicted semantic map are dropped, in pixels.
         keep_centerless: a component without a center becomes one instance.
+        points: one on each object, where they are known; they are the centers, then, and what holds
+            none of its class is no object. Not in the paper, but for its refinement (Section 4.3).
 
     Returns:
         masks (N, H, W) bool, classes (N,) int64 and scores (N,) float32 in [0, 1]; on the device of
@@ -97,6 +100,7 @@ def group_instances(
         kernel=kernel,
         clustering=clustering,
         keep_centerless=keep_centerless,
+        given=None if points is None else centers_at(components, points),
     )
     height, width = components.shape
     masks = torch.zeros(len(classes) + 1, height, width, dtype=torch.bool, device=parts.device)
@@ -114,21 +118,24 @@ def group_pixels(
     kernel: int,
     clustering: bool | CenterClustering,
     keep_centerless: bool,
+    given: Centers | None = None,
 ) -> tuple[Tensor, np.ndarray, np.ndarray]:
     """Instances among the pixels of one image's components, each of which is grouped by itself.
 
     Args:
         center, probability: (n,) of each pixel's class.
         offset: (n,) y and x.
+        given: the centers, where they need not be found.
 
     Returns:
         (n,) int64 instance ``0..N-1`` of each pixel, ``N`` for none; (N,) int64 classes and (N,)
         float32 scores in host memory.
     """
-    centers = find_centers(
-        foreground, center, offset, threshold=center_threshold, kernel=kernel, clustering=clustering
-    )
-    if keep_centerless:  # a component without a center gets its centroid
+    centers = given
+    if centers is None:
+        found_in = {"threshold": center_threshold, "kernel": kernel, "clustering": clustering}
+        centers = find_centers(foreground, center, offset, **found_in)
+    if keep_centerless and given is None:  # a component without a center gets its centroid
         (components,) = foreground.components
         lonely = np.setdiff1d(np.arange(len(components)), centers.owners)
         centroids = components.centroids()[lonely].astype(np.int64)
@@ -141,6 +148,17 @@ def group_pixels(
     classes = foreground.classes[centers.owners[found]]
     parts = foreground.put(number).index_select(0, parts)
     return parts, classes, scores[found].astype(np.float32)
+
+
+def centers_at(components: Components, points: PointCues) -> Centers:
+    """The points, (y, x) pixels of the components' map, that lie on a component of their class."""
+    yx = np.array(points.pixels(), dtype=np.int64).reshape(-1, 2)
+    owners = components.at(yx)
+    hit = owners != NOWHERE
+    yx, owners, classes = yx[hit], owners[hit], points.classes.cpu().numpy()[hit]
+    own = components.classes[owners] == classes
+    none = Centers(yx[:0], owners[:0], np.zeros(0, dtype=bool))
+    return none.joined(yx[own], owners[own], clustered=False)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import Instances
 from torch import Tensor
 
+from bestie_d2.data.labels.attach import attach_points
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import has_truth, load_truth
 from bestie_d2.evaluation.label_quality import PseudoLabelReport
@@ -22,7 +23,7 @@ from bestie_d2.evaluation.tasks import INSTANCES, task_of
 from bestie_d2.evaluation.truth import ObjectsByImage, encode_masks
 from bestie_d2.model_keys import with_keys
 from bestie_d2.runs.labeling_run import LabelingRun
-from bestie_d2.storage.files import write_json_lists
+from bestie_d2.storage.files import hash_of_folder, write_json_lists
 from bestie_d2.storage.results import Results
 from bestie_d2.writers.coco_writer import annotation_of
 
@@ -95,6 +96,11 @@ def export_pseudo_labels(
         "config": {key: value for key, value in model.items() if "." in key},
     }
     settings = {**model, **asdict(recipe)}
+    if run.cfg.MODEL.BESTIE.TEST.USE_POINTS:
+        if run.cfg.MODEL.BESTIE.SUPERVISION != "points":
+            raise InputError("MODEL.BESTIE.TEST.USE_POINTS needs MODEL.BESTIE.SUPERVISION 'points'")
+        path, records = attach_points(run.dataset_name, run.records, run.cfg.DATASETS.CUES)
+        run, settings["points"] = replace(run, records=records), hash_of_folder(path)
     work = partial(labels_of, recipe=recipe)
     with run.labeled(output, settings, work, "labels", overwrite=overwrite) as results:
         truth = load_truth(run.dataset_name) if has_truth(run.dataset_name) else None

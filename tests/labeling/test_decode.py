@@ -10,6 +10,7 @@ from scipy import ndimage
 from bestie_d2.labeling.decode import group_instances, share_foreground
 from bestie_d2.labeling.grouping import CenterClustering, Foreground, find_centers
 from bestie_d2.ops.components import find_components
+from bestie_d2.structures import PointCues
 
 HEIGHT, WIDTH = 12, 24
 
@@ -37,6 +38,36 @@ def test_a_component_is_split_between_its_centers():
     assert torch.equal(masks, torch.stack([left, right]))
     assert classes.tolist() == [0, 0]
     assert scores.tolist() == pytest.approx([0.8 * 0.9, 0.6 * 0.9])
+
+
+def points(*given: tuple[float, float, int]) -> PointCues:
+    table = torch.tensor(given, dtype=torch.float32).reshape(-1, 3)
+    return PointCues(table[:, :2], table[:, 2].long(), torch.ones(len(table)))
+
+
+def test_given_points_are_the_centers():
+    given = points((5, 6, 0), (5.4, 15.7, 0), (5, 10, 1), (1, 1, 0), (-3, 6, 0), (5, 30, 0))
+    masks, classes, scores = group_instances(*maps(), kernel=41, min_area=4, points=given)
+    # The halves' offsets lead to columns 6 and 14, which is nearer to 16 than to 6.
+    assert [mask.nonzero()[[0, -1]].tolist() for mask in masks] == [
+        [[3, 2], [8, 9]],
+        [[3, 10], [8, 17]],
+    ]
+    assert masks.flatten(1).sum(1).tolist() == [48, 48]
+    assert classes.tolist() == [0, 0]
+    assert scores.tolist() == pytest.approx([0.8 * 0.9, 0.6 * 0.9])
+
+
+@pytest.mark.parametrize("given", [[], [(5, 6, 1)], [(1, 1, 0)]])
+def test_what_holds_no_given_point_of_its_class_is_no_object(given):
+    masks, classes, scores = group_instances(*maps(), kernel=5, min_area=4, points=points(*given))
+    assert (masks.shape, len(classes), len(scores)) == ((0, HEIGHT, WIDTH), 0, 0)
+
+
+def test_of_points_on_one_pixel_one_is_an_object():
+    given = points((5, 6, 0), (5.2, 6.3, 0))
+    masks, _, _ = group_instances(*maps(), kernel=5, min_area=4, points=given)
+    assert masks.flatten(1).sum(1).tolist() == [96]
 
 
 def test_maps_that_want_gradients_are_grouped_too():

@@ -65,6 +65,7 @@ def model_of(*, flip: bool = False, align_corners: bool = False, divisibility: i
         size_divisibility=divisibility,
         flip=flip,
         use_tags=False,
+        use_points=False,
         grouping=GROUPING,
     ).eval()
 

@@ -25,6 +25,12 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "export_pseudo_labels.py"
 NAMES = ["fünf.png", "a b.png", "日本.png", "d.png", "e.png"]
 TAGS = [[3], [3, 7], [7], [], [3, 7]]  # category ids; of the file, with a gap
+POINTS = [  # (x, y)
+    {"image_id": image_id, "category_id": category_id, "point": point}
+    for image_id, category_id, point in (
+        (1, 3, [5, 5]), (1, 3, [50, 30]), (11, 3, [20, 20]), (21, 7, [40, 10]), (41, 7, [9, 44])
+    )
+]  # fmt: skip
 
 TINY = """
 _BASE_: "{base}/bestie_shapes.yaml"
@@ -44,6 +50,9 @@ DATASETS:
       images: "{folder}/images"
       tags: "{folder}/tags.json"
       annotations: "{folder}/truth.json"
+    - name: "tiny_pointed"
+      images: "{folder}/images"
+      points: "{folder}/points.json"
   TRAIN: ("tiny_tagged",)
 DATALOADER:
   NUM_WORKERS: 0
@@ -72,6 +81,7 @@ def write_lists(folder: Path) -> None:
     common = {"images": images, "categories": [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}]}
     (folder / "tags.json").write_text(json.dumps({**common, "annotations": tagged}))
     (folder / "truth.json").write_text(json.dumps({**common, "annotations": truth}))
+    (folder / "points.json").write_text(json.dumps({**common, "points": POINTS}))
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +203,48 @@ def test_what_looks_like_an_untagged_class_becomes_a_tagged_one(run, output, pro
     assert told["right"] >= free["right"] + free["wrong"]
 
 
+BY_POINTS = (
+    *("--dataset", "tiny_pointed", *EVERYTHING, "MODEL.BESTIE.SUPERVISION", "points"),
+    *("MODEL.BESTIE.TEST.USE_POINTS", "True"),
+)
+
+
+def test_given_points_are_the_centers(run, output, tmp_path):
+    run("--output", str(output), *BY_POINTS)
+    held: Counter = Counter()
+    for label in json.loads(output.read_text())["annotations"]:
+        mask = mask_api.decode(label["segmentation"])
+        own = [
+            tuple(point["point"])
+            for point in POINTS
+            if all(point[key] == label[key] for key in ("image_id", "category_id"))
+            and mask[point["point"][1], point["point"][0]]
+        ]
+        assert len(own) == 1
+        held[label["image_id"], own[0]] += 1
+    assert set(held.values()) == {1}
+    assert len(held) >= 3  # of five; some lie on what is taken for background
+    again = tmp_path / "again.json"
+    run("--output", str(again), "--jobs", "2", *BY_POINTS)
+    assert again.read_bytes() == output.read_bytes()
+
+
+def test_other_points_are_other_labels(run, output, project, monkeypatch):
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pseudo_label_export, "write_label_file", stop)
+        run("--output", str(output), *BY_POINTS, code=130)
+    path = project / "points.json"
+    content = path.read_text()
+    try:
+        path.write_text(content.replace("[20, 20]", "[21, 20]"))
+        assert "points was" in run("--output", str(output), *BY_POINTS, code=2)
+    finally:
+        path.write_text(content)
+
+
 def test_a_kill_and_several_processes_change_no_byte(
     run, output, whole, project, monkeypatch, die_after_two_results
 ):
@@ -281,6 +333,11 @@ def test_an_unreadable_image_stops_the_run_or_is_left_out(run, project, output):
         (["--dataset", "nothing"], "'nothing' is not registered"),
         (["MODEL.WEIGHTS", "nowhere.pth"], "nowhere.pth: no such file"),
         (["MODEL.BESTIE.NUM_CLASSES", "3"], "the model has 3 classes"),
+        (["MODEL.BESTIE.TEST.USE_POINTS", "True"], "needs MODEL.BESTIE.SUPERVISION 'points'"),
+        (
+            ["MODEL.BESTIE.SUPERVISION", "points", "MODEL.BESTIE.TEST.USE_POINTS", "True"],
+            "'tiny_tagged' is registered without points: set DATASETS.CUES",
+        ),
         (
             ["MODEL.META_ARCHITECTURE", "PAMClassifier", "MODEL.PAM.NUM_CLASSES", "2"],
             "'PAMClassifier', which finds no instances",

@@ -97,6 +97,19 @@ def weak_label_paths(name: str, *, weak_maps: str = "", cues: str = "") -> tuple
     return paths["WEAK_MAPS"], paths["CUES"]
 
 
+def attach_points(name: str, records: Sequence[dict], cues: str = "") -> tuple[str, list[dict]]:
+    """The file or folder of a registered data set's points, or ``cues`` in its place, and copies of
+    the set's records with ``cues`` (:class:`PointCues`), none where it does not have the image."""
+    metadata = MetadataCatalog.get(name)
+    path = expand_path(cues) or metadata.get("cues")
+    if not path:
+        raise InputError(f"data set {name!r} is registered without points: set DATASETS.CUES")
+    kept = metadata.get(KEPT)
+    by_name = read_cues_of_records(path, records, classes=metadata.thing_classes, kept=kept)
+    found = [by_name.get(label_name(record), PointCues.empty()) for record in records]
+    return path, [{**r, "cues": points} for r, points in zip(records, found, strict=True)]
+
+
 def weak_map_path(folder: str, record: Mapping) -> str:
     """Where the weak map of a record's image is, or would be."""
     return label_path(folder, record, WEAK_MAP_SUFFIX)

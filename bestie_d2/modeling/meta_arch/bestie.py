@@ -48,6 +48,7 @@ class BESTIE(NormalizedInput):
         size_divisibility: int,
         flip: bool,
         use_tags: bool,
+        use_points: bool,
         grouping: dict[str, Any],
     ) -> None:
         """
@@ -59,6 +60,7 @@ class BESTIE(NormalizedInput):
             size_divisibility: both sides of a test image are resized up to a multiple of it.
             flip: average a test image's maps with those of its mirror image.
             use_tags: find no classes but a test image's ``image_classes``, where they are known.
+            use_points: find no objects but at a test image's ``cues``, where they are known.
             grouping: keyword arguments of ``labeling.decode.group_instances``.
         """
         super().__init__(pixel_mean, pixel_std)
@@ -68,6 +70,7 @@ class BESTIE(NormalizedInput):
         self.size_divisibility = size_divisibility
         self.flip = flip
         self.use_tags = use_tags
+        self.use_points = use_points
         self.grouping = grouping
 
     @classmethod
@@ -85,6 +88,7 @@ class BESTIE(NormalizedInput):
             "size_divisibility": node.SIZE_DIVISIBILITY,
             "flip": node.TEST.FLIP,
             "use_tags": node.TEST.USE_TAGS,
+            "use_points": node.TEST.USE_POINTS,
             "grouping": {
                 "center_threshold": node.TEST.CENTER_THRESHOLD,
                 "kernel": node.TEST.KERNEL,
@@ -101,7 +105,8 @@ class BESTIE(NormalizedInput):
             batched_inputs: dicts with ``image`` (3, H, W) in 0..255; for training, all of one size,
                 with what ``data.mappers.WeakInstanceMapper`` adds; for inference, with the
                 original ``height`` and ``width`` where they differ from the image's, and with
-                ``image_classes`` where they are known, (C,) bool or class ids.
+                ``image_classes``, (C,) bool or class ids, and ``cues``, in pixels of the original,
+                where they are known.
         """
         if not self.training:
             return [self._segment(item) for item in batched_inputs]
@@ -187,7 +192,10 @@ class BESTIE(NormalizedInput):
         sem_seg, center, offset = self.predict_maps(item["image"], size)
         if self.use_tags and "image_classes" in item:
             sem_seg = share_foreground(sem_seg, possible_indices(item["image_classes"]))
-        masks, classes, scores = group_instances(sem_seg, center, offset, **self.grouping)
+        points = item.get("cues") if self.use_points else None
+        masks, classes, scores = group_instances(
+            sem_seg, center, offset, points=points, **self.grouping
+        )
         boxes = BitMasks(masks).get_bounding_boxes()
         found = Instances(
             size, pred_masks=masks, pred_boxes=boxes, pred_classes=classes, scores=scores
