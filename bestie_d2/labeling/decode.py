@@ -131,10 +131,9 @@ def group_pixels(
         (n,) int64 instance ``0..N-1`` of each pixel, ``N`` for none; (N,) int64 classes and (N,)
         float32 scores in host memory.
     """
-    centers = given
-    if centers is None:
-        found_in = {"threshold": center_threshold, "kernel": kernel, "clustering": clustering}
-        centers = find_centers(foreground, center, offset, **found_in)
+    centers = given or find_centers(
+        foreground, center, offset, threshold=center_threshold, kernel=kernel, clustering=clustering
+    )
     if keep_centerless and given is None:  # a component without a center gets its centroid
         (components,) = foreground.components
         lonely = np.setdiff1d(np.arange(len(components)), centers.owners)
