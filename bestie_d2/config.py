@@ -191,8 +191,9 @@ def _add_label_keys(cfg: CfgNode) -> None:
     # An image whose tags are known: its foreground is shared among these classes alone. Right for
     # labels of training images, where export_pseudo_labels.py turns it on; no honest evaluation.
     node.TEST.USE_TAGS = False
-    # Images that export_pseudo_labels.py labels in point supervision: the given points are the
-    # centers, and what holds none is no label. Not in the paper.
+    # In point supervision export_pseudo_labels.py takes the given points for the centers, in place
+    # of those that are found; a predicted component that holds none of its class gives no label.
+    # Evaluation and prediction know of no points. Not in the paper.
     node.TEST.USE_POINTS = False
 
 

@@ -81,8 +81,9 @@ def group_instances(
         clustering: look for centers in the offset map too, with these values.
         min_area: smaller components of the predicted semantic map are dropped, in pixels.
         keep_centerless: a component without a center becomes one instance.
-        points: one on each object, where they are known; they are the centers, then, and what holds
-            none of its class is no object. Not in the paper, but for its refinement (Section 4.3).
+        points: one on each object, where they are known. Those on a component of their class are
+            its centers, whatever the center map says, and a component without one is no object
+            (not in the paper).
 
     Returns:
         masks (N, H, W) bool, classes (N,) int64 and scores (N,) float32 in [0, 1]; on the device of
@@ -100,7 +101,7 @@ def group_instances(
         kernel=kernel,
         clustering=clustering,
         keep_centerless=keep_centerless,
-        given=None if points is None else centers_at(components, points),
+        given_centers=None if points is None else centers_at(components, points),
     )
     height, width = components.shape
     masks = torch.zeros(len(classes) + 1, height, width, dtype=torch.bool, device=parts.device)
@@ -118,23 +119,30 @@ def group_pixels(
     kernel: int,
     clustering: bool | CenterClustering,
     keep_centerless: bool,
-    given: Centers | None = None,
+    given_centers: Centers | None = None,
 ) -> tuple[Tensor, np.ndarray, np.ndarray]:
     """Instances among the pixels of one image's components, each of which is grouped by itself.
 
     Args:
         center, probability: (n,) of each pixel's class.
         offset: (n,) y and x.
-        given: the centers, where they need not be found.
+        given_centers: where they need not be found.
 
     Returns:
         (n,) int64 instance ``0..N-1`` of each pixel, ``N`` for none; (N,) int64 classes and (N,)
         float32 scores in host memory.
     """
-    centers = given or find_centers(
-        foreground, center, offset, threshold=center_threshold, kernel=kernel, clustering=clustering
-    )
-    if keep_centerless and given is None:  # a component without a center gets its centroid
+    centers = given_centers
+    if centers is None:
+        centers = find_centers(
+            foreground,
+            center,
+            offset,
+            threshold=center_threshold,
+            kernel=kernel,
+            clustering=clustering,
+        )
+    if keep_centerless and given_centers is None:  # a component without a center gets its centroid
         (components,) = foreground.components
         lonely = np.setdiff1d(np.arange(len(components)), centers.owners)
         centroids = components.centroids()[lonely].astype(np.int64)

@@ -48,7 +48,7 @@ AT_TRAINING = """
 """
 
 ALSO = {  # of kinds that use a model
-    "export": "TEST.DETECTIONS_PER_IMAGE",
+    "export": "TEST.DETECTIONS_PER_IMAGE DATASETS.CUE_THRESHOLD",
     "evaluate": "TEST",
     "components": "TEST DATASETS.CUE_THRESHOLD",
 }

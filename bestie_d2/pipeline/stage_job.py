@@ -14,7 +14,7 @@ from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import num_classes_key, with_keys
 from bestie_d2.pipeline.definition import Pipeline
-from bestie_d2.pipeline.dependencies import DATA, MADE_BY, WEIGHTS, Hashes, counts
+from bestie_d2.pipeline.dependencies import CUES, DATA, MADE_BY, WEIGHTS, Hashes, counts
 from bestie_d2.pipeline.state import NOT_MADE, Sources, StageRecord, flattened
 
 # What is added to the training set's name where masks are trained on: exported, or true ones.
@@ -90,8 +90,10 @@ class StageJob:
                     counted[prefix + key] = _default_values().get(key)
         made = [MADE_BY.get(made_by) for made_by in self.products]
         made += [WEIGHTS] if self.entry.weights_from else []
-        parts = [part for part in DATA[kind] if part not in made]
-        data = hashes.of_data(parts, next(iter(self.configs.values())))
+        cfg = next(iter(self.configs.values()))
+        centers = [CUES] if kind == "export" and cfg.MODEL.BESTIE.TEST.USE_POINTS else []
+        parts = [part for part in (*DATA[kind], *centers) if part not in made]
+        data = hashes.of_data(parts, cfg)
         inputs = dict.fromkeys(self.inputs, NOT_MADE)
         for name in inputs.keys() - set(pending):
             inputs[name] = hashes.of_product(self.pipeline.product_of(name))

@@ -87,24 +87,33 @@ def export_pseudo_labels(
     model = {**run.settings(), DETECTIONS: str(run.cfg.TEST.DETECTIONS_PER_IMAGE)}
     rules = asdict(recipe)
     use_tags = rules.pop("use_tags") and any("image_classes" in record for record in run.records)
+    points = {}
+    if run.cfg.MODEL.BESTIE.TEST.USE_POINTS:
+        path, records = _with_points(run)
+        run, points = replace(run, records=records), {"points": hash_of_folder(path)}
     info = {  # the same on every machine and at any time
         "description": DESCRIPTION,
         "dataset": run.dataset_name,
         "weights": model["weights"],  # SHA-256 of the file
         "untagged_classes_removed": use_tags,
         **rules,
+        **points,  # SHA-256 of what they were read from
         "config": {key: value for key, value in model.items() if "." in key},
     }
-    settings = {**model, **asdict(recipe)}
-    if run.cfg.MODEL.BESTIE.TEST.USE_POINTS:
-        if run.cfg.MODEL.BESTIE.SUPERVISION != "points":
-            raise InputError("MODEL.BESTIE.TEST.USE_POINTS needs MODEL.BESTIE.SUPERVISION 'points'")
-        path, records = attach_points(run.dataset_name, run.records, run.cfg.DATASETS.CUES)
-        run, settings["points"] = replace(run, records=records), hash_of_folder(path)
+    settings = {**model, **asdict(recipe), **points}
     work = partial(labels_of, recipe=recipe)
     with run.labeled(output, settings, work, "labels", overwrite=overwrite) as results:
         truth = load_truth(run.dataset_name) if has_truth(run.dataset_name) else None
         return write_label_file(run, output, info, image_root, results, truth)
+
+
+def _with_points(run: LabelingRun) -> tuple[str, list[dict]]:
+    """What ``attach_points`` finds for the run; refused of models that make no use of them."""
+    key, cfg = "MODEL.BESTIE.TEST.USE_POINTS", run.cfg
+    if cfg.MODEL.META_ARCHITECTURE != "BESTIE" or cfg.MODEL.BESTIE.SUPERVISION != "points":
+        raise InputError(f"{key} needs BESTIE, with MODEL.BESTIE.SUPERVISION 'points'")
+    keys = cfg.DATASETS
+    return attach_points(run.dataset_name, run.records, keys.CUES, keys.CUE_THRESHOLD)
 
 
 def labels_of(record: Mapping, output: Mapping, *, recipe: LabelRecipe) -> dict:

@@ -46,7 +46,7 @@ def points(*given: tuple[float, float, int]) -> PointCues:
 
 
 def test_given_points_are_the_centers():
-    given = points((5, 6, 0), (5.4, 15.7, 0), (5, 10, 1), (1, 1, 0), (-3, 6, 0), (5, 30, 0))
+    given = points((5, 6, 0), (2.6, 15.7, 0), (5, 10, 1), (1, 1, 0), (-3, 6, 0), (5, 17.6, 0))
     masks, classes, scores = group_instances(*maps(), kernel=41, min_area=4, points=given)
     # The halves' offsets lead to columns 6 and 14, which is nearer to 16 than to 6.
     assert [mask.nonzero()[[0, -1]].tolist() for mask in masks] == [

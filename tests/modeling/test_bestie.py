@@ -9,6 +9,7 @@ from detectron2.utils.events import EventStorage
 
 from bestie_d2.errors import InputError
 from bestie_d2.modeling.heads import InstanceMaps
+from bestie_d2.structures import PointCues
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SHAPES = CONFIGS / "bestie_shapes.yaml"
@@ -115,6 +116,18 @@ def test_inference_returns_instances_at_the_original_size(tiny_config):
     assert 0.85 < instances.scores.item() < 0.9
     (same_size,) = model([{"image": image}])
     assert same_size["instances"].pred_boxes.tensor.tolist() == [[8, 8, 42, 32]]
+
+
+@pytest.mark.parametrize(("use_points", "objects"), [("False", 1), ("True", 2)])
+def test_known_points_are_used_where_they_are_asked_for(tiny_config, use_points, objects):
+    model = build_model(tiny_config(SHAPES, "MODEL.BESTIE.TEST.USE_POINTS", use_points)).eval()
+    model.head = FixedMaps()
+    item = {"image": torch.zeros(3, 40, 50, dtype=torch.uint8), "height": 80, "width": 100}
+    # In pixels of the original; its pixels' offsets lead 3 down and 6 to the right.
+    yx, count = torch.tensor([[40.0, 20.0], [40.0, 70.0], [2.0, 2.0]]), 3
+    cues = PointCues(yx, torch.ones(count, dtype=torch.int64), torch.ones(count))
+    assert len(model([{**item, "cues": cues}])[0]["instances"]) == objects
+    assert len(model([item])[0]["instances"]) == 1
 
 
 def test_offsets_are_rescaled_when_the_input_was_resized(tiny_config):

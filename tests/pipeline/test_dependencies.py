@@ -56,7 +56,8 @@ COUNTED = {  # key: the kinds of stages that it counts for
     "MODEL.ROI_HEADS.NAME": TRAININGS + USES,
     "MODEL.BESTIE.CLUSTERING.AREA": ["bestie", "export", "evaluate"],
     "MODEL.BESTIE.TEST.KERNEL": ["export", "evaluate"],
-    "DATASETS.CUE_THRESHOLD": ["bestie", "components"],
+    "DATASETS.CUE_THRESHOLD": ["bestie", "components", "export"],
+    "MODEL.BESTIE.TEST.USE_POINTS": ["export", "evaluate"],
     "TEST.DETECTIONS_PER_IMAGE": ["components", "export", "evaluate"],
     "TEST.MAX_DETECTIONS_PER_IMAGE": ["components", "evaluate"],
 }

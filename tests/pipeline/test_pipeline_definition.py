@@ -8,6 +8,7 @@ import pytest
 
 from bestie_d2.errors import InputError
 from bestie_d2.pipeline.definition import read_pipeline
+from bestie_d2.pipeline.dependencies import CUES, Hashes
 from bestie_d2.pipeline.stage_job import StageJob
 from bestie_d2.pipeline.table import read_table
 
@@ -118,3 +119,12 @@ def test_an_unknown_data_set_is_refused(tmp_path):
     path.write_text(text.replace("../", f"{CONFIGS}/"))
     with pytest.raises(InputError, match="stage pam: data set 'no_such_set' is not registered"):
         StageJob(read_pipeline(str(path)), "pam")
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_labels_depend_on_points_that_are_their_centers(used):
+    path = str(CONFIGS / "pipelines" / "voc_animals_point.yaml")
+    pipeline = read_pipeline(path, ["export.MODEL.BESTIE.TEST.USE_POINTS", str(used)])
+    hashes = Hashes(pipeline.train_set, pipeline.test_set)
+    sources = StageJob(pipeline, "export").sources(hashes, pending=pipeline.stages)
+    assert (CUES in sources.data) == used

@@ -229,6 +229,25 @@ def test_given_points_are_the_centers(run, output, tmp_path):
     assert again.read_bytes() == output.read_bytes()
 
 
+def test_points_out_of_a_file(run, output, project, tmp_path):
+    run("--output", str(output), *BY_POINTS)
+    every = json.loads(output.read_text())
+    content = json.loads((project / "points.json").read_text())
+    content["points"][0]["score"] = 0.2  # below DATASETS.CUE_THRESHOLD
+    content["points"] = content["points"][:2]
+    path = tmp_path / "others.json"
+    path.write_text(json.dumps(content))
+    run("--output", str(output), "--overwrite", *BY_POINTS, "DATASETS.CUES", str(path))
+    others = json.loads(output.read_text())
+    assert len(others["annotations"]) <= 1 < len(every["annotations"])
+    assert others["info"]["points"] != every["info"]["points"]
+    path.write_text(json.dumps(content).replace(".png", "_x.png"))
+    line = run(
+        "--output", str(output), "--overwrite", *BY_POINTS, "DATASETS.CUES", str(path), code=2
+    )
+    assert f"cues {path}: none of the data set's 5 images is in it" in line
+
+
 def test_other_points_are_other_labels(run, output, project, monkeypatch):
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt
@@ -333,10 +352,10 @@ def test_an_unreadable_image_stops_the_run_or_is_left_out(run, project, output):
         (["--dataset", "nothing"], "'nothing' is not registered"),
         (["MODEL.WEIGHTS", "nowhere.pth"], "nowhere.pth: no such file"),
         (["MODEL.BESTIE.NUM_CLASSES", "3"], "the model has 3 classes"),
-        (["MODEL.BESTIE.TEST.USE_POINTS", "True"], "needs MODEL.BESTIE.SUPERVISION 'points'"),
+        (["MODEL.BESTIE.TEST.USE_POINTS", "True"], "needs BESTIE, with MODEL.BESTIE.SUPERVISION"),
         (
             ["MODEL.BESTIE.SUPERVISION", "points", "MODEL.BESTIE.TEST.USE_POINTS", "True"],
-            "'tiny_tagged' is registered without points: set DATASETS.CUES",
+            "'tiny_tagged' is registered without them: set DATASETS.CUES",
         ),
         (
             ["MODEL.META_ARCHITECTURE", "PAMClassifier", "MODEL.PAM.NUM_CLASSES", "2"],

@@ -80,33 +80,36 @@ def weak_label_paths(name: str, *, weak_maps: str = "", cues: str = "") -> tuple
 
     Where only some classes of the set count, what replaces them has to name its classes.
     """
+    maps = expand_path(weak_maps) or MetadataCatalog.get(name).get("weak_maps")
+    return _named(name, "WEAK_MAPS", maps), _cue_path(name, cues)
+
+
+def _named(name: str, key: str, path: str | None) -> str:
+    if not path:
+        raise InputError(f"data set {name!r} is registered without them: set DATASETS.{key}")
+    return path
+
+
+def _cue_path(name: str, cues: str) -> str:
     metadata = MetadataCatalog.get(name)
-    paths = {
-        "WEAK_MAPS": expand_path(weak_maps) or metadata.get("weak_maps"),
-        "CUES": expand_path(cues) or metadata.get("cues"),
-    }
-    for key, path in paths.items():
-        if not path:
-            raise InputError(f"data set {name!r} is registered without them: set DATASETS.{key}")
-    given = metadata.get(KEPT) and paths["CUES"] != metadata.get("cues")
-    if given and is_folder_of_text(paths["CUES"]):
+    path = _named(name, "CUES", expand_path(cues) or metadata.get("cues"))
+    given = metadata.get(KEPT) and path != metadata.get("cues")
+    if given and is_folder_of_text(path):
         raise InputError(
-            f"DATASETS.CUES {paths['CUES']}: text files know classes by number alone, and only "
+            f"DATASETS.CUES {path}: text files know classes by number alone, and only "
             f"some count in {name!r}: name a JSON file, which has their names"
         )
-    return paths["WEAK_MAPS"], paths["CUES"]
+    return path
 
 
-def attach_points(name: str, records: Sequence[dict], cues: str = "") -> tuple[str, list[dict]]:
+def attach_points(
+    name: str, records: Sequence[dict], cues: str = "", score_threshold: float = CUE_SCORE_THRESHOLD
+) -> tuple[str, list[dict]]:
     """The file or folder of a registered data set's points, or ``cues`` in its place, and copies of
-    the set's records with ``cues`` (:class:`PointCues`), none where it does not have the image."""
-    metadata = MetadataCatalog.get(name)
-    path = expand_path(cues) or metadata.get("cues")
-    if not path:
-        raise InputError(f"data set {name!r} is registered without points: set DATASETS.CUES")
-    kept = metadata.get(KEPT)
-    by_name = read_cues_of_records(path, records, classes=metadata.thing_classes, kept=kept)
-    found = [by_name.get(label_name(record), PointCues.empty()) for record in records]
+    the set's records with them as ``cues``; arguments as of :func:`load_weak_records`."""
+    path, metadata = _cue_path(name, cues), MetadataCatalog.get(name)
+    classes, kept = metadata.thing_classes, metadata.get(KEPT)
+    found = _cues_of(path, records, classes, kept, score_threshold)
     return path, [{**r, "cues": points} for r, points in zip(records, found, strict=True)]
 
 
@@ -148,6 +151,22 @@ def attach_weak_labels(
     check_maps_hold_classes(weak_maps, maps)
     for path, record in zip(maps, records, strict=True):
         check_map_size(path, (record["height"], record["width"]))
+    labelled = []
+    found = _cues_of(cues, records, classes, kept, score_threshold)
+    for record, path, points in zip(records, maps, found, strict=True):
+        labelled.append({**with_weak_map(record, path, maps_kept), "cues": points})
+    return labelled
+
+
+def _cues_of(
+    cues: str,
+    records: Sequence[dict],
+    classes: Sequence[str],
+    kept: KeptClasses | None,
+    score_threshold: float,
+) -> list[PointCues]:
+    """The cues of each record's image that score above the threshold; told where some images are
+    not in the file, refused where all are not."""
     by_name = read_cues_of_records(cues, records, classes=classes, kept=kept)
     without = [name for name in map(label_name, records) if name not in by_name]
     if len(without) == len(records):
@@ -160,12 +179,8 @@ def attach_weak_labels(
             "cues %s: %d of %d images are not in it and give no pseudo label, first %s",
             cues, len(without), len(records), without[0],
         )  # fmt: skip
-    labelled = []
-    for record, path in zip(records, maps, strict=True):
-        points = by_name.get(label_name(record), PointCues.empty())
-        points = points[points.scores > score_threshold]
-        labelled.append({**with_weak_map(record, path, maps_kept), "cues": points})
-    return labelled
+    found = [by_name.get(label_name(record), PointCues.empty()) for record in records]
+    return [points[points.scores > score_threshold] for points in found]
 
 
 def with_weak_map(record: Mapping, path: str, maps_kept: KeptClasses | None) -> dict:
