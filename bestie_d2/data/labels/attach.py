@@ -76,10 +76,8 @@ def load_weak_records(
 
 def weak_label_paths(name: str, *, weak_maps: str = "", cues: str = "") -> tuple[str, str]:
     """The folder of weak maps and the cues of a registered data set, or the paths that replace
-    them unless empty; ``~`` and ``$VAR`` are expanded.
-
-    Where only some classes of the set count, what replaces them has to name its classes.
-    """
+    them unless empty; ``~`` and ``$VAR`` are expanded. Where only some classes of the set count,
+    what replaces them has to name its classes."""
     maps = expand_path(weak_maps) or MetadataCatalog.get(name).get("weak_maps")
     return _named(name, "WEAK_MAPS", maps), _cue_path(name, cues)
 
@@ -95,10 +93,8 @@ def _cue_path(name: str, cues: str) -> str:
     path = _named(name, "CUES", expand_path(cues) or metadata.get("cues"))
     given = metadata.get(KEPT) and path != metadata.get("cues")
     if given and is_folder_of_text(path):
-        raise InputError(
-            f"DATASETS.CUES {path}: text files know classes by number alone, and only "
-            f"some count in {name!r}: name a JSON file, which has their names"
-        )
+        why = f"text files know classes by number alone, and only some count in {name!r}"
+        raise InputError(f"DATASETS.CUES {path}: {why}: name a JSON file, which has their names")
     return path
 
 
@@ -108,8 +104,7 @@ def attach_points(
     """The file or folder of a registered data set's points, or ``cues`` in its place, and copies of
     the set's records with them as ``cues``; arguments as of :func:`load_weak_records`."""
     path, metadata = _cue_path(name, cues), MetadataCatalog.get(name)
-    classes, kept = metadata.thing_classes, metadata.get(KEPT)
-    found = _cues_of(path, records, classes, kept, score_threshold)
+    found = _cues_of(path, records, metadata.thing_classes, metadata.get(KEPT), score_threshold)
     return path, [{**r, "cues": points} for r, points in zip(records, found, strict=True)]
 
 
@@ -151,11 +146,9 @@ def attach_weak_labels(
     check_maps_hold_classes(weak_maps, maps)
     for path, record in zip(maps, records, strict=True):
         check_map_size(path, (record["height"], record["width"]))
-    labelled = []
     found = _cues_of(cues, records, classes, kept, score_threshold)
-    for record, path, points in zip(records, maps, found, strict=True):
-        labelled.append({**with_weak_map(record, path, maps_kept), "cues": points})
-    return labelled
+    columns = zip(records, maps, found, strict=True)
+    return [{**with_weak_map(r, path, maps_kept), "cues": points} for r, path, points in columns]
 
 
 def _cues_of(
@@ -175,10 +168,8 @@ def _cues_of(
             f"{without[0]}"
         )
     if without:
-        logger.warning(
-            "cues %s: %d of %d images are not in it and give no pseudo label, first %s",
-            cues, len(without), len(records), without[0],
-        )  # fmt: skip
+        told = "cues %s: %d of %d images are not in it and give no pseudo label, first %s"
+        logger.warning(told, cues, len(without), len(records), without[0])
     found = [by_name.get(label_name(record), PointCues.empty()) for record in records]
     return [points[points.scores > score_threshold] for points in found]
 
