@@ -122,12 +122,19 @@ class Components:
         index = np.searchsorted(self.pixels, wanted).clip(max=len(self.pixels) - 1)
         return np.where(inside & (self.pixels[index] == wanted), self.owners[index], NOWHERE)
 
+    def holders(self, cues: PointCues) -> np.ndarray:
+        """(N,) the component of its class that each cue lies on; ``NOWHERE`` if there is none."""
+        hit = self.at(np.array(cues.pixels(), dtype=np.int64).reshape(-1, 2))
+        inside = np.flatnonzero(hit != NOWHERE)
+        others = inside[self.classes[hit[inside]] != cues.classes.cpu().numpy()[inside]]
+        hit[others] = NOWHERE
+        return hit
+
     def count_cues(self, cues: PointCues) -> np.ndarray:
         """(K,) how many cues of its class each component holds; with exactly one it is taken for
         an instance."""
-        hit = self.at(np.array(cues.pixels(), dtype=np.int64).reshape(-1, 2))
-        classes, hit = cues.classes.numpy()[hit != NOWHERE], hit[hit != NOWHERE]
-        return np.bincount(hit[self.classes[hit] == classes], minlength=len(self))
+        holders = self.holders(cues)
+        return np.bincount(holders[holders != NOWHERE], minlength=len(self))
 
     def masks(self) -> np.ndarray:
         """(K, H, W) bool."""

@@ -142,11 +142,11 @@ def group_pixels(
             kernel=kernel,
             clustering=clustering,
         )
-    if keep_centerless and given_centers is None:  # a component without a center gets its centroid
-        (components,) = foreground.components
-        lonely = np.setdiff1d(np.arange(len(components)), centers.owners)
-        centroids = components.centroids()[lonely].astype(np.int64)
-        centers = centers.joined(centroids, lonely, clustered=False)
+        if keep_centerless:  # a component without a center gets its centroid
+            (components,) = foreground.components
+            lonely = np.setdiff1d(np.arange(len(components)), centers.owners)
+            centroids = components.centroids()[lonely].astype(np.int64)
+            centers = centers.joined(centroids, lonely, clustered=False)
     parts = assign(foreground, offset, centers)
     areas, scores = _scores(parts, center, probability, centers)
     found = np.flatnonzero(areas)  # centers that nothing votes for are no instances
@@ -159,13 +159,13 @@ def group_pixels(
 
 def centers_at(components: Components, points: PointCues) -> Centers:
     """The points, (y, x) pixels of the components' map, that lie on a component of their class."""
-    yx = np.array(points.pixels(), dtype=np.int64).reshape(-1, 2)
-    owners = components.at(yx)
-    hit = owners != NOWHERE
-    yx, owners, classes = yx[hit], owners[hit], points.classes.cpu().numpy()[hit]
-    own = components.classes[owners] == classes
+    yx, owners = (
+        np.array(points.pixels(), dtype=np.int64).reshape(-1, 2),
+        components.holders(points),
+    )
+    yx, owners = yx[owners != NOWHERE], owners[owners != NOWHERE]
     none = Centers(yx[:0], owners[:0], np.zeros(0, dtype=bool))
-    return none.joined(yx[own], owners[own], clustered=False)
+    return none.joined(yx, owners, clustered=False)
 
 
 @dataclass(frozen=True)

@@ -88,14 +88,12 @@ def split_at_cues(components: Components, cues: PointCues) -> tuple[Components, 
     shared = components.count_cues(cues) > 1
     if not shared.any():
         return components, shared
-    yx = np.array(cues.pixels(), dtype=np.int64).reshape(-1, 2)
-    host = components.at(yx)
-    counts = (host != NOWHERE) & (components.classes[host] == cues.classes.numpy())
+    yx, holders = np.array(cues.pixels(), dtype=np.int64), components.holders(cues)
     numbers, classes = components.owners.astype(np.uint32) + 1, components.classes.tolist()
     pixels_of = np.argsort(components.owners, kind="stable")
     ends = np.cumsum(components.areas)
     for component in np.flatnonzero(shared):
-        own = np.unique(yx[counts & (host == component)], axis=0)
+        own = np.unique(yx[holders == component], axis=0)
         where = pixels_of[ends[component] - components.areas[component] : ends[component]]
         pixels = np.stack(np.divmod(components.pixels[where], components.shape[1]), axis=1)
         nearest = cKDTree(own).query(pixels)[1]
@@ -106,7 +104,7 @@ def split_at_cues(components: Components, cues: PointCues) -> tuple[Components, 
     drawn.reshape(-1)[components.pixels] = numbers
     parts = regions_of_map(drawn, classes)
     split = np.zeros(len(parts), dtype=bool)
-    split[parts.at(yx[counts & shared[host]])] = True
+    split[parts.at(yx[(holders != NOWHERE) & shared[holders]])] = True
     return parts, split
 
 
