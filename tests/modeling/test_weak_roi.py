@@ -1,4 +1,4 @@
-"""Mask R-CNN's heads that weigh labels by their scores."""
+"""Mask R-CNN's heads that weigh labels by their scores, and the mask head that scores masks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from detectron2.utils.events import EventStorage
 
 from bestie_d2.errors import InputError
 from bestie_d2.modeling.heads import weak_roi
+from bestie_d2.modeling.heads.weak_mask import mask_certainty
 from bestie_d2.modeling.heads.weak_roi import mean_score
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -22,11 +23,11 @@ SIDE = 64
 def model_of(tiny_config):
     """Mask R-CNN with heads of this name; the same weights whatever its heads."""
 
-    def build(heads: str) -> torch.nn.Module:
+    def build(heads: str, *keys: str) -> torch.nn.Module:
         config = (CONFIGS / "mrcnn_shapes.yaml", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0")
         torch.manual_seed(1)
         weights = build_model(tiny_config(*config)).state_dict()
-        model = build_model(tiny_config(*config, "MODEL.ROI_HEADS.NAME", heads))
+        model = build_model(tiny_config(*config, "MODEL.ROI_HEADS.NAME", heads, *keys))
         model.load_state_dict(weights)
         return model
 
@@ -49,6 +50,12 @@ def batch(*images: dict[tuple[int, int, int, int], float | None]) -> list[dict]:
         image = torch.randint(0, 255, (3, SIDE, SIDE), dtype=torch.uint8, generator=generator)
         examples.append({"image": image, "instances": instances})
     return examples
+
+
+def predicted(model: torch.nn.Module) -> Instances:
+    image = batch({})[0]["image"]
+    with torch.no_grad():
+        return model.eval().inference([{"image": image}], do_postprocess=False)[0]
 
 
 def losses(model: torch.nn.Module, examples: list[dict]) -> dict[str, float]:
@@ -170,12 +177,40 @@ def test_what_it_does_not_go_with_is_refused(tiny_config, key, value):
 
 
 def test_prediction_is_that_of_the_standard_heads(model_of):
-    image = batch({})[0]["image"]
-    outputs = []
-    for heads in ("WeakROIHeads", "StandardROIHeads"):
-        with torch.no_grad():
-            outputs.append(model_of(heads).eval()([{"image": image, "height": 64, "width": 64}]))
-    ours, stock = (output[0]["instances"] for output in outputs)
+    ours, stock = predicted(model_of("WeakROIHeads")), predicted(model_of("StandardROIHeads"))
     assert len(ours) == len(stock) > 0
     assert torch.equal(ours.scores, stock.scores)
     assert torch.equal(ours.pred_masks, stock.pred_masks)
+
+
+SCORED = ("MODEL.ROI_MASK_HEAD.NAME", "ScoredMaskHead")
+
+
+def test_the_certainty_of_a_mask_is_the_mean_over_its_pixels():
+    masks = [[[0.9, 0.7], [0.2, 0.5]], [[0.6, 0.6], [0.6, 0.6]], [[0.1, 0.5], [0.4, 0.0]]]
+    assert mask_certainty(torch.tensor(masks)[:, None]).tolist() == pytest.approx([0.8, 0.6, 0.0])
+    assert mask_certainty(torch.zeros(0, 1, 28, 28)).shape == (0,)
+
+
+@pytest.mark.parametrize("heads", ["StandardROIHeads", "WeakROIHeads"])
+def test_scores_of_masks_change_scores_and_nothing_else(model_of, heads):
+    scored, stock = model_of(heads, *SCORED), model_of(heads)
+    for model in (scored, stock):
+        weights = model.roi_heads.mask_head.predictor.weight  # a new one's masks are all at .5
+        torch.nn.init.normal_(weights, generator=torch.Generator().manual_seed(4))
+    ours, theirs = predicted(scored), predicted(stock)
+    assert len(ours) > 1
+    assert torch.equal(ours.pred_masks, theirs.pred_masks)
+    assert torch.equal(ours.pred_boxes.tensor, theirs.pred_boxes.tensor)
+    for score, mask, stock_score in zip(ours.scores, ours.pred_masks, theirs.scores, strict=True):
+        certainty = mask[mask > 0.5].mean()
+        assert 0.5 < certainty < 1
+        assert score.item() == pytest.approx((stock_score * certainty).item(), rel=1e-5)
+    examples = batch({A: 0.9, B: 0.3})
+    assert losses(scored, examples) == losses(stock, examples)
+
+
+def test_no_instance_has_no_score(model_of):
+    model = model_of("StandardROIHeads", *SCORED)
+    model.roi_heads.box_predictor.test_score_thresh = 1.0
+    assert len(predicted(model)) == 0

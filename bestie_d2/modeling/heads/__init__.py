@@ -3,7 +3,8 @@
 from .decoders import DualDecoderInstanceHead, WSSSInstanceHead
 from .instance import INSTANCE_HEAD_REGISTRY, ConvInstanceHead, InstanceMaps, build_instance_head
 from .pam import PAMHead
-from .weak_roi import WeakMaskHead, WeakROIHeads
+from .weak_mask import ScoredMaskHead, WeakMaskHead
+from .weak_roi import WeakROIHeads
 from .wsss import WSSSHead
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "DualDecoderInstanceHead",
     "InstanceMaps",
     "PAMHead",
+    "ScoredMaskHead",
     "WSSSHead",
     "WSSSInstanceHead",
     "WeakMaskHead",

@@ -7,13 +7,8 @@ from collections.abc import Sequence
 import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import ROI_HEADS_REGISTRY, ROI_MASK_HEAD_REGISTRY
-from detectron2.modeling.roi_heads import (
-    FastRCNNOutputLayers,
-    MaskRCNNConvUpsampleHead,
-    StandardROIHeads,
-)
-from detectron2.modeling.roi_heads.mask_head import mask_rcnn_loss
+from detectron2.modeling import ROI_HEADS_REGISTRY
+from detectron2.modeling.roi_heads import FastRCNNOutputLayers, StandardROIHeads
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from torch import Tensor, distributed
@@ -21,9 +16,9 @@ from torch.nn import functional as F
 
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import with_keys
+from bestie_d2.modeling.heads.weak_mask import MASK_HEADS, WEIGHTS
 
-SCORES, WEIGHTS = "gt_scores", "gt_weights"  # fields of a proposal: of its label, of its losses
-STANDARD_MASK_HEAD = MaskRCNNConvUpsampleHead.__name__
+SCORES = "gt_scores"  # of the label that a proposal is matched with
 SIGMOID = "USE_SIGMOID_CE"  # of later releases of Detectron2
 
 
@@ -43,10 +38,11 @@ class WeakROIHeads(StandardROIHeads):
 
     @classmethod
     def _init_mask_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        key = "MODEL.ROI_MASK_HEAD.NAME"
-        if cfg.MODEL.ROI_MASK_HEAD.NAME != STANDARD_MASK_HEAD:
-            raise InputError(f"{key}: with WeakROIHeads it has to be {STANDARD_MASK_HEAD!r}")
-        return super()._init_mask_head(with_keys(cfg, {key: WeakMaskHead.__name__}), input_shape)
+        key, name = "MODEL.ROI_MASK_HEAD.NAME", cfg.MODEL.ROI_MASK_HEAD.NAME
+        if name not in MASK_HEADS:
+            known = " or ".join(MASK_HEADS)
+            raise InputError(f"{key}: {name!r} does not go with WeakROIHeads, but {known}")
+        return super()._init_mask_head(with_keys(cfg, {key: MASK_HEADS[name]}), input_shape)
 
     @torch.no_grad()
     def label_and_sample_proposals(
@@ -91,26 +87,3 @@ class WeakOutputLayers(FastRCNNOutputLayers):
         errors = F.cross_entropy(predictions[0], classes, reduction="none")
         factor = self.loss_weight.get("loss_cls", 1.0)
         return {**losses, "loss_cls": factor * (weights * errors).mean()}
-
-
-@ROI_MASK_HEAD_REGISTRY.register()
-class WeakMaskHead(MaskRCNNConvUpsampleHead):
-    """Mask of each proposal on an object."""
-
-    def forward(self, x: Tensor, instances: list[Instances]) -> dict[str, Tensor] | list[Instances]:
-        """Detectron2's, but that errors of masks are weighted in training."""
-        found = [objects for objects in instances if len(objects)]
-        if not self.training or not found:
-            return super().forward(x, instances)
-        logits = self.layers(x)
-        with torch.no_grad():
-            mask_rcnn_loss(logits, instances, self.vis_period)  # its metrics and pictures
-        classes = torch.cat([objects.gt_classes for objects in found])
-        side, boxes = logits.shape[-1], [objects.proposal_boxes.tensor for objects in found]
-        masks = [o.gt_masks.crop_and_resize(b, side) for o, b in zip(found, boxes, strict=True)]
-        channels = classes if logits.shape[1] > 1 else torch.zeros_like(classes)
-        of_class = logits[torch.arange(len(logits)), channels]
-        targets = torch.cat(masks).to(of_class)
-        errors = F.binary_cross_entropy_with_logits(of_class, targets, reduction="none")
-        weights = torch.cat([objects.get(WEIGHTS) for objects in found])
-        return {"loss_mask": self.loss_weight * (weights * errors.mean(dim=(1, 2))).mean()}
