@@ -45,8 +45,9 @@ class ScoredMaskHead(WeakMaskHead):
         """As before, but that a found instance's score is multiplied by the mean probability of
         its mask's pixels, 0 of an empty one (not in the paper; SOLO, arXiv 2106.15947)."""
         found = super().forward(x, instances)
-        for objects in [] if self.training else found:
-            objects.scores = objects.scores * mask_certainty(objects.pred_masks)
+        if not self.training:
+            for objects in instances:
+                objects.scores = objects.scores * mask_certainty(objects.pred_masks)
         return found
 
 
