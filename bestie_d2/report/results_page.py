@@ -210,8 +210,11 @@ def _minutes(row: Mapping, measured: str, by_name: Mapping[str, Mapping]) -> flo
     return sum(stage[SECONDS] for stage in stages if stage) / MINUTE
 
 
-def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; without the paper's column where nothing of the table is in the paper."""
+    paper = [row[head.index(PAPER)] for row in rows] if PAPER in head else []
+    kept = [number for number, name in enumerate(head) if name != PAPER or any(paper)]
+    lines = [[line[number] for number in kept] for line in (head, ["---"] * len(head), *rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
