@@ -121,11 +121,13 @@ def test_proposals_get_the_weight_of_their_labels(model_of):
 
 @pytest.fixture
 def weighted():
-    """Instances of two images with two proposals on A and one on B, that weigh 1.5, 1.5 and .5."""
+    """Instances of two images with two proposals on A and one on B, that weigh 1.5, 1.5 and .5; all
+    are of class 2."""
     found = [batch({box: 1.0})[0]["instances"] for box in (A, B)]
     found = [found[0][[0, 0]], found[1]]
     for each, weight in zip(found, (1.5, 0.5), strict=True):
         each.gt_weights = torch.full((len(each),), weight)
+        each.gt_classes = torch.full((len(each),), 2)
         each.proposal_boxes = each.gt_boxes
     return found
 
@@ -137,7 +139,8 @@ def test_a_mask_weighs_as_much_as_its_label(model_of, weighted, channels):
     head.layers, head.loss_weight = lambda x: logits, 3.0
     with EventStorage(0) as storage:
         loss = head(logits, weighted)["loss_mask"].item()
-    errors = torch.nn.functional.softplus(-logits[:, 0]).mean(dim=(1, 2))  # masks fill their boxes
+    of_class = logits[:, min(2, channels - 1)]
+    errors = torch.nn.functional.softplus(-of_class).mean(dim=(1, 2))  # masks fill their boxes
     expected = (1.5 * errors[0] + 1.5 * errors[1] + 0.5 * errors[2]) / 3
     assert loss == pytest.approx(3.0 * expected.item(), rel=1e-5)
     assert 0 < storage.latest()["mask_rcnn/accuracy"][0] < 1
@@ -149,7 +152,7 @@ def test_a_class_weighs_as_much_as_its_label(model_of, weighted):
     logits = torch.randn(3, 5, generator=torch.Generator().manual_seed(3))
     with EventStorage(0):
         loss = layers.losses((logits, torch.zeros(3, 16)), weighted)["loss_cls"].item()
-    errors = torch.logsumexp(logits, dim=1) - logits[:, 0]
+    errors = torch.logsumexp(logits, dim=1) - logits[:, 2]
     expected = (1.5 * errors[0] + 1.5 * errors[1] + 0.5 * errors[2]) / 3
     assert loss == pytest.approx(2.0 * expected.item(), rel=1e-5)
 
@@ -187,9 +190,18 @@ SCORED = ("MODEL.ROI_MASK_HEAD.NAME", "ScoredMaskHead")
 
 
 def test_the_certainty_of_a_mask_is_the_mean_over_its_pixels():
-    masks = [[[0.9, 0.7], [0.2, 0.5]], [[0.6, 0.6], [0.6, 0.6]], [[0.1, 0.5], [0.4, 0.0]]]
-    assert mask_certainty(torch.tensor(masks)[:, None]).tolist() == pytest.approx([0.8, 0.6, 0.0])
+    masks = [[[0.9, 0.7], [0.2, 0.5]], [[0.6, 0.6], [0.6, 0.6]], [[0.1, 0.3], [0.4, 0.0]]]
+    assert mask_certainty(torch.tensor(masks)[:, None]).tolist() == pytest.approx([0.7, 0.6, 0.0])
     assert mask_certainty(torch.zeros(0, 1, 28, 28)).shape == (0,)
+    half = torch.full((1, 1, 28, 28), 0.75, dtype=torch.bfloat16)
+    half[:, :, 0, 0] = 0.5
+    exact = (0.75 * (28 * 28 - 1) + 0.5) / (28 * 28)  # in bfloat16 it would be .75
+    assert mask_certainty(half).item() == pytest.approx(exact, rel=1e-6)
+
+
+def test_its_own_mask_head_may_be_named(model_of):
+    model = model_of("WeakROIHeads", "MODEL.ROI_MASK_HEAD.NAME", "WeakMaskHead")
+    assert type(model.roi_heads.mask_head) is type(model_of("WeakROIHeads").roi_heads.mask_head)
 
 
 @pytest.mark.parametrize("heads", ["StandardROIHeads", "WeakROIHeads"])
@@ -203,7 +215,7 @@ def test_scores_of_masks_change_scores_and_nothing_else(model_of, heads):
     assert torch.equal(ours.pred_masks, theirs.pred_masks)
     assert torch.equal(ours.pred_boxes.tensor, theirs.pred_boxes.tensor)
     for score, mask, stock_score in zip(ours.scores, ours.pred_masks, theirs.scores, strict=True):
-        certainty = mask[mask > 0.5].mean()
+        certainty = mask[mask >= 0.5].mean()
         assert 0.5 < certainty < 1
         assert score.item() == pytest.approx((stock_score * certainty).item(), rel=1e-5)
     examples = batch({A: 0.9, B: 0.3})
@@ -214,3 +226,13 @@ def test_no_instance_has_no_score(model_of):
     model = model_of("StandardROIHeads", *SCORED)
     model.roi_heads.box_predictor.test_score_thresh = 1.0
     assert len(predicted(model)) == 0
+
+
+def test_given_boxes_without_a_score_get_masks_and_no_score(model_of):
+    model = model_of("StandardROIHeads", *SCORED).eval()
+    given = Instances((SIDE, SIDE), pred_boxes=Boxes(torch.tensor([A]).float()))
+    given.pred_classes = torch.tensor([1])
+    with torch.no_grad():
+        found = model.inference(batch({}), [given], do_postprocess=False)[0]
+    assert found.pred_masks.shape == (1, 1, 28, 28)
+    assert not found.has("scores")

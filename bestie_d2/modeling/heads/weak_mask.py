@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 WEIGHTS = "gt_weights"  # of a proposal's losses, where they have one
-IN_MASK = 0.5  # a pixel more likely than this is the mask's, as in Detectron2's postprocessing
+IN_MASK = 0.5  # probability from which a pixel is the mask's, as where Detectron2 pastes masks
 
 
 @ROI_MASK_HEAD_REGISTRY.register()
@@ -19,7 +19,8 @@ class WeakMaskHead(MaskRCNNConvUpsampleHead):
     """Mask of each proposal on an object."""
 
     def forward(self, x: Tensor, instances: list[Instances]) -> dict[str, Tensor] | list[Instances]:
-        """Detectron2's, but that errors of masks are weighted where proposals have weights."""
+        """Detectron2's, but that errors of masks are weighted where proposals have weights, which
+        ``WeakROIHeads`` give them."""
         found = [objects for objects in instances if len(objects)]
         if not self.training or not found or not found[0].has(WEIGHTS):
             return super().forward(x, instances)
@@ -39,26 +40,32 @@ class WeakMaskHead(MaskRCNNConvUpsampleHead):
 
 @ROI_MASK_HEAD_REGISTRY.register()
 class ScoredMaskHead(WeakMaskHead):
-    """Trains as the others do; a found instance is scored by its class and by its mask."""
+    """Mask of each proposal on an object; a predicted instance is scored by its mask too.
+
+    Training is that of the other mask heads. Detectron2 has chosen and ordered the instances by
+    their class before, and they stay in that order.
+    """
 
     def forward(self, x: Tensor, instances: list[Instances]) -> dict[str, Tensor] | list[Instances]:
-        """As before, but that a found instance's score is multiplied by the mean probability of
-        its mask's pixels, 0 of an empty one (not in the paper; SOLO, arXiv 2106.15947)."""
-        found = super().forward(x, instances)
-        if not self.training:
-            for objects in instances:
+        """In training, losses. Else the instances, each with its mask, and with its score, where it
+        has one, times the :func:`mask_certainty` (not in the paper; SOLO, arXiv 2106.15947)."""
+        predicted = super().forward(x, instances)
+        if not self.training:  # Detectron2 has put the masks into what it was given
+            for objects in (each for each in instances if each.has("scores")):
                 objects.scores = objects.scores * mask_certainty(objects.pred_masks)
-        return found
+        return predicted
 
 
 def mask_certainty(masks: Tensor) -> Tensor:
-    """(n,) mean probability over the pixels of each mask, of (n, 1, side, side) probabilities."""
+    """(n,) float32 mean probability over the pixels of each mask, of (n, 1, side, side)
+    probabilities; 0 of an empty mask."""
     probabilities = masks.flatten(1).float()
-    inside = probabilities > IN_MASK
+    inside = probabilities >= IN_MASK
     return (probabilities * inside).sum(dim=1) / inside.sum(dim=1).clamp(min=1)
 
 
 MASK_HEADS = {  # what WeakROIHeads make of a configured one
     MaskRCNNConvUpsampleHead.__name__: WeakMaskHead.__name__,
+    WeakMaskHead.__name__: WeakMaskHead.__name__,
     ScoredMaskHead.__name__: ScoredMaskHead.__name__,
 }

@@ -41,7 +41,7 @@ class WeakROIHeads(StandardROIHeads):
         key, name = "MODEL.ROI_MASK_HEAD.NAME", cfg.MODEL.ROI_MASK_HEAD.NAME
         if name not in MASK_HEADS:
             known = " or ".join(MASK_HEADS)
-            raise InputError(f"{key}: {name!r} does not go with WeakROIHeads, but {known}")
+            raise InputError(f"{key} is {name!r}, with WeakROIHeads it has to be {known}")
         return super()._init_mask_head(with_keys(cfg, {key: MASK_HEADS[name]}), input_shape)
 
     @torch.no_grad()
