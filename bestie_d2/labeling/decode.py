@@ -159,10 +159,8 @@ def group_pixels(
 
 def centers_at(components: Components, points: PointCues) -> Centers:
     """The points, (y, x) pixels of the components' map, that lie on a component of their class."""
-    yx, owners = (
-        np.array(points.pixels(), dtype=np.int64).reshape(-1, 2),
-        components.holders(points),
-    )
+    yx = np.array(points.pixels(), dtype=np.int64).reshape(-1, 2)
+    owners = components.holders(points)
     yx, owners = yx[owners != NOWHERE], owners[owners != NOWHERE]
     none = Centers(yx[:0], owners[:0], np.zeros(0, dtype=bool))
     return none.joined(yx, owners, clustered=False)
