@@ -21,14 +21,9 @@ from bestie_d2.pipeline.table import Table, read_table
 from bestie_d2.pipeline.table_results import read_results
 from bestie_d2.pipeline.table_runner import describe_rows, overview, run_table
 from bestie_d2.report import write_report
-from bestie_d2.report.results_page import docs_block, readme_block, write_between_marks, zoo_block
+from bestie_d2.report.results_page import PAGES, write_between_marks
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCS = ROOT / "docs"
-BLOCKS = {
-    **{DOCS / "results.md": docs_block, DOCS / "model_zoo.md": zoo_block},
-    ROOT / "README.md": readme_block,
-}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -55,9 +50,9 @@ def main() -> None:
         content = read_results(results)
         if not content:
             raise InputError(f"--results {results}: no such file; it comes with the first row")
-        for path, block in BLOCKS.items():
-            write_between_marks(path, table.name, block(content))
-            print(f"written: {path}")
+        for page, block in PAGES.items():
+            write_between_marks(ROOT / page, table.name, block(content))
+            print(f"written: {ROOT / page}")
         return
     print(overview(table, results), flush=True)
     if arguments.dry_run:

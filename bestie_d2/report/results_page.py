@@ -83,6 +83,13 @@ def zoo_block(results: Mapping) -> str:
     return f"{results['about']}\n\n{_markdown(head, table)}"
 
 
+PAGES = {  # of the project, and what stands between a table's marks there
+    "docs/results.md": docs_block,
+    "docs/model_zoo.md": zoo_block,
+    "README.md": readme_block,
+}
+
+
 def _length(stage: Mapping) -> str:
     """How long a network was trained."""
     return f"{stage['iterations']} x {stage['images a step']}"

@@ -203,6 +203,7 @@ def test_wrong_arguments(arguments, line, run):
 
 @pytest.mark.parametrize("content", ['{"rows": [1]}', '{"rows": [{}]}', "[" * 100_000, "{}"])
 def test_results_that_are_none_are_told(content, run, project):
+    (project / "r").mkdir(exist_ok=True)
     (project / "r" / "bad.json").write_text(content)
     _, complaints = run("--dry-run", "--results", "r/bad.json", code=2)
     assert complaints == "error: --results r/bad.json: no file that this tool wrote; move it away\n"
