@@ -84,19 +84,6 @@ def test_evaluation_set_carries_the_truth(name, truth):
     assert MetadataCatalog.get(name).json_file == truth
 
 
-@pytest.mark.parametrize(
-    ("given", "kept"),
-    [(0.25, {"score": 0.25}), (1, {"score": 1}), ("high", {}), (-1, {}), (90, {}), (None, {})],
-)
-def test_scores_of_pseudo_labels_are_kept(name, tmp_path, write_json, given, kept):
-    content = {"images": IMAGES, "categories": CATEGORIES}
-    content["annotations"] = [{**OBJECT, "score": given}]
-    path = write_json(tmp_path / "pseudo_labels.json", content)
-    register_weak_dataset(name, images="pictures", annotations=path)
-    (annotation,) = DatasetCatalog.get(name)[1]["annotations"]
-    assert {key: value for key, value in annotation.items() if key == "score"} == kept
-
-
 def test_class_maps_are_truth_beside_the_tags(name, points, tmp_path):
     register_weak_dataset(name, images="imgs", points=str(points), class_maps=str(tmp_path))
     first = DatasetCatalog.get(name)[0]

@@ -11,7 +11,7 @@ from functools import partial
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from bestie_d2.data.datasets.object_masks import is_number, to_rle
+from bestie_d2.data.datasets.object_masks import to_rle
 from bestie_d2.data.datasets.true_objects import (
     RecordsWithTruth,
     known_annotations,
@@ -211,8 +211,6 @@ def _as_trained(entry: Mapping) -> dict:
     """An annotation of a COCO file, its class contiguous, in Detectron2's format."""
     keys = ("bbox", "category_id", "segmentation", "iscrowd")  # what trains on boxes checks them
     kept = {key: entry[key] for key in keys if key in entry}
-    if is_number(entry.get("score")) and 0 <= entry["score"] <= 1:  # of a pseudo label
-        kept["score"] = entry["score"]
     mask = kept["segmentation"]
     if isinstance(mask, dict):
         kept["segmentation"] = to_rle(mask, *mask["size"])

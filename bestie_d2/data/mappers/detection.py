@@ -57,22 +57,6 @@ class DetectionMapper(DatasetMapper):
             self._transform_annotations(record, transforms, size)
         return record
 
-    def _transform_annotations(
-        self, dataset_dict: dict, transforms: T.TransformList, image_shape: tuple[int, int]
-    ) -> None:
-        """Detectron2's ``instances``; where a label has a score, with ``gt_scores``, 1 without."""
-        annotations = dataset_dict["annotations"]
-        if not any("score" in entry for entry in annotations):
-            return super()._transform_annotations(dataset_dict, transforms, image_shape)
-        scores = [entry.get("score", 1.0) for entry in annotations]
-        classes = [entry["category_id"] for entry in annotations]
-        for number, entry in enumerate(annotations):  # some leave the image
-            entry["category_id"] = number
-        super()._transform_annotations(dataset_dict, transforms, image_shape)
-        left = dataset_dict["instances"]
-        left.gt_scores = torch.tensor(scores, dtype=torch.float32)[left.gt_classes]
-        left.gt_classes = torch.tensor(classes, dtype=torch.int64)[left.gt_classes]
-
 
 class EvaluationMapper(DetectionMapper):
     """A record -> ``image`` as the network takes it, with the record's other entries."""

@@ -3,8 +3,7 @@
 from .decoders import DualDecoderInstanceHead, WSSSInstanceHead
 from .instance import INSTANCE_HEAD_REGISTRY, ConvInstanceHead, InstanceMaps, build_instance_head
 from .pam import PAMHead
-from .weak_mask import ScoredMaskHead, WeakMaskHead
-from .weak_roi import WeakROIHeads
+from .scored_mask import ScoredMaskHead
 from .wsss import WSSSHead
 
 __all__ = [
@@ -16,7 +15,5 @@ __all__ = [
     "ScoredMaskHead",
     "WSSSHead",
     "WSSSInstanceHead",
-    "WeakMaskHead",
-    "WeakROIHeads",
     "build_instance_head",
 ]
