@@ -1,7 +1,8 @@
 """The one exception that means: the input is wrong, not the program."""
 
+import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 LONGEST = 2_000  # letters of a line; of what a file holds, more says no more
 TAIL = 500  # of which so many are the end, which says what to do
@@ -22,6 +23,15 @@ class InputError(ValueError):
         line = CONTROL.sub(" ", line.rpartition(RAISED)[2].strip())
         cut = len(line) > LONGEST
         super().__init__(f"{line[: LONGEST - TAIL]} ... {line[-TAIL:]}" if cut else line)
+
+
+@contextlib.contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Puts the file or option in front of what is wrong with it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def not_parsed(path: str, what: str, error: Exception) -> InputError:

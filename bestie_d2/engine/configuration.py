@@ -15,11 +15,8 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain
 from reprlib import repr as shortened
-from typing import IO
 
-import yaml
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_setup
@@ -30,10 +27,11 @@ from torch import nn
 
 from bestie_d2.config import add_bestie_config
 from bestie_d2.data import register_custom_datasets, register_subset
-from bestie_d2.errors import InputError
+from bestie_d2.errors import InputError, naming
 from bestie_d2.model_keys import with_keys
 from bestie_d2.shipped import config_path
 from bestie_d2.storage.files import make_folder
+from bestie_d2.storage.strict_yaml import load_strict_yaml
 from bestie_d2.weights.checkpoint import CHECKPOINTS, FINAL_CHECKPOINT
 
 BASE = "_BASE_"
@@ -45,7 +43,6 @@ KINDS = {
     tuple: "a list", dict: "keys and values", CfgNode: "keys and values",
 }  # fmt: skip
 CLOSE, NEAR = 0.75, 0.5  # similarity of two keys (1: equal), and of two that have one last part
-MOST_NODES, MOST_BITS = 100_000, 64  # of a yaml file; of a whole number in it
 MOST_HINTS = 3  # for a key without the ones above it
 
 
@@ -66,7 +63,7 @@ def load_config(config_file: str | os.PathLike = "", overrides: Sequence[str] = 
         _merge_file(cfg, config_file, f"--config-file {config_file}")
     if len(overrides) % 2:
         raise InputError(f"overrides come as KEY VALUE pairs, got {' '.join(overrides)!r}")
-    with _naming("override on the command line"):
+    with naming("override on the command line"):
         set_keys(cfg, zip(overrides[::2], overrides[1::2], strict=True))
     import_extra_modules(cfg, os.path.dirname(config_file), "")
     register_custom_datasets(cfg.DATASETS.CUSTOM)
@@ -99,24 +96,24 @@ def import_extra_modules(cfg: CfgNode, *folders: str) -> None:
             ) from error
 
 
-@contextlib.contextmanager
-def _naming(where: str) -> Iterator[None]:
-    """Puts the file or option in front of what is wrong with it."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-
-
 def _merge_file(cfg: CfgNode, path: str, where: str, above: tuple[str, ...] = ()) -> None:
-    """Merge a yaml file on its ``_BASE_``, which lies beside it or in the model zoo; ``above`` are
-    the files that it is a base of."""
+    """Merge a yaml file on its ``_BASE_``, a file or a list of them, each of which goes over those
+    before it; ``above`` are the files that it is a base of."""
     content = load_strict_yaml(path, where)
-    base = content.pop(BASE, None)
-    if base is not None and not isinstance(base, str):
-        raise InputError(f"{where}: {BASE} is {base!r}, expected one file name")
-    above = (*above, os.path.realpath(path))
-    if base and base.startswith(MODEL_ZOO):
+    bases = content.pop(BASE, None)
+    if bases is None or isinstance(bases, str):
+        bases = [bases] if bases else []
+    if not isinstance(bases, list) or not all(base and isinstance(base, str) for base in bases):
+        raise InputError(f"{where}: {BASE} is {bases!r}, expected a file name or a list of them")
+    for base in bases:
+        _merge_base(cfg, base, path, where, (*above, os.path.realpath(path)))
+    with naming(where):
+        set_keys(cfg, _keys_of_file(content, cfg))
+
+
+def _merge_base(cfg: CfgNode, base: str, path: str, where: str, above: tuple[str, ...]) -> None:
+    """Merge a base of the file ``path``, which lies beside it or in the model zoo."""
+    if base.startswith(MODEL_ZOO):
         name = base.removeprefix(MODEL_ZOO)
         if os.path.isabs(name) or ".." in name.split("/"):  # Detectron2 runs what a file asks for
             raise InputError(f"{where}: {BASE} {base} is no file of the model zoo")
@@ -124,68 +121,11 @@ def _merge_file(cfg: CfgNode, path: str, where: str, above: tuple[str, ...] = ()
             cfg.merge_from_file(model_zoo.get_config_file(name))
         except RuntimeError as error:
             raise InputError(f"{where}: {BASE}: {' '.join(str(error).split())}") from None
-    elif base:
-        file = config_path(base, beside=os.path.dirname(path))
-        if os.path.realpath(file) in above:
-            raise InputError(f"{where}: {BASE} {file}: is a base of itself")
-        _merge_file(cfg, file, f"{where}: {BASE} {file}", above)
-    with _naming(where):
-        set_keys(cfg, _keys_of_file(content, cfg))
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, but a key that is given twice is a mistake: it would take the last. So
-    are numbers, and aliases of aliases, that a few words make larger than anything can print."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        super().__init__(stream)
-        self.sizes: dict[yaml.Node, int] = {}  # of nodes, with all that aliases repeat
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        node = super().compose_node(parent, index)
-        if node is not None and node not in self.sizes:
-            inside = node.value if isinstance(node, yaml.CollectionNode) else ()
-            parts = chain(*inside) if isinstance(node, yaml.MappingNode) else inside
-            size = self.sizes[node] = 1 + sum(self.sizes.get(part, 1) for part in parts)
-            if size > MOST_NODES:
-                line = node.start_mark.line + 1
-                raise InputError(f"line {line} holds more than {MOST_NODES} values by its aliases")
-        return node
-
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        value = super().construct_yaml_int(node)
-        if value.bit_length() > MOST_BITS:
-            line = node.start_mark.line + 1
-            raise InputError(f"line {line} gives a whole number of more than {MOST_BITS} bits")
-        return value
-
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        node, seen = super().compose_mapping_node(anchor), set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                line = key.start_mark.line + 1
-                raise InputError(f"line {line} gives the key {key.value!r} once more")
-            seen.add(key.value)
-        return node
-
-
-_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
-
-
-def load_strict_yaml(path: str, where: str) -> dict:
-    """What a yaml file says, named ``where`` in errors; nothing if it is empty."""
-    try:
-        with open(path, encoding="utf-8") as file, _naming(where):
-            content = yaml.load(file, _StrictLoader)
-    except OSError as error:
-        raise InputError(f"{where}: cannot be read ({error.strerror})") from None
-    except InputError:
-        raise
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{where}: no yaml ({' '.join(str(error).split())})") from None
-    if not isinstance(content, dict | None):
-        raise InputError(f"{where}: expected keys and values")
-    return content or {}
+        return
+    file = config_path(base, beside=os.path.dirname(path))
+    if os.path.realpath(file) in above:
+        raise InputError(f"{where}: {BASE} {file}: is a base of itself")
+    _merge_file(cfg, file, f"{where}: {BASE} {file}", above)
 
 
 def _keys_of_file(content: Mapping, cfg: CfgNode, above: str = "") -> Iterator[tuple[str, object]]:

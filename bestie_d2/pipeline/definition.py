@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bestie_d2.engine.configuration import load_strict_yaml
 from bestie_d2.errors import InputError
 from bestie_d2.shipped import config_path
+from bestie_d2.storage.strict_yaml import load_strict_yaml
 from bestie_d2.weights.checkpoint import FINAL_CHECKPOINT
 
 SUPERVISIONS = {"tags": (), "points": ("cues",)}  # and the stages that it has no use for

@@ -7,9 +7,9 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bestie_d2.engine.configuration import load_strict_yaml
 from bestie_d2.errors import InputError
 from bestie_d2.pipeline.definition import Pipeline, read_pipeline
+from bestie_d2.storage.strict_yaml import load_strict_yaml
 
 TEXTS = ("name", "output", "about")
 ROW_KEYS = {  # what a row may say; all but the first two may be left out

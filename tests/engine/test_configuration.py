@@ -42,7 +42,12 @@ ALIASES = "A0: &a0 [1]\n" + "".join(f"A{n}: &a{n} [{f'*a{n - 1},' * 10}]\n" for 
         ("MODEL: {BESTIE: {SIGMA: [1]}}", "SIGMA"),
         ("MODEL: {BESTIE: [", "while parsing"),
         ('_BASE_: "absent.yaml"', "absent.yaml"),
-        ("_BASE_: [a.yaml]", "expected one file name"),
+        ("_BASE_: [absent.yaml]", "absent.yaml"),
+        ("_BASE_: {a.yaml: 1}", "is {'a.yaml': 1}, expected a file name or a list of them"),
+        ("_BASE_: [5]", "is [5], expected a file name or a list of them"),
+        ("_BASE_: ['']", "is [''], expected a file name or a list of them"),
+        ("_BASE_: 0", "is 0, expected a file name or a list of them"),
+        ("_BASE_: [wrong.yaml]", "wrong.yaml: is a base of itself"),
         ("[1, 2]", "expected keys and values"),
         ("SEED: 1\nSEED: 2", "line 2 gives the key 'SEED' once more"),
         ("MODEL:\n  BESTIE: {SIGMA: 1, SIGMA: 2}", "line 2 gives the key 'SIGMA' once more"),
@@ -65,6 +70,26 @@ def test_a_wrong_file_is_told_in_one_line(tmp_path, content, message):
         load_config(str(path))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_each_base_goes_over_those_before_it(tmp_path):
+    bases = {
+        "lowest.yaml": "SEED: 1",
+        "low.yaml": "_BASE_: lowest.yaml\nSEED: 2\nSOLVER: {MAX_ITER: 3, BASE_LR: 0.5}",
+        "high.yaml": "_BASE_: [lowest.yaml]\nSOLVER: {MAX_ITER: 4}\nDATASETS: {TEST: [a, b]}",
+        "run.yaml": "_BASE_: [low.yaml, high.yaml]\nDATASETS: {TEST: [c]}",
+    }
+    for name, content in bases.items():
+        (tmp_path / name).write_text(content)
+    cfg = load_config(tmp_path / "run.yaml")
+    assert (cfg.SEED, cfg.SOLVER.MAX_ITER, cfg.SOLVER.BASE_LR) == (1, 4, 0.5)
+    assert cfg.DATASETS.TEST == ("c",)
+
+
+@pytest.mark.parametrize("nothing", ["", "''", "[]"])
+def test_a_file_without_a_base_is_none(tmp_path, nothing):
+    (tmp_path / "run.yaml").write_text(f"_BASE_: {nothing}\nSEED: 7")
+    assert load_config(tmp_path / "run.yaml").SEED == 7
 
 
 @pytest.mark.parametrize(

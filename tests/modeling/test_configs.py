@@ -15,7 +15,10 @@ from bestie_d2.model_keys import num_classes
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PIPELINES = CONFIGS / "pipelines"
 CHAINS = (PIPELINES, CONFIGS / "tables")  # no configurations: chains of them, and tables of those
-FILES = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent not in CHAINS)
+PARTS = ("Base-voc_animals.yaml",)  # second bases, without a network
+FILES = sorted(
+    path for path in CONFIGS.rglob("*.yaml") if path.parent not in CHAINS and path.name not in PARTS
+)
 DEEP = ("bestie_voc.yaml", "bestie_voc_R50.yaml")  # tested at full depth; the others need not be
 
 
