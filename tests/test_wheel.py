@@ -5,12 +5,13 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from bestie_d2.__main__ import main
-from bestie_d2.engine.configuration import load_config
+from bestie_d2.engine.configuration import load_config, setup_run
 from bestie_d2.pipeline.definition import read_pipeline
 from bestie_d2.shipped import config_path, shipped
 
@@ -84,6 +85,14 @@ def test_a_configuration_is_found_in_the_package_and_said(tmp_path, monkeypatch,
     assert f"{name}: not here; taken from the package, {place}" in capsys.readouterr().err
     pipeline = read_pipeline("configs/pipelines/shapes.yaml")
     assert load_config(pipeline.stages["pam"].config).MODEL.PAM.NUM_CLASSES == 4
+
+
+def test_a_run_on_a_configuration_of_the_package_begins(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "configs/mrcnn_voc_animals.yaml"  # its second base is the package's too
+    cfg = load_config(name, ["OUTPUT_DIR", "out", "MODEL.DEVICE", "cpu"])
+    setup_run(cfg, Namespace(config_file=name, eval_only=True))
+    assert str(shipped("configs") / "mrcnn_voc_animals.yaml") in Path("out/log.txt").read_text()
 
 
 def test_a_file_that_is_there_comes_before_the_package_s(tmp_path, monkeypatch):

@@ -15,7 +15,13 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling import (
+    BACKBONE_REGISTRY,
+    META_ARCH_REGISTRY,
+    ROI_HEADS_REGISTRY,
+    ROI_MASK_HEAD_REGISTRY,
+    build_backbone,
+)
 from detectron2.solver.build import GradientClipType
 
 from bestie_d2.data import MAPPER_REGISTRY, DetectionMapper, WeakInstanceMapper
@@ -53,6 +59,8 @@ PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}  # SOLVER.AM
 REGISTRIES = {
     "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,
     "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
+    "MODEL.ROI_HEADS.NAME": ROI_HEADS_REGISTRY,
+    "MODEL.ROI_MASK_HEAD.NAME": ROI_MASK_HEAD_REGISTRY,
     "MODEL.BESTIE.HEAD": INSTANCE_HEAD_REGISTRY,
     "INPUT.MAPPER": MAPPER_REGISTRY,
 }

@@ -6,18 +6,12 @@ Every mistake is an ``InputError`` that names the file or key, and what fits.
 from __future__ import annotations
 
 import argparse
-import ast
-import contextlib
-import difflib
 import glob
 import importlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from reprlib import repr as shortened
+from collections.abc import Sequence
 
-from detectron2 import model_zoo
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_setup
 from detectron2.utils import comm
@@ -27,23 +21,15 @@ from torch import nn
 
 from bestie_d2.config import add_bestie_config
 from bestie_d2.data import register_custom_datasets, register_subset
+from bestie_d2.engine.config_files import merge_file, set_keys
 from bestie_d2.errors import InputError, naming
 from bestie_d2.model_keys import with_keys
 from bestie_d2.shipped import config_path
 from bestie_d2.storage.files import make_folder
-from bestie_d2.storage.strict_yaml import load_strict_yaml
 from bestie_d2.weights.checkpoint import CHECKPOINTS, FINAL_CHECKPOINT
 
-BASE = "_BASE_"
 RUN_CONFIG = "config.yaml"  # in OUTPUT_DIR, whole; Detectron2 writes it when a training begins
 WEIGHTS = "MODEL.WEIGHTS"
-MODEL_ZOO = "model_zoo://"  # a _BASE_ out of the installed Detectron2's own configurations
-KINDS = {
-    bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list",
-    tuple: "a list", dict: "keys and values", CfgNode: "keys and values",
-}  # fmt: skip
-CLOSE, NEAR = 0.75, 0.5  # similarity of two keys (1: equal), and of two that have one last part
-MOST_HINTS = 3  # for a key without the ones above it
 
 
 def load_config(config_file: str | os.PathLike = "", overrides: Sequence[str] = ()) -> CfgNode:
@@ -60,7 +46,7 @@ def load_config(config_file: str | os.PathLike = "", overrides: Sequence[str] = 
             raise InputError(f"--config-file {config_file}: no such file")
         if config_file != os.path.expanduser(named):
             print(f"{named}: not here; taken from the package, {config_file}", file=sys.stderr)
-        _merge_file(cfg, config_file, f"--config-file {config_file}")
+        merge_file(cfg, config_file, f"--config-file {config_file}")
     if len(overrides) % 2:
         raise InputError(f"overrides come as KEY VALUE pairs, got {' '.join(overrides)!r}")
     with naming("override on the command line"):
@@ -94,104 +80,6 @@ def import_extra_modules(cfg: CfgNode, *folders: str) -> None:
                 f"EXTRA_MODULES: {name} cannot be imported ({reason}); a module is looked for "
                 "among installed packages, beside the configuration and in the working directory"
             ) from error
-
-
-def _merge_file(cfg: CfgNode, path: str, where: str, above: tuple[str, ...] = ()) -> None:
-    """Merge a yaml file on its ``_BASE_``, a file or a list of them, each of which goes over those
-    before it; ``above`` are the files that it is a base of."""
-    content = load_strict_yaml(path, where)
-    bases = content.pop(BASE, None)
-    if bases is None or isinstance(bases, str):
-        bases = [bases] if bases else []
-    if not isinstance(bases, list) or not all(base and isinstance(base, str) for base in bases):
-        raise InputError(f"{where}: {BASE} is {bases!r}, expected a file name or a list of them")
-    for base in bases:
-        _merge_base(cfg, base, path, where, (*above, os.path.realpath(path)))
-    with naming(where):
-        set_keys(cfg, _keys_of_file(content, cfg))
-
-
-def _merge_base(cfg: CfgNode, base: str, path: str, where: str, above: tuple[str, ...]) -> None:
-    """Merge a base of the file ``path``, which lies beside it or in the model zoo."""
-    if base.startswith(MODEL_ZOO):
-        name = base.removeprefix(MODEL_ZOO)
-        if os.path.isabs(name) or ".." in name.split("/"):  # Detectron2 runs what a file asks for
-            raise InputError(f"{where}: {BASE} {base} is no file of the model zoo")
-        try:
-            cfg.merge_from_file(model_zoo.get_config_file(name))
-        except RuntimeError as error:
-            raise InputError(f"{where}: {BASE}: {' '.join(str(error).split())}") from None
-        return
-    file = config_path(base, beside=os.path.dirname(path))
-    if os.path.realpath(file) in above:
-        raise InputError(f"{where}: {BASE} {file}: is a base of itself")
-    _merge_file(cfg, file, f"{where}: {BASE} {file}", above)
-
-
-def _keys_of_file(content: Mapping, cfg: CfgNode, above: str = "") -> Iterator[tuple[str, object]]:
-    """What a yaml file says, as full keys and values."""
-    for name, value in content.items():
-        if isinstance(value, dict) and isinstance(cfg.get(name), CfgNode):
-            yield from _keys_of_file(value, cfg[name], f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value
-
-
-def set_keys(cfg: CfgNode, pairs: Iterable[tuple[str, object]]) -> None:
-    """Set keys in place; texts are read as yacs reads them, whole numbers do for floats."""
-    for key, value in pairs:
-        default: object = cfg
-        for name in key.split("."):
-            if not isinstance(default, CfgNode) or name not in default:
-                raise InputError(f"{key}: no such key{_hint(cfg, key)}")
-            default = default[name]
-        if isinstance(default, float):
-            is_text_of_one = isinstance(value, str) and value.lstrip("+-").isdigit()
-            value = f"{value}.0" if type(value) is int or is_text_of_one else value
-        # yacs takes None for anything: right where it is written, not where a value is forgotten.
-        if isinstance(default, CfgNode) or (value is None and default is not None):
-            raise _wrong_kind(key, value, default)
-        try:
-            cfg.merge_from_list([key, value])
-        except ValueError:
-            raise _wrong_kind(key, value, default) from None
-
-
-def _wrong_kind(key: str, value: object, default: object) -> InputError:
-    expected = KINDS.get(type(default), "another kind of value")
-    if value is None:
-        return InputError(f"{key} is empty, expected {expected}")
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError, SyntaxError):  # then it is a text
-            value = ast.literal_eval(value)
-    found = KINDS.get(type(value), type(value).__name__)
-    return InputError(f"{key} is {shortened(value)} ({found}), expected {expected}")
-
-
-def _hint(cfg: CfgNode, key: str) -> str:
-    """The existing keys that may be meant by one that does not exist, as a question."""
-    wanted, known = key.upper(), list(_all_keys(cfg))
-    *_, last = wanted.split(".")
-    by_last_part: dict[str, list[str]] = {}
-    for other in known:
-        by_last_part.setdefault(other.rpartition(".")[2], []).append(other)
-    close = partial(difflib.get_close_matches, wanted)
-    count, similarity = (1, NEAR) if "." in key else (MOST_HINTS, 0)
-    meant = (
-        close(by_last_part.get(last, []), count, similarity)
-        or close([other for other in known if other.count(".") == key.count(".")], 1, CLOSE)
-        or close(known, 1, CLOSE)
-    )
-    for alike in () if meant else difflib.get_close_matches(last, by_last_part, 1, CLOSE):
-        meant = close(by_last_part[alike], 1, 0)  # misspelled, and below another key
-    return f"; did you mean {' or '.join(meant)}?" if meant else ""
-
-
-def _all_keys(cfg: CfgNode, above: str = "") -> Iterator[str]:
-    for name, value in cfg.items():
-        yield above + name
-        if isinstance(value, CfgNode):
-            yield from _all_keys(value, f"{above}{name}.")
 
 
 def with_trained_weights(cfg: CfgNode, overrides: Sequence[str] = ()) -> CfgNode:
@@ -256,6 +144,7 @@ def check_output(output_dir: str, *, resume: bool) -> None:
 def setup_run(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Set up output folder, logging and seed of a run."""
     make_folder(cfg.OUTPUT_DIR, "OUTPUT_DIR")
-    default_setup(cfg, args)
+    found = {**vars(args), "config_file": config_path(args.config_file)}  # Detectron2 prints it
+    default_setup(cfg, argparse.Namespace(**found))
     # Our own messages, beside Detectron2's.
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="bestie_d2")

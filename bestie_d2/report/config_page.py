@@ -23,8 +23,8 @@ INTRODUCTION = """\
 Every key that this package adds to Detectron2's, or gives another default. All others are
 [Detectron2's](https://detectron2.readthedocs.io/en/latest/modules/config.html#yaml-config-references);
 `configs/Base-BESTIE.yaml` sets those that belong to the released recipe. A key is set in a yaml, on
-the file that its `_BASE_` names (of a list each goes over those before it), or behind a command as
-`KEY VALUE`.
+the file that its `_BASE_` names (of a list, `[a.yaml, b.yaml]`, each with its own bases goes over
+those before it), or behind a command as `KEY VALUE`.
 
 Defaults are the released recipe's. Where the paper's text says otherwise, its value stands beside
 ([the two compared](method.md#the-paper-and-the-released-recipe)); the column *symbol* has the

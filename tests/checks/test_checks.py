@@ -52,6 +52,8 @@ RLE = {"size": [4, 4], "counts": "013000000"}
         ("MODEL.BESTIE.HEAD", "Nobody", "choose from ConvInstanceHead, DualDecoder"),
         ("MODEL.META_ARCHITECTURE", "Nobody", "BESTIE"),
         ("MODEL.BACKBONE.NAME", "nobody", "build_hrnet_backbone"),
+        ("MODEL.ROI_HEADS.NAME", "nobody", "StandardROIHeads"),
+        ("MODEL.ROI_MASK_HEAD.NAME", "nobody", "ScoredMaskHead"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused(key, value, message):

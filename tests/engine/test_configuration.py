@@ -48,6 +48,8 @@ ALIASES = "A0: &a0 [1]\n" + "".join(f"A{n}: &a{n} [{f'*a{n - 1},' * 10}]\n" for 
         ("_BASE_: ['']", "is [''], expected a file name or a list of them"),
         ("_BASE_: 0", "is 0, expected a file name or a list of them"),
         ("_BASE_: [wrong.yaml]", "wrong.yaml: is a base of itself"),
+        ('_BASE_: "a\\0.yaml"', ".yaml: no such file"),
+        ('_BASE_: "model_zoo://"', "model_zoo:// is no file of the model zoo"),
         ("[1, 2]", "expected keys and values"),
         ("SEED: 1\nSEED: 2", "line 2 gives the key 'SEED' once more"),
         ("MODEL:\n  BESTIE: {SIGMA: 1, SIGMA: 2}", "line 2 gives the key 'SIGMA' once more"),
@@ -84,6 +86,30 @@ def test_each_base_goes_over_those_before_it(tmp_path):
     cfg = load_config(tmp_path / "run.yaml")
     assert (cfg.SEED, cfg.SOLVER.MAX_ITER, cfg.SOLVER.BASE_LR) == (1, 4, 0.5)
     assert cfg.DATASETS.TEST == ("c",)
+
+
+def test_a_mistake_in_a_later_base_names_it(tmp_path):
+    (tmp_path / "fine.yaml").write_text("SEED: 1")
+    (tmp_path / "wrong.yaml").write_text("SEEDS: 1")
+    (tmp_path / "run.yaml").write_text("_BASE_: [fine.yaml, wrong.yaml]")
+    with pytest.raises(InputError, match=r"_BASE_ .*wrong\.yaml: SEEDS: no such key"):
+        load_config(tmp_path / "run.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "fits", "too_many", "told"),
+    [
+        ("_BASE_: [{0}.yaml, {0}.yaml]", 4, 40, "takes more than 50 files, by _BASE_"),  # 2 ** 40
+        ("_BASE_: {0}.yaml", 49, 50, "_BASE_ goes more than 50 files deep"),
+    ],
+)
+def test_endless_bases_are_refused(tmp_path, content, fits, too_many, told):
+    (tmp_path / "0.yaml").write_text("SEED: 1")
+    for number in range(too_many):
+        (tmp_path / f"{number + 1}.yaml").write_text(content.format(number))
+    assert load_config(tmp_path / f"{fits}.yaml").SEED == 1
+    with pytest.raises(InputError, match=told):
+        load_config(tmp_path / f"{too_many}.yaml")
 
 
 @pytest.mark.parametrize("nothing", ["", "''", "[]"])
