@@ -11,7 +11,7 @@ from detectron2.data import DatasetCatalog
 from bestie_d2.checks import training as checks
 from bestie_d2.data import register_subset
 from bestie_d2.engine.configuration import load_config
-from bestie_d2.errors import InputError
+from bestie_d2.errors import InputError, naming
 from bestie_d2.model_keys import num_classes_key, with_keys
 from bestie_d2.pipeline.definition import Pipeline
 from bestie_d2.pipeline.dependencies import CUES, DATA, MADE_BY, WEIGHTS, Hashes, counts
@@ -48,10 +48,8 @@ class StageJob:
         self.products = {pipeline.stages[i].kind: pipeline.product_of(i) for i in self.inputs}
         trained = [i for i in self.inputs if pipeline.kind_of(i).trains]
         owners = [name] if pipeline.kind_of(name).trains else trained
-        try:
+        with naming(f"stage {name}"):
             self.configs = {owner: self._config(owner) for owner in owners}
-        except InputError as error:
-            raise InputError(f"stage {name}: {error}") from None
         self.train_set, self.test_set = sets_of(pipeline, next(iter(self.configs.values())))
 
     def _config(self, owner: str) -> CfgNode:

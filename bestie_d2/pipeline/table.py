@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bestie_d2.errors import InputError
+from bestie_d2.errors import InputError, naming
 from bestie_d2.pipeline.definition import Pipeline, read_pipeline
 from bestie_d2.storage.strict_yaml import load_strict_yaml
 
@@ -64,7 +64,7 @@ class Table:
         for key, value in row.overrides.items():
             pairs += [key, str(value)]
         file = os.path.normpath(os.path.join(os.path.dirname(self.path), row.pipeline))
-        try:
+        with naming(where):
             pipeline = read_pipeline(file, pairs)
             if row.until:
                 pipeline.check_stage("until", row.until)
@@ -73,8 +73,6 @@ class Table:
                 pipeline = replace(pipeline, stages={name: pipeline.stages[name] for name in kept})
             for stage in row.shared:
                 pipeline.check_stage("shares", stage)
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from None
         entries, shared = pipeline.stages, {}
         owner = self.pipeline_of(self.rows[row.shares_from]) if row.shares_from else pipeline
         for name in row.shared:

@@ -24,7 +24,7 @@ from bestie_d2.data.labels.coco_json import IMAGE_LISTS, load_json
 from bestie_d2.data.labels.tags import keep_remarks, log_once, read_tags, tags_from_coco
 from bestie_d2.data.names import check_inside, label_name, located, name_records, without_suffix
 from bestie_d2.data.paths import expand_path
-from bestie_d2.errors import InputError
+from bestie_d2.errors import InputError, naming
 
 EVALUATOR_TYPE = "bestie"
 
@@ -139,10 +139,8 @@ def register_custom_datasets(datasets: Sequence[Mapping]) -> None:
                 raise InputError(f"{where}: {key!r} is missing")
         given = {key: value for key, value in entry.items() if value}
         given |= {key: expand_path(given[key]) for key in given.keys() - {"name", "classes"}}
-        try:
+        with naming(where):
             register_weak_dataset(**given)
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from None
 
 
 def load_weak_dataset(dataset: WeakDataset) -> list[dict]:
