@@ -53,7 +53,7 @@ from bestie_d2.storage.files import staged
 PIPELINE, TRAIN_LABELS, VAL_TRUTH = "pipeline.yaml", "labels_train.json", "truth_val.json"
 PAM, WSSS, BESTIE = "pam", "wsss", "bestie"  # configurations and stages
 HEADS = {
-    PAM: "Classifier of the tags: finds a point in each object.",
+    PAM: "Classifier of the tags: finds a point in each object, where none are given.",
     WSSS: "Segmentation network of the tags: makes the weak maps.",
     BESTIE: "BESTIE: instances from weak maps and points.",
 }
@@ -112,7 +112,14 @@ class _Plan:
         """The trainings, in order."""
         if self.threshold:
             return (BESTIE,)
-        return (WSSS, BESTIE) if self.labeled.kind == POINTS else (PAM, WSSS, BESTIE)
+        if self.finds_cues or self.machine is CPU:  # in few iterations WSSS needs it to start from
+            return (PAM, WSSS, BESTIE)
+        return (WSSS, BESTIE)
+
+    @property
+    def finds_cues(self) -> bool:
+        """Whether the classifier is to find the points."""
+        return self.labeled.kind != POINTS
 
     @property
     def set_names(self) -> tuple[str, str]:
@@ -214,7 +221,7 @@ def _settings(plan: _Plan, stage: str) -> Settings:
         settings |= length_settings(plan.sizes, plan.machine)
     if stage == BESTIE and not plan.threshold:
         settings["DATASETS.WEAK_MAPS"] = (plan.place("pipeline/maps/weak_maps"), "")
-        cues = plan.place("pipeline/cues/cues.json") if PAM in plan.stages else ""
+        cues = plan.place("pipeline/cues/cues.json") if plan.finds_cues else ""
         settings["DATASETS.CUES"] = (cues, "")
     train, val = plan.set_names
     measured = [val] if plan.val and stage != WSSS else []
@@ -268,7 +275,7 @@ def _write(plan: _Plan, folder: Path, settings: Mapping[str, Settings]) -> None:
     if plan.machine is CPU:  # its networks have one backbone, and each starts from the one before
         for earlier, stage in zip(plan.stages, plan.stages[1:], strict=False):
             stages[stage]["weights_from"] = earlier
-    stages |= {"cues": {}} if PAM in stages else {}
+    stages |= {"cues": {}} if plan.finds_cues else {}
     stages |= {"maps": {}, "export": {"score_threshold": SCORE_THRESHOLD}}
     stages |= {"evaluate": {}} if plan.val else {}
     pipeline = {

@@ -185,11 +185,12 @@ def test_points_of_several_classes_get_weak_maps_from_their_tags(project, run_co
     (project / "two.json").write_text(json.dumps(content))
     lines = start_project(request_of(project, "of_two", "two.json"))
     pipeline = read_pipeline(str(project / "of_two" / "pipeline.yaml"))
-    assert list(pipeline.stages) == ["wsss", "maps", "bestie", "export"]
+    assert list(pipeline.stages) == ["pam", "wsss", "maps", "bestie", "export"]
+    assert pipeline.stages["wsss"].weights_from == "pam"
     assert load_config(str(project / "of_two" / "bestie.yaml")).MODEL.BESTIE.SUPERVISION == "points"
     short = {"MAX_ITER": 1, "IMS_PER_BATCH": 2, "WARMUP_ITERS": 0}
-    short_pairs = [f"wsss.SOLVER.{key} {value}" for key, value in short.items()]
-    options = ["--until wsss", *short_pairs, "wsss.MODEL.WEIGHTS ''"]
+    pairs = [f"{s}.SOLVER.{key} {short[key]}" for s in ("pam", "wsss") for key in short]
+    options = ["--until wsss", *pairs, "pam.MODEL.WEIGHTS ''"]
     told = run_command(" ".join([*commands(lines, "run-pipeline"), *options]))  # without truth
     assert "wsss      run" in told
     assert (project / "of_two" / "pipeline" / "wsss" / "model_final.pth").is_file()
