@@ -4,7 +4,7 @@
         [--dataset NAME] [--alpha A [A ...]] [--jobs N] [--skip-bad] [--overwrite] [--draw N]
         [--num-machines N --machine-rank K] [KEY VALUE ...]
 
-Takes MODEL.WEIGHTS or, where none are named, the last checkpoint of OUTPUT_DIR. Run again after an
+Takes the last checkpoint of OUTPUT_DIR unless MODEL.WEIGHTS is given here. Run again after an
 interruption, it goes on where it stopped. With several alphas nothing is written: it says what each
 would give, so that one can be chosen.
 """

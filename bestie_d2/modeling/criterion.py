@@ -14,7 +14,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
-from bestie_d2.errors import InputError
+from bestie_d2.errors import check_choice
 from bestie_d2.labeling.grouping import CenterClustering
 from bestie_d2.labeling.refinement import refine_labels, refine_labels_from_points
 from bestie_d2.modeling.heads import InstanceMaps
@@ -24,13 +24,6 @@ from bestie_d2.structures import Components, InstanceTargets, PointCues
 SUPERVISIONS = ("tags", "points")
 FOREGROUNDS = ("weak", "predicted")
 WEIGHTINGS = ("center_times_class", "center")
-
-
-def check_choice(key: str, value: str, choices: tuple[str, ...]) -> str:
-    """The value of a configuration key, which has to be one of the choices."""
-    if value not in choices:
-        raise InputError(f"{key} is {value!r}; choose from {choices}")
-    return value
 
 
 def clustering_from_config(cfg: CfgNode, enabled: bool) -> CenterClustering | bool:
@@ -78,9 +71,11 @@ class SelfRefinement:
     def from_config(cls, cfg: CfgNode) -> dict:
         node, key = cfg.MODEL.BESTIE, "MODEL.BESTIE.REFINEMENT"
         refinement = node.REFINEMENT
+        check_choice(f"{key}.FOREGROUND", refinement.FOREGROUND, FOREGROUNDS)
+        check_choice(f"{key}.WEIGHTING", refinement.WEIGHTING, WEIGHTINGS)
         return {
             "supervision": node.SUPERVISION,
-            "foreground": check_choice(f"{key}.FOREGROUND", refinement.FOREGROUND, FOREGROUNDS),
+            "foreground": refinement.FOREGROUND,
             "grouping": {
                 "center_threshold": refinement.CENTER_THRESHOLD,
                 "kernel": refinement.KERNEL,
@@ -89,7 +84,7 @@ class SelfRefinement:
                 "sigma_by_size": node.SIGMA_BY_SIZE,
                 "min_area": node.MIN_AREA,
                 "max_instances": refinement.MAX_INSTANCES,
-                "weighting": check_choice(f"{key}.WEIGHTING", refinement.WEIGHTING, WEIGHTINGS),
+                "weighting": refinement.WEIGHTING,
             },
         }
 
@@ -181,6 +176,7 @@ class BestieCriterion(nn.Module):
         """Center and offset loss against each kind of targets, which has a share in them."""
         kinds = [targets for targets, _ in guides.values()]
         weights = [self._weight(targets) for targets in kinds]
+        # All have one, which a type checker cannot know: SelfRefinement leaves no None.
         centers = [targets.center for targets in kinds if targets.center is not None]
         guides_of_centers = [*zip(centers, weights, strict=True)]
         squared = guided_errors(maps.center, guides_of_centers, squared=True, shared=True)

@@ -85,7 +85,8 @@ class SharedBatchNorm(nn.BatchNorm2d):
         sums = torch.cat([exact.sum((0, 2, 3)), exact.square().sum((0, 2, 3)), pixels])
         total, squares, count = differentiable_all_reduce(sums).split([channels, channels, 1])
         mean = total / count
-        variance = squares / count - mean.square()
+        # Values that hardly differ can give less than 0 in float.
+        variance = (squares / count - mean.square()).clamp(min=0)
         with torch.no_grad():
             unbiased = variance * count / (count - 1).clamp(min=1)
             self.running_mean.lerp_(mean, self.momentum)

@@ -92,13 +92,12 @@ def balanced_cross_entropy(
     """
     num_labels = logits.shape[1]
     known = labels != IGNORE_INDEX
-    indicator = F.one_hot(labels.masked_fill(~known, BACKGROUND_INDEX), num_labels)
-    counts = (indicator * known.unsqueeze(-1)).sum(dim=(1, 2))  # (B, C+1)
+    index = labels.clamp(max=num_labels - 1).flatten(1)
+    counts = torch.zeros(logits.shape[:2], dtype=torch.long, device=labels.device)  # (B, C+1)
+    counts.scatter_add_(1, index, known.long().flatten(1))
     usable = ((counts[:, 1:] > 0) | ~tags).all(dim=1)
     shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
-    weight = torch.where(
-        known, (1 - shares).gather(1, labels.clamp(max=num_labels - 1).flatten(1)).view_as(known), 0
-    )
+    weight = torch.where(known, (1 - shares).gather(1, index).view_as(known), 0)
     losses = F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="none")
     by_image = (losses * weight).mean(dim=(-2, -1))
     used = divisor(usable.sum(), shared=shared)

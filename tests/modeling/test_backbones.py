@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, build_backbone, build_model
@@ -182,6 +183,14 @@ def test_frozen_stages_keep_their_weights_and_norms():
     assert changed == {f"blocks.{stage}" for stage in range(2, 7)}
 
 
+def test_stages_of_a_network_that_timm_flattens_are_frozen():
+    backbone = build_backbone(
+        timm_config("MODEL.TIMM.NAME", "convnext_atto", "MODEL.TIMM.FREEZE_AT", "3")
+    )
+    learn = {name.split(".")[1] for name, p in backbone.named_parameters() if p.requires_grad}
+    assert learn == {"stages_2", "stages_3"}
+
+
 def test_peak_attention_follows_the_activations_of_a_stage():
     backbone = TimmBackbone(
         name="tf_efficientnet_lite0", out_features=["res5"], batch_norm_momentum=0.1
@@ -193,6 +202,25 @@ def test_peak_attention_follows_the_activations_of_a_stage():
     hrnet = TimmBackbone(name="hrnet_w18_small", out_features=["res2"], batch_norm_momentum=0.1)
     with pytest.raises(InputError, match=r"PAM.LAYERS has 5, but hrnet_w18_small has no such"):
         hrnet.activations(5)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "found"),
+    [
+        ("convnext_atto", 4, 6),
+        ("convnext_atto", 5, "convnext_atto is built as deep as res4 needs it"),
+        # its own stand behind linear layers, where channels come last
+        ("edgenext_xx_small", 4, "edgenext_xx_small has no activations of maps"),
+    ],
+)
+def test_peak_attention_follows_timms_own_activations_or_says_that_it_cannot(name, layer, found):
+    backbone = TimmBackbone(name=name, out_features=["res4"], batch_norm_momentum=0.1)
+    if isinstance(found, int):
+        activations = backbone.activations(layer)
+        assert [type(module) for module in activations] == [timm.layers.GELU] * found
+    else:
+        with pytest.raises(InputError, match=rf"MODEL\.PAM\.LAYERS has {layer}, but {found}"):
+            backbone.activations(layer)
 
 
 def test_frozen_norms_leave_the_weights_free():
@@ -208,6 +236,12 @@ def test_frozen_norms_leave_the_weights_free():
 def test_stages_that_cannot_be_frozen_are_an_input_error(name):
     with pytest.raises(InputError, match=rf"FREEZE_AT is 1, but {name} has no such stage"):
         build_backbone(timm_config("MODEL.TIMM.NAME", name, "MODEL.TIMM.FREEZE_AT", "1"))
+
+
+@pytest.mark.parametrize("stages", ["-1", "6"])
+def test_a_number_of_no_stage_is_an_input_error(stages):
+    with pytest.raises(InputError, match=rf"MODEL\.TIMM\.FREEZE_AT is {stages}; choose from"):
+        build_backbone(timm_config("MODEL.TIMM.FREEZE_AT", stages))
 
 
 @pytest.mark.parametrize(("dilation", "kernel"), [(2, 3), (2, 5), (4, 3)])

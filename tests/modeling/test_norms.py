@@ -156,6 +156,14 @@ def test_a_network_synchronized_on_the_processor_trains_as_before():
         torch.testing.assert_close(statistics(shared)[name], value, rtol=1e-3, atol=1e-3)
 
 
+def test_a_shared_norm_of_values_that_hardly_differ_is_finite():
+    torch.manual_seed(0)
+    images = 1000 + torch.rand(2, 8, 16, 16) * 1e-3
+    norm = synchronize_batch_norms(nn.BatchNorm2d(8), on_cpu=True).train()
+    assert torch.isfinite(norm(images)).all()
+    assert (norm.running_var > 0).all()
+
+
 def test_frozen_norms_are_not_synchronized():
     layers = nn.Sequential(BatchNormAct2d(4), nn.BatchNorm2d(4))
     frozen = list(freeze_batch_norms(layers))

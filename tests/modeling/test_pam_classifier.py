@@ -127,3 +127,5 @@ def test_wrong_keys_are_named():
         build("MODEL.PAM.IN_FEATURE", "res9")
     with pytest.raises(InputError, match=r"MODEL\.VGG\.ARCHITECTURE is 'vgg11'; choose from"):
         build("MODEL.VGG.ARCHITECTURE", "vgg11")
+    with pytest.raises(InputError, match=r"MODEL\.PAM\.HEAD_NORM is 'XX', expected '', 'BN' or"):
+        build("MODEL.PAM.HEAD_NORM", "XX")

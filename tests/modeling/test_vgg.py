@@ -52,6 +52,18 @@ def test_only_wanted_outputs_are_given():
         vgg("vgg_small", "block9")
 
 
+def test_nothing_behind_the_last_output_is_built():
+    whole, part = vgg("vgg_small", "block3", "block5").eval(), vgg("vgg_small", "block3").eval()
+    assert len(part.body) < len(whole.body)
+    assert set(part.state_dict()) < set(whole.state_dict())
+    part.load_state_dict(whole.state_dict(), strict=False)
+    image = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        assert part(image)["block3"].equal(whole(image)["block3"])
+    with pytest.raises(InputError, match=r"PAM\.LAYERS has 4, but .*VGG\.OUT_FEATURES ends at"):
+        part.activations(4)
+
+
 def test_activations_are_the_relus_of_a_block():
     backbone = vgg("vgg16")
     order = list(backbone.body)

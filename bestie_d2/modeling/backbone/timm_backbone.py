@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import timm
@@ -11,6 +12,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
+from timm.layers import activations, activations_me
 from torch import Tensor, nn
 
 from bestie_d2.errors import InputError, check_choice, check_choices
@@ -20,7 +22,8 @@ from bestie_d2.modeling.norms import freeze_batch_norms
 STRIDES = {"stem": 2, "res2": 4, "res3": 8, "res4": 16, "res5": 32}  # of features by name
 DEEPEST = STRIDES["res5"]
 FREEZE_STEM = 1  # MODEL.TIMM.FREEZE_AT of the stem alone; 2 is res2, and so on, as in Detectron2
-ACTIVATIONS = nn.ReLU.__module__  # where PyTorch's are
+# Where PyTorch's and timm's are.
+ACTIVATIONS = (nn.ReLU.__module__, activations.__name__, activations_me.__name__)
 HRNETS = ("hrnet_w18_small", "hrnet_w18", "hrnet_w32", "hrnet_w48")
 
 
@@ -107,9 +110,13 @@ class TimmBackbone(Backbone):
         known = list(STRIDES)[-len(features) :]  # some networks have no stem
         if feature not in known or self._size_divisibility:
             raise InputError(f"{key}, but {self.name} has no such stage")
-        prefix = features[known.index(feature)]["module"]
+        module = features[known.index(feature)]["module"]
+        prefixes = (f"{module}.", f"{module.replace('.', '_', 1)}.")  # as it is, or flattened
         names = [name for name, _ in self.body.named_modules()]
-        inside = [i for i, name in enumerate(names) if f"{name}.".startswith(f"{prefix}.")]
+        inside = [i for i, name in enumerate(names) if f"{name}.".startswith(prefixes)]
+        if not inside:
+            deepest = self._out_features[-1]
+            raise InputError(f"{key}, but {self.name} is built as deep as {deepest} needs it")
         return names[: inside[-1] + 1]
 
     def _freeze(self, stages: int) -> None:
@@ -125,18 +132,25 @@ class TimmBackbone(Backbone):
                 setattr(self.body.get_submodule(parent), own, freeze_batch_norms(layer))
 
     def activations(self, layer: int) -> list[nn.Module]:
-        """The activations in the stage of ``res<layer>``, which peak attention may follow."""
-        before, until = (
-            self._modules_until(f"res{number}", f"MODEL.PAM.LAYERS has {layer}")
-            for number in (layer - 1, layer)
-        )
-        stage = [self.body.get_submodule(name) for name in until[len(before) :]]
-        return [module for module in stage if type(module).__module__ == ACTIVATIONS]
+        """The activations in the stage of ``res<layer>`` that peak attention may follow: not those
+        behind a linear layer, whose channels come last."""
+        key = f"MODEL.PAM.LAYERS has {layer}"
+        before, until = (self._modules_until(f"res{n}", key) for n in (layer - 1, layer))
+        stage = [self.body.get_submodule(name) for name in until[len(before) - 1 :]]
+        found = [
+            module
+            for previous, module in pairwise(stage)
+            if type(module).__module__ in ACTIVATIONS and not isinstance(previous, nn.Linear)
+        ]
+        if not found:
+            raise InputError(f"{key}, but {self.name} has no activations of maps (B, K, h, w)")
+        return found
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
         node = cfg.MODEL.TIMM
         check_choices("MODEL.TIMM.OUT_FEATURES", node.OUT_FEATURES, STRIDES)
+        check_choice("MODEL.TIMM.FREEZE_AT", node.FREEZE_AT, range(FREEZE_STEM + len(STRIDES)))
         return {
             "name": node.NAME,
             "out_features": node.OUT_FEATURES,

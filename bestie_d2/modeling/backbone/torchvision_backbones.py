@@ -16,7 +16,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 from torchvision.models.vgg import make_layers
 
-from bestie_d2.errors import check_choice, check_choices
+from bestie_d2.errors import InputError, check_choice, check_choices
 from bestie_d2.modeling.layers import set_batch_norm_momentum
 
 DEPTHS = {50: torchvision.models.resnet50, 101: torchvision.models.resnet101}
@@ -106,7 +106,8 @@ VGGS = {
 class DilatedVGG(Backbone):
     """Five blocks of convolutions; the outputs ``block1`` to ``block5`` come before the pools.
 
-    Late pools do not halve the map, and late blocks are dilated to see as far nevertheless.
+    Late pools do not halve the map, and late blocks are dilated to see as far nevertheless. Blocks
+    behind the last output that is wanted are not built.
     """
 
     @configurable
@@ -135,6 +136,8 @@ class DilatedVGG(Backbone):
             self._ends[len(self.body) - 1] = name
             self._out_feature_strides[name] = stride
             self._out_feature_channels[name] = width
+            if name == self._out_features[-1]:
+                break  # nothing reads what is deeper
             if pool:
                 self.body.append(nn.MaxPool2d(**pool))
                 stride *= pool["stride"]
@@ -149,6 +152,11 @@ class DilatedVGG(Backbone):
 
     def activations(self, layer: int) -> list[nn.Module]:
         """The ReLUs of a block, numbered from 1 as in the paper."""
+        if layer > len(self._activations):
+            raise InputError(
+                f"MODEL.PAM.LAYERS has {layer}, but MODEL.VGG.OUT_FEATURES ends at "
+                f"{self._out_features[-1]}"
+            )
         return self._activations[layer - 1]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:

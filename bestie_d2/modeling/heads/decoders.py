@@ -61,15 +61,6 @@ def _branch(in_channels: int, hidden: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(_separable(in_channels, hidden), nn.Conv2d(hidden, out_channels, 1))
 
 
-def _instance_branches(
-    in_channels: dict[str, int], width: int, num_classes: int
-) -> tuple[PyramidDecoder, nn.Sequential, nn.Sequential]:
-    """The instance decoder, and the center and offset branches over it."""
-    half, eighth = width // 2, width // 8
-    decoder = PyramidDecoder(in_channels, width, half)
-    return decoder, _branch(half, half, num_classes), _branch(half, eighth, 2)
-
-
 @INSTANCE_HEAD_REGISTRY.register()
 class DualDecoderInstanceHead(InstanceHead):
     """Panoptic-DeepLab's two decoders with class-wise centers, on ``res2`` to ``res5``."""
@@ -96,15 +87,9 @@ class DualDecoderInstanceHead(InstanceHead):
         width, half, eighth = hidden_channels, hidden_channels // 2, hidden_channels // 8
         self.semantic_decoder = PyramidDecoder(in_channels, width, width)
         self.instance_decoder = PyramidDecoder(in_channels, width, half)
-
-        def branch(in_channels: int, hidden: int, out_channels: int) -> nn.Sequential:
-            return nn.Sequential(
-                _separable(in_channels, hidden), nn.Conv2d(hidden, out_channels, 1)
-            )
-
-        self.seg = branch(width, width, num_classes + 1)
-        self.center = branch(half, half, num_classes)
-        self.offset = branch(half, eighth, 2)
+        self.seg = _branch(width, width, num_classes + 1)
+        self.center = _branch(half, half, num_classes)
+        self.offset = _branch(half, eighth, 2)
         self.start_near_zero(self.seg, self.center, self.offset)
         set_batch_norm_momentum(self, batch_norm_momentum)
 

@@ -50,6 +50,16 @@ def pam_layers(cfg: CfgNode) -> tuple[int, ...]:
     return layers
 
 
+def _norm(name: str, channels: int) -> nn.Module:
+    try:
+        return get_norm(name, channels) or nn.Identity()
+    except (KeyError, ValueError):  # unknown, or of groups that do not fit
+        raise InputError(
+            f"MODEL.PAM.HEAD_NORM is {name!r}, expected '', 'BN' or another norm of Detectron2's "
+            f"that takes {channels} channels"
+        ) from None
+
+
 @SEM_SEG_HEADS_REGISTRY.register()
 class PAMHead(nn.Module):
     """Three 3x3 convolutions, each with PAM in place of its ReLU, then 1x1 to the classes."""
@@ -75,9 +85,7 @@ class PAMHead(nn.Module):
         self.extra_conv2 = nn.Conv2d(hidden_channels, hidden_channels, 3, padding=1)
         self.extra_conv3 = nn.Conv2d(hidden_channels, hidden_channels, 3, padding=1)
         self.extra_conv4 = nn.Conv2d(hidden_channels, num_classes, 1)
-        self.norms = nn.ModuleList(
-            get_norm(norm, hidden_channels) or nn.Identity() for _ in self._hidden()
-        )
+        self.norms = nn.ModuleList(_norm(norm, hidden_channels) for _ in self._hidden())
         self.activation = PeakAttention(alpha)
         for convolution in self._hidden():
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")

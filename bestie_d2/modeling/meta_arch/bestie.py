@@ -12,13 +12,13 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.structures import BitMasks, Instances
 from torch import Tensor, nn
 
-from bestie_d2.labeling.decode import group_instances, share_foreground
+from bestie_d2.errors import check_choice
+from bestie_d2.labeling.decode import PixelValues, group_instances, share_foreground
 from bestie_d2.labeling.targets import draw_targets
 from bestie_d2.modeling.criterion import (
     SUPERVISIONS,
     BestieCriterion,
     WeakLabels,
-    check_choice,
     clustering_from_config,
 )
 from bestie_d2.modeling.heads import InstanceMaps, build_instance_head
@@ -30,6 +30,7 @@ from bestie_d2.modeling.inputs import (
 )
 from bestie_d2.modeling.wsss_maps import possible_indices
 from bestie_d2.ops.offsets import rescale_offsets
+from bestie_d2.structures import ObjectMask
 
 
 @META_ARCH_REGISTRY.register()
@@ -184,6 +185,14 @@ class BESTIE(NormalizedInput):
             mean([maps.center[0] for maps in views]),
             mean([rescale_offsets(maps.offset[0], *scale) for maps in views]),
         )
+
+    @torch.no_grad()
+    def find_objects(self, image: Tensor, size: tuple[int, int]) -> list[ObjectMask]:
+        """What inference finds in one (3, h, w) image in 0..255, grouped at (H, W), where neither
+        tags nor points are known, by class; no mask of that size is in memory."""
+        maps = self.predict_maps(image, size)
+        num_classes = len(maps[1])
+        return PixelValues.of_maps(*maps).objects(num_classes, self.device, **self.grouping)
 
     def _segment(self, item: dict) -> dict:
         """Instances of one image, grouped at its original size."""

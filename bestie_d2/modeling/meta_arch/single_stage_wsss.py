@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -180,12 +180,15 @@ class SingleStageWSSS(NormalizedInput):
             logits = with_background(self.head(self.backbone(seen)), self.background_logit)
             return logits.softmax(dim=1)[:, kept]
 
+        def pixels() -> Tensor:
+            """The image's in 0..255, which only superpixels and the CRF look at."""
+            return upsample(images, size) * self.pixel_std + self.pixel_mean
+
         masks = normalized(mean_over_views(probabilities, images, size, **self.views))
-        pixels = upsample(images, size) * self.pixel_std + self.pixel_mean
         masks = _refined(images, pixels, masks, **self.output_refinement)
         masks = suppress_background(masks, self.background_power)
         if self.crf:
-            masks = self.crf(pixels, masks)
+            masks = self.crf(pixels(), masks)
         everything = masks.new_zeros(self.num_classes + 1, *size)
         everything[kept] = masks[0]
         return everything
@@ -193,7 +196,7 @@ class SingleStageWSSS(NormalizedInput):
 
 def _refined(
     images: Tensor,
-    pixels: Tensor,
+    pixels: Callable[[], Tensor],
     masks: Tensor,
     *,
     scale: float,
@@ -201,7 +204,7 @@ def _refined(
     superpixels: Sequence[float],
 ) -> Tensor:
     """(1, K, H, W) masks after PAMR and ``mean_over_superpixels``, those that there are, both on
-    maps whose sides are ``scale`` times as long. ``pixels`` are the image's, in 0..255."""
+    maps whose sides are ``scale`` times as long. ``pixels`` gives the image's, in 0..255."""
     if not pamr and not superpixels:
         return masks
     small = [max(round(side * scale), 1) for side in masks.shape[-2:]]
@@ -209,5 +212,5 @@ def _refined(
     if pamr:
         refined = refine_masks(upsample(images, small), refined, **pamr)
     if superpixels:
-        refined = mean_over_superpixels(upsample(pixels, small), refined, superpixels)
+        refined = mean_over_superpixels(upsample(pixels(), small), refined, superpixels)
     return upsample(refined, masks.shape[-2:])
