@@ -19,7 +19,7 @@ from bestie_d2.data.paths import expand_path
 from bestie_d2.errors import InputError
 from bestie_d2.model_keys import NUM_CLASSES_NODE
 from bestie_d2.pipeline.definition import KINDS
-from bestie_d2.storage.files import OF_VIEWERS, hash_of_content, hash_of_file, hash_of_folder
+from bestie_d2.storage.files import hash_of_content, hash_of_file, hash_of_folder, is_content
 
 # Keys: in all of these a name stands for everything under it too, and * for any letters.
 
@@ -165,11 +165,9 @@ def _state_of(path: str) -> str:
         return hash_of_file(path)[:DIGITS]
     if not os.path.isdir(path):
         return NOT_THERE
-    files = [
-        os.path.join(folder, name)
-        for folder, _, names in os.walk(path)
-        for name in names
-        if name not in OF_VIEWERS and not name.startswith(".")
-    ]
+    files = []
+    for folder, folders, names in os.walk(path):
+        folders[:] = filter(is_content, folders)  # the others are not walked into
+        files += [os.path.join(folder, name) for name in names if is_content(name)]
     rows = sorted((os.path.relpath(file, path), hash_of_file(file)) for file in files)
     return f"{len(rows)} files, {hash_of_content(rows)[:DIGITS]}"

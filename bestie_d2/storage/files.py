@@ -15,7 +15,7 @@ from typing import IO, Any
 from bestie_d2.errors import InputError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)  # these name no file where they come while one is written
-OF_VIEWERS = {".DS_Store", "Thumbs.db", "desktop.ini"}  # looking at a folder leaves them there
+OF_VIEWERS = {"Thumbs.db", "desktop.ini"}  # not hidden; looking at a folder leaves them there
 
 
 def make_folder(folder: str | os.PathLike, key: str) -> None:
@@ -131,13 +131,19 @@ def hash_of_file(path: str | os.PathLike) -> str:
     return digest.hexdigest()
 
 
+def is_content(name: str) -> bool:
+    """Whether a file or folder of this name counts in what is in the folder around it: not one that
+    is hidden or that viewers leave there."""
+    return not name.startswith(".") and name not in OF_VIEWERS
+
+
 def hash_of_folder(path: str | os.PathLike) -> str:
-    """SHA-256 of the names and contents of the files in and below a folder, but for those that
-    viewers leave; of a file's content where ``path`` is one."""
+    """SHA-256 of the names and contents of the files in and below a folder, but for those that do
+    not count (:func:`is_content`); of a file's content where ``path`` is one."""
     if not os.path.isdir(path):
         return hash_of_file(path)
     digest = hashlib.sha256()
-    for name in sorted(set(os.listdir(path)) - OF_VIEWERS):
+    for name in sorted(filter(is_content, os.listdir(path))):
         digest.update(f"{name}\0{hash_of_folder(os.path.join(path, name))}\n".encode())
     return digest.hexdigest()
 

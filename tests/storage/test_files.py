@@ -71,6 +71,8 @@ def test_hashes_tell_contents_and_names_apart(tmp_path):
     assert hash_of_file(file) == hash_of_folder(file) == hashlib.sha256(b"abc").hexdigest()
     before = hash_of_folder(tmp_path)
     (tmp_path / ".DS_Store").write_text("of a viewer")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "below" / "desktop.ini").touch()
     assert hash_of_folder(tmp_path) == before
     file.rename(file.with_name("b"))
     assert hash_of_folder(tmp_path) != before
