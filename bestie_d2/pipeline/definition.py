@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bestie_d2.errors import InputError
@@ -96,6 +96,15 @@ class Pipeline:
             found = [name for name in earlier if self.stages[name].kind == wanted]
             reads += found if kind.reads_all else found[-1:]
         return [*reads, entry.weights_from] if entry.weights_from else reads
+
+    def reduced_to(self, wanted: Collection[str]) -> Pipeline:
+        """Some stages alone, with those whose products they need."""
+        kept: set[str] = set()
+        for name in reversed(self.stages):  # what a stage reads comes before it
+            if name in wanted or name in kept:
+                kept |= {name, *self.inputs_of(name)}
+        stages = {name: entry for name, entry in self.stages.items() if name in kept}
+        return replace(self, stages=stages)
 
     def check_stage(self, option: str, stage: str) -> None:
         """Refuse a name that is no stage of this pipeline."""

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -42,6 +43,9 @@ from bestie_d2.runs.weak_map_making import CAM, SINGLE_STAGE, MapRecipe, make_ne
 from bestie_d2.storage.files import replacing
 
 METHODS = {"wsss": SINGLE_STAGE, "pam": CAM}  # by the kind of stage that trains the network
+# A redone stage has a new folder: what lies there is an interrupted run's, which goes on; or of
+# settings that changed without a change of the product, and made anew.
+make_missing_maps = partial(make_network_maps, overwrite=True, keep_finished=True)
 WEAK_COMPONENTS = "weak_components"  # beside the trained stages in the folder of "evaluate"
 HEADLINES = {  # metrics of an evaluation, and how the table calls them
     "image_tags/mAP": "mAP of tags",
@@ -153,7 +157,7 @@ def _make_maps(job: StageJob) -> Figures:
     train_set, (owner,) = job.train_set, job.configs
     cfg, recipe = _with_model(job, owner), MapRecipe(METHODS[owner])
     jobs = job.pipeline.jobs
-    make_network_maps(cfg, train_set, job.product, recipe, jobs=jobs, overwrite=True)
+    make_missing_maps(cfg, train_set, job.product, recipe, jobs=jobs)
     report = check_weak_maps(train_set, job.product)
     print("\n".join([report.table(), *report.describe()]))
     if not report.figures:
@@ -176,7 +180,7 @@ def _measure_components(job: StageJob) -> Figures:
         maps = os.path.join(folder, "weak_maps")
         without_tags = MapRecipe(METHODS[owner], use_tags=False)
         jobs = job.pipeline.jobs
-        make_network_maps(cfg, test_set, maps, without_tags, jobs=jobs, overwrite=True)
+        make_missing_maps(cfg, test_set, maps, without_tags, jobs=jobs)
         found, text = headlines(_components_evaluated(cfg, test_set, folder, maps))
         values |= {f"{owner}/{key}": value for key, value in found.items()}
         texts.append(f"{owner}: {text}")

@@ -124,11 +124,16 @@ def _read_row(entry: object, where: str, rows: Mapping[str, Row]) -> Row:
     assert isinstance(entry, dict)
     row, shares = {**entry, "variant": entry["name"]}, entry.get("shares", {})
     lines = entry.get("lines", [])
+    if wrong := [key for key in entry.get("overrides", {}) if not isinstance(key, str)]:
+        raise InputError(f"{where}: overrides has the key {wrong[0]!r}, expected STAGE.KEY")
     for line in lines:
         _check(line, LINE_KEYS, f"{where}: lines", needed=("of", "text"))
     if row.pop("shares", None) is not None:
         _check(shares, SHARES_KEYS, f"{where}: shares", needed=SHARES_KEYS)
-        row |= {"shares_from": shares["from"], "shared": tuple(shares["stages"])}
+        stages = shares["stages"]
+        if not all(isinstance(stage, str) for stage in stages):
+            raise InputError(f"{where}: shares: stages is {stages!r}, expected names of stages")
+        row |= {"shares_from": shares["from"], "shared": tuple(stages)}
         _check_earlier(shares["from"], where, rows)
     return Row(**{**row, "lines": tuple(lines)})
 
@@ -152,7 +157,7 @@ def _check_earlier(name: str, where: str, rows: Mapping[str, Row]) -> None:
 def _check(
     content: object, types: Mapping[str, type], where: str, *, needed: Sequence[str] | Mapping
 ) -> None:
-    """Refuse what is no mapping of such keys to such values."""
+    """Refuse what is no mapping of such keys to such values, or lacks one that is needed."""
     if not isinstance(content, dict):
         raise InputError(f"{where}: {content!r}, expected keys and values")
     for key, value in content.items():
@@ -162,3 +167,5 @@ def _check(
             raise InputError(f"{where}: {key} is {value!r}, expected {types[key].__name__}")
     if missing := [key for key in needed if key not in content]:
         raise InputError(f"{where}: {missing[0]!r} is missing")
+    if empty := [key for key in needed if content[key] in ("", [])]:
+        raise InputError(f"{where}: {empty[0]} is empty")

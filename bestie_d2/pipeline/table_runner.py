@@ -23,6 +23,7 @@ from bestie_d2.evaluation.base import table as text_table
 from bestie_d2.pipeline.definition import Pipeline
 from bestie_d2.pipeline.runner import run_pipeline
 from bestie_d2.pipeline.spent_time import PROCESSOR_SECONDS, SECONDS
+from bestie_d2.pipeline.state import StageRecord
 from bestie_d2.pipeline.table import Row, Table, read_table
 from bestie_d2.pipeline.table_results import collect, is_finished, read_results, write_results
 from bestie_d2.storage.processes import end_with_parent, only_run_in
@@ -62,8 +63,9 @@ def run_table(
         _update(table, results)
         for number, row in enumerate(chosen, 1):
             print(f"\n== row {number} of {len(chosen)}: {row.name}", flush=True)
-            if row.shares_from in failed:
-                failed[row.name] = f"its stages of {row.shares_from} are missing"
+            missing = _missing(table, row) if row.shares_from in failed else ""
+            if missing:  # what has failed would fail again
+                failed[row.name] = f"{missing} of {row.shares_from} is not finished"
                 print(f"left out: {failed[row.name]}", flush=True)
                 continue
             code = start(run_row, table.path, row.name, tuple(redo), dict(processes), after_row)
@@ -76,6 +78,13 @@ def run_table(
     if failed:
         lines = "; ".join(f"{name} ({why})" for name, why in failed.items())
         raise InputError(f"{len(failed)} of {len(chosen)} rows failed: {lines}")
+
+
+def _missing(table: Table, row: Row) -> str:
+    """Stages that a row shares and that are not finished."""
+    pipeline = table.pipeline_of(row)
+    records = {stage: StageRecord(pipeline.folder_of(stage)) for stage in row.shared}
+    return " and ".join(stage for stage, record in records.items() if record.manifest is None)
 
 
 def _update(table: Table, results: Path) -> None:
@@ -117,7 +126,7 @@ def run_row(
     table = read_table(path)
     row = table.rows[name]
     pipeline = replace(table.pipeline_of(row), **processes)
-    _make_shared(table, row, processes)
+    _make_shared(table, row, row.shared, processes)
     try:
         figures = run_pipeline(pipeline, redo=_of_row(redo, pipeline))
         print(f"\n{pipeline.name}, {pipeline.test_set}:\n{figures}", flush=True)
@@ -130,14 +139,21 @@ def _of_row(redo: Collection[str], pipeline: Pipeline) -> list[str]:
     return [name for name in pipeline.stages if name in redo and name not in pipeline.shared]
 
 
-def _make_shared(table: Table, row: Row, processes: Mapping[str, Any]) -> None:
-    if row.shares_from:
-        owner = table.rows[row.shares_from]
-        _make_shared(table, owner, processes)
-        pipeline = replace(table.pipeline_of(owner), **processes)
-        last = max(row.shared, key=list(pipeline.stages).index)
+def _make_shared(
+    table: Table, row: Row, wanted: Collection[str], processes: Mapping[str, Any]
+) -> None:
+    """Make ``wanted`` stages, of those that a row shares, where they are made, and what they need;
+    nothing else there."""
+    if not wanted:
+        return
+    owner = table.rows[row.shares_from]
+    pipeline = replace(table.pipeline_of(owner), **processes)
+    theirs = pipeline.reduced_to([stage for stage in wanted if stage not in pipeline.shared])
+    shared = [stage for stage in owner.shared if stage in wanted or stage in theirs.stages]
+    _make_shared(table, owner, shared, processes)
+    if theirs.stages:
         print(f"what it takes of {owner.name}:", flush=True)
-        run_pipeline(pipeline, last=last)
+        run_pipeline(theirs)
 
 
 def in_a_process(function: Callable, *arguments: Any) -> int:

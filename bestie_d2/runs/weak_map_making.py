@@ -73,6 +73,7 @@ class StagedMaps:
         *,
         machines: Machines = ONE_MACHINE,
         overwrite: bool = False,
+        keep_finished: bool = False,
     ) -> None:
         """Make both folders, or go on in those that a run of the same settings left; maps of other
         settings, finished or not, are refused unless ``overwrite`` has all made anew. A machine
@@ -80,6 +81,7 @@ class StagedMaps:
 
         Args:
             settings: everything that the maps depend on, and the names of classes if known.
+            keep_finished: finished maps of the same settings stay where others are overwritten.
         """
         self.output, self.results = Path(output), machines.results(output)
         self.settings = json.loads(json.dumps(settings))
@@ -91,7 +93,7 @@ class StagedMaps:
             found.setdefault(CLASSES, self.settings[CLASSES])
         else:
             found.pop(CLASSES, None)
-        self.keeps_output = found == self.settings and not overwrite
+        self.keeps_output = found == self.settings and (keep_finished or not overwrite)
         bare = {key: value for key, value in self.settings.items() if key != CLASSES}
         if machines.rank:
             wait_until_begun(self.results, bare)
@@ -125,6 +127,8 @@ class StagedMaps:
         """Move the maps of the images to their place and say how many were new; where maps of other
         settings were to be replaced, those of images that were left out go."""
         moved = 0
+        if not self.keeps_output:  # a kill leaves old maps and new ones
+            (self.output / MADE_WITH).unlink(missing_ok=True)
         for made, place in map(self._paths, names):
             if made.exists():
                 make_folder(place.parent, "--output")
@@ -172,9 +176,11 @@ def make_network_maps(
     skip_bad: bool = False,
     machines: Machines = ONE_MACHINE,
     overwrite: bool = False,
+    keep_finished: bool = False,
 ) -> int:
     """Make the weak map of every image of a registered data set (``overwrite``: also of those that
-    have one) and say how many were made.
+    have one, unless ``keep_finished`` leaves those of the same settings) and say how many were
+    made.
 
     Goes on where a run was stopped; maps get to the folder ``output`` when all have been made. A
     model that does not suit the method, other maps there and an unreadable image are refused.
@@ -190,7 +196,9 @@ def make_network_maps(
     settings = {**run.settings(), "recipe": str(recipe), CLASSES: classes_of(dataset_name)}
     settings |= {} if recipe.use_tags else {"tags": "not used"}
     with machines.first_alone(only_run_for(output)):
-        maps = StagedMaps(output, settings, machines=machines, overwrite=overwrite)
+        maps = StagedMaps(
+            output, settings, machines=machines, overwrite=overwrite, keep_finished=keep_finished
+        )
 
         def do(share: int) -> None:
             records = machines.share_of(run.records, share)

@@ -7,6 +7,7 @@ import pytest
 
 from bestie_d2.data import read_weak_sem_seg
 from bestie_d2.errors import InputError
+from bestie_d2.runs import weak_map_making
 from bestie_d2.runs.weak_map_making import StagedMaps
 
 STEMS = ("a", "b")
@@ -23,9 +24,9 @@ def values(folder: Path) -> dict[str, int]:
     }
 
 
-def make(output: Path, settings: dict, value: int, stems=STEMS, overwrite: bool = False) -> int:
+def make(output: Path, settings: dict, value: int, stems=STEMS, **how: bool) -> int:
     """A run that makes what is missing and ends well."""
-    maps = StagedMaps(output, settings, overwrite=overwrite)
+    maps = StagedMaps(output, settings, **how)
     for stem in stems:
         if not maps.has(stem):
             maps.save(stem, index_map(value))
@@ -65,6 +66,31 @@ def test_maps_of_other_settings_are_not_mixed(tmp_path):
     assert values(output) == {"a": 1, "b": 1}
     assert make(output, {"method": "x", "floor": 0.7}, 2, overwrite=True) == 2
     assert values(output) == {"a": 2, "b": 2}
+
+
+def test_finished_maps_of_the_same_settings_can_be_kept_where_others_are_replaced(tmp_path):
+    output, how = tmp_path / "maps", {"overwrite": True, "keep_finished": True}
+    make(output, {"method": "x"}, 1)
+    assert make(output, {"method": "x"}, 2, **how) == 0
+    assert make(output, {"method": "y"}, 2, **how) == 2
+    assert values(output) == {"a": 2, "b": 2}
+
+
+def test_a_run_that_dies_while_replacing_leaves_no_map_for_one_of_the_old_settings(
+    tmp_path, monkeypatch
+):
+    output, how = tmp_path / "maps", {"overwrite": True, "keep_finished": True}
+    make(output, {"method": "x"}, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(weak_map_making, "write_json", interrupt)  # after the last map is moved
+        with pytest.raises(KeyboardInterrupt):
+            make(output, {"method": "y"}, 2, **how)
+    assert make(output, {"method": "x"}, 3, **how) == 2
+    assert values(output) == {"a": 3, "b": 3}
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_unfinished_maps_of_other_settings_are_kept_unless_overwritten(tmp_path):

@@ -235,6 +235,13 @@ def test_what_the_networks_that_learn_from_tags_give_for_nothing(finished, run, 
     )
     states, _ = run("--until", "components", "--dry-run", config="free.yaml")
     assert states["components"] == "skip"
+    # killed after its maps were made
+    made = {path: path.stat().st_mtime_ns for path in folder.parent.rglob("weak_maps/*.png")}
+    (folder.parent / "manifest.json").unlink()
+    states, _ = run("--until", "components", config="free.yaml")
+    assert states["components"] == "resume"
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    assert _manifest(project, "components")["figures"] == figures
 
 
 def _shares_of_components(project: Path) -> list[float]:

@@ -53,6 +53,7 @@ CAM_MAPS = (
     PIPELINE[: PIPELINE.index("  wsss")] + "  cam_maps: {}\n  bestie: {config: bestie.yaml}\n"
 )
 SHORT = PIPELINE[: PIPELINE.index("  export")]
+BROKEN_CUES = "cues.MODEL.PAM.CUES.MIN_SCORE: 0.123"
 OF_TAGS = ["pam", "cues", "wsss", "maps", "bestie"]
 
 
@@ -61,6 +62,8 @@ def play(job: StageJob) -> tuple[dict[str, float], str]:
     seed = next(iter(job.configs.values())).SEED
     if job.name == "pam" and job.configs["pam"].SOLVER.BASE_LR == 0.123:
         raise InputError("pam is broken")
+    if job.name == "cues" and job.configs["pam"].MODEL.PAM.CUES.MIN_SCORE == 0.123:
+        raise InputError("cues are broken")
     made.append((Path(job.pipeline.output).name, job.name, seed))
     processes.append((job.pipeline.jobs, job.pipeline.processes))
     Path(job.product).write_text(f"{job.name} {seed}")
@@ -114,10 +117,10 @@ def test_rows_share_stages_and_one_that_fails_stops_no_other(run, project):
     cam = [("cam", stage, 1) for stage in ("cam_maps", "bestie")]
     again = [(f"{name}_seed2", stage, 2) for name, stage, _ in tags + cam]
     assert made == tags + cam + again
-    assert "left out: its stages of broken are missing" in printed
+    assert "left out: pam of broken is not finished" in printed
     assert complaints.splitlines()[-1] == (
         "error: 2 of 6 rows failed: broken (exit code 2, see above); "
-        "after_broken (its stages of broken are missing)"
+        "after_broken (pam of broken is not finished)"
     )
     rows = rows_of(project)
     assert {name: sorted(row["stages"]) for name, row in rows.items()} == {
@@ -159,6 +162,28 @@ def test_a_row_alone_makes_what_it_shares_first(run, project):
     shared = [("tags_seed2", stage, 2) for stage in ("pam", "cues")]
     assert made == [*shared, ("cam_seed2", "cam_maps", 2), ("cam_seed2", "bestie", 2)]
     assert processes == [(3, 2)] * 4
+
+
+WSSS_ALONE = """
+- {name: own_pam, pipeline: tiny.yaml, seed: 1, shares: {from: tags, stages: [wsss]}, until: wsss}
+- {name: third, pipeline: tiny.yaml, shares: {from: own_pam, stages: [wsss]}, until: wsss}
+"""
+
+
+def test_of_what_it_shares_a_row_makes_no_more_than_that_needs(run, project):
+    text = TABLE.replace("table_out", "little") + WSSS_ALONE.lstrip()
+    (project / "table.yaml").write_text(text)
+    run("--only", "third")  # the stage lies in the folder of tags, and needs only pam
+    third = [("third", "pam", 1), ("third", "cues", 1)]
+    assert made == [("tags", "pam", 1), ("tags", "wsss", 1), *third]
+
+
+def test_a_row_is_run_if_all_that_it_shares_with_a_failed_one_is_finished(run, project):
+    text = TABLE.replace("table_out", "half").replace("pam.SOLVER.BASE_LR: 0.123", BROKEN_CUES)
+    (project / "table.yaml").write_text(text.replace("until: pam", "until: cues"))
+    _, complaints = run("--only", "broken", "after_broken", code=2)
+    assert made == [("broken", "pam", 1), ("after_broken", "cues", 1)]
+    assert "1 of 2 rows failed: broken (exit code 2, see above)" in complaints
 
 
 def test_what_is_redone_is_redone_where_it_is_shared(run, project):
@@ -228,6 +253,11 @@ def test_a_row_that_was_stopped_stops_all(code, name, run, monkeypatch):
         ("name: broken", "name: tags", "row 2: the name 'tags' is taken"),
         ("until: pam", "until: cam", "row broken: until: 'cam' is no stage"),
         ("pipeline: cam", "pipelines: cam", "row 4: unknown key 'pipelines', known are name, pip"),
+        ("stages: [pam, cues]", "stages: []", "row 4: shares: stages is empty"),
+        ("stages: [pam, cues]", "stages: [[pam]]", "stages is [['pam']], expected names of stages"),
+        ("{pam.SOLVER.BASE_LR: 0.123}", "{1: 2}", "row 2: overrides has the key 1, expected STAGE"),
+        ("name: tiny\n", "name: ''\n", "table.yaml: name is empty"),
+        ("name: broken", "name: ''", "row 2: name is empty"),
         ("from: broken, stages: [pam]", "from: broken, stages: [cues]", "shares cues, which row b"),
     ],
 )
