@@ -2,14 +2,19 @@
 
     python tools/draw_predictions.py --config-file FILE [--dataset NAME] [--num N] [KEY VALUE ...]
 
-Takes MODEL.WEIGHTS or, where none are named, the last checkpoint of OUTPUT_DIR; writes
+Takes the last checkpoint of OUTPUT_DIR unless MODEL.WEIGHTS is given here; writes
 OUTPUT_DIR/pictures/predictions_1.png and on.
 """
 
 import argparse
 import os
 
-from bestie_d2.checks.training import check_config, check_trained_classes, classes_of
+from bestie_d2.checks.training import (
+    check_config,
+    check_is_bestie,
+    check_trained_classes,
+    classes_of,
+)
 from bestie_d2.data import register_subset
 from bestie_d2.engine.command_line import run_tool
 from bestie_d2.engine.configuration import load_config, with_trained_weights
@@ -27,6 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cfg = load_config(arguments.config_file, arguments.opts)
     check_config(cfg)
+    check_is_bestie(cfg, "draw_predictions")
     dataset = arguments.dataset or (cfg.DATASETS.TEST or ("",))[0]
     dataset = register_subset(dataset, cfg.DATASETS.SUBSET)
     classes_of(dataset, "--dataset")

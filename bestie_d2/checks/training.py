@@ -25,6 +25,7 @@ from detectron2.modeling import (
 from detectron2.solver.build import GradientClipType
 
 from bestie_d2.data import MAPPER_REGISTRY, DetectionMapper, WeakInstanceMapper
+from bestie_d2.data.augmentation import color_jitter
 from bestie_d2.data.datasets.object_masks import is_box
 from bestie_d2.data.deep_images import Intensity
 from bestie_d2.data.labels.index_png import check_class_limit
@@ -46,7 +47,10 @@ POSITIVE = (
     "MODEL.BESTIE.LOSS.SEM_SEG_TOP_K", "MODEL.PAM.NUM_CLASSES", "MODEL.PAM.CUES.MIN_SCORE",
     "MODEL.PAM.CUES.MAX_PER_CLASS", "MODEL.WSSS.NUM_CLASSES", "MODEL.WSSS.TEST.SIZE_DIVISIBILITY",
 )  # fmt: skip
-NOT_NEGATIVE = ("DATALOADER.NUM_WORKERS", "TEST.LABEL_PROGRESS.IMAGES")
+NOT_NEGATIVE = (
+    "DATALOADER.NUM_WORKERS", "INPUT.BESTIE.SCALE_STEP", "MODEL.BESTIE.SIGMA_BY_SIZE",
+    "TEST.LABEL_PROGRESS.IMAGES",
+)  # fmt: skip
 SHARES = ("MODEL.PAM.ALPHA", "MODEL.BESTIE.SPLIT_WEIGHT")
 ODD = {  # key: its smallest value
     "MODEL.BESTIE.REFINEMENT.KERNEL": 3,
@@ -54,6 +58,7 @@ ODD = {  # key: its smallest value
     "MODEL.PAM.CUES.KERNEL": 3,
     "MODEL.PAM.CUES.SMOOTHING": 1,
 }
+WARM_UPS = ("linear", "constant")  # that Detectron2 has
 CLIP_TYPES = [kind.value for kind in GradientClipType]
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}  # SOLVER.AMP.DTYPE
 REGISTRIES = {
@@ -64,7 +69,8 @@ REGISTRIES = {
     "MODEL.BESTIE.HEAD": INSTANCE_HEAD_REGISTRY,
     "INPUT.MAPPER": MAPPER_REGISTRY,
 }
-OF_WEAK_MAPS = ("BESTIE", "SingleStageWSSS")  # read or write them; a PAM classifier need not
+BESTIE = "BESTIE"
+OF_WEAK_MAPS = (BESTIE, "SingleStageWSSS")  # read or write them; a PAM classifier need not
 BITMASK = "bitmask"  # INPUT.MASK_FORMAT of masks that come as RLE
 PROGRESS = "TEST.LABEL_PROGRESS.DATASET"
 
@@ -92,9 +98,11 @@ def check_config(cfg: CfgNode) -> None:
         fitting = range(smallest, 2**31, 2)
         expect(key, fitting.__contains__, f"an odd number of pixels from {smallest}")
     Intensity.from_config(cfg)
+    color_jitter(cfg)
     if cfg.MODEL.META_ARCHITECTURE in OF_WEAK_MAPS:
         check_class_limit(num_classes_key(cfg), num_classes(cfg))
     expect("INPUT.BESTIE.SCALE_RANGE", _is_range, "[smallest, largest]")
+    expect("MODEL.WSSS.PAMR.DILATIONS", _are_distances, "whole numbers of pixels above 0")
     for key in SHARES:
         expect(key, lambda share: 0 <= share <= 1, "0 to 1")
     expect("OUTPUT_DIR", bool, "a folder")
@@ -104,6 +112,7 @@ def check_config(cfg: CfgNode) -> None:
     expect("DATALOADER.SAMPLER_TRAIN", SAMPLERS.__contains__, " or ".join(SAMPLERS))
     no_pickles = "False: files of proposals are pickles, which can run programs"
     expect("MODEL.LOAD_PROPOSALS", lambda load: not load, no_pickles)
+    expect("SOLVER.WARMUP_METHOD", WARM_UPS.__contains__, " or ".join(WARM_UPS))
     expect("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", CLIP_TYPES.__contains__, " or ".join(CLIP_TYPES))
     expect("SOLVER.AMP.DTYPE", PRECISIONS.__contains__, " or ".join(PRECISIONS))
     if cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "float16" and on_cpu(cfg):
@@ -113,6 +122,15 @@ def check_config(cfg: CfgNode) -> None:
         if name not in registry and (name or key != "INPUT.MAPPER"):
             known = ", ".join(sorted(known for known, _ in registry))
             raise InputError(f"{key} is {name!r}; choose from {known}")
+    if cfg.TEST.LABEL_PROGRESS.DATASET:
+        check_is_bestie(cfg, PROGRESS)
+
+
+def check_is_bestie(cfg: CfgNode, what: str) -> None:
+    """Refuse another kind of model where ``what`` is for BESTIE alone."""
+    found = cfg.MODEL.META_ARCHITECTURE
+    if found != BESTIE:
+        raise InputError(f"{what}: MODEL.META_ARCHITECTURE is {found!r}, expected {BESTIE!r}")
 
 
 def check_batch(cfg: CfgNode, processes: int) -> None:
@@ -125,7 +143,12 @@ def check_batch(cfg: CfgNode, processes: int) -> None:
 
 
 def _is_range(scales: Sequence[float]) -> bool:
-    return len(scales) == 2 and 0 < scales[0] <= scales[1]
+    are_numbers = all(isinstance(scale, (int, float)) for scale in scales)
+    return are_numbers and len(scales) == 2 and 0 < scales[0] <= scales[1]
+
+
+def _are_distances(pixels: Sequence[int]) -> bool:
+    return bool(pixels) and all(type(each) is int and each > 0 for each in pixels)
 
 
 def _is_device(name: str) -> bool:

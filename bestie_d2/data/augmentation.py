@@ -13,6 +13,7 @@ from detectron2.data import transforms as T
 from fvcore.transforms.transform import Transform
 from torchvision.transforms import ColorJitter
 
+from bestie_d2.errors import InputError
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
 
 BRIGHTNESS = 16.0  # added to every value of 0..255, at most
@@ -143,14 +144,25 @@ def build_training_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
     ]
 
 
+def color_jitter(cfg: CfgNode) -> ColorJitter:
+    """Brightness, contrast, saturation (factors 1 +- these) and hue (turns), drawn at each call."""
+    values = cfg.INPUT.TAGS.COLOR_JITTER
+    try:
+        return ColorJitter(*values)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"INPUT.TAGS.COLOR_JITTER is {values}, expected [brightness, contrast, saturation, "
+            f"hue], each 0 or more, the hue up to 0.5 ({error})"
+        ) from None
+
+
 def build_tag_augmentations(cfg: CfgNode) -> list[T.Augmentation | Transform]:
     """The augmentations that ``INPUT.TAGS`` describes, in order."""
     node = cfg.INPUT.TAGS
     resize = [T.Resize((node.RESIZE, node.RESIZE))] if node.RESIZE else []
     return [
         *resize,
-        # Brightness, contrast, saturation (factors 1 +- these) and hue (turns), drawn at each call.
-        T.PILColorTransform(ColorJitter(*node.COLOR_JITTER)),
+        T.PILColorTransform(color_jitter(cfg)),
         *_crop_and_flips(cfg, node, IGNORE_INDEX),
     ]
 

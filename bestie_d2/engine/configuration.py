@@ -16,7 +16,6 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
-from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 from bestie_d2.config import add_bestie_config
@@ -26,7 +25,12 @@ from bestie_d2.errors import InputError, naming
 from bestie_d2.model_keys import with_keys
 from bestie_d2.shipped import config_path
 from bestie_d2.storage.files import make_folder
-from bestie_d2.weights.checkpoint import CHECKPOINTS, FINAL_CHECKPOINT
+from bestie_d2.weights.checkpoint import (
+    CHECKPOINTS,
+    FINAL_CHECKPOINT,
+    NOTE_OF_LAST,
+    BestieCheckpointer,
+)
 
 RUN_CONFIG = "config.yaml"  # in OUTPUT_DIR, whole; Detectron2 writes it when a training begins
 WEIGHTS = "MODEL.WEIGHTS"
@@ -61,8 +65,11 @@ def load_config(config_file: str | os.PathLike = "", overrides: Sequence[str] = 
 def _restrict_data_sets(cfg: CfgNode) -> None:
     """Put sets of ``DATASETS.SUBSET`` alone in the place of those that the configuration names."""
     sets, progress = cfg.DATASETS, cfg.TEST.LABEL_PROGRESS
-    sets.TRAIN = tuple(register_subset(name, sets.SUBSET) for name in sets.TRAIN)
-    sets.TEST = tuple(register_subset(name, sets.SUBSET) for name in sets.TEST)
+    for key in ("TRAIN", "TEST"):
+        names = sets[key]
+        if not all(isinstance(name, str) for name in names):
+            raise InputError(f"DATASETS.{key} is {[*names]}, expected names of data sets")
+        sets[key] = tuple(register_subset(name, sets.SUBSET) for name in names)
     progress.DATASET = register_subset(progress.DATASET, sets.SUBSET)
 
 
@@ -86,8 +93,16 @@ def with_trained_weights(cfg: CfgNode, overrides: Sequence[str] = ()) -> CfgNode
     """The configuration with ``MODEL.WEIGHTS`` a trained model's: the last checkpoint of
     ``OUTPUT_DIR``, if there is one, since a file names what training starts from; unless
     ``overrides``, the ``KEY VALUE`` pairs that it was loaded with, name weights."""
-    last = Checkpointer(nn.Module(), cfg.OUTPUT_DIR).get_checkpoint_file()
-    path = last if last and WEIGHTS not in overrides[::2] else cfg.MODEL.WEIGHTS
+    path = cfg.MODEL.WEIGHTS
+    note = os.path.join(cfg.OUTPUT_DIR, NOTE_OF_LAST)
+    if WEIGHTS not in overrides[::2] and os.path.exists(note):
+        path = _noted_checkpoint(cfg.OUTPUT_DIR)
+        if not os.path.isfile(path):
+            name = os.path.basename(path)
+            raise InputError(
+                f"{note}: names {name!r}, which is no checkpoint there; put the name of one into "
+                "it, or name weights by MODEL.WEIGHTS"
+            )
     if not path:
         raise InputError(
             f"no weights: set MODEL.WEIGHTS, or OUTPUT_DIR to a folder that was trained into "
@@ -116,11 +131,14 @@ def load_run_config(folder: str | os.PathLike, overrides: Sequence[str] = ()) ->
     return with_trained_weights(cfg, overrides)
 
 
+def _noted_checkpoint(folder: str) -> str:
+    return BestieCheckpointer(nn.Module(), folder).get_checkpoint_file()
+
+
 def _check_trained(folder: str) -> None:
     """Refuse the folder of a training that has left no checkpoint to be taken."""
     final = os.path.join(folder, FINAL_CHECKPOINT)
-    noted = Checkpointer(nn.Module(), folder).get_checkpoint_file()
-    if os.path.isfile(final) or os.path.isfile(noted):
+    if os.path.isfile(final) or os.path.isfile(_noted_checkpoint(folder)):
         return
     found = glob.glob(os.path.join(glob.escape(folder), CHECKPOINTS))
     last = max(found, key=os.path.getmtime, default="")

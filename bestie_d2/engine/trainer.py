@@ -70,12 +70,13 @@ class Trainer(DefaultTrainer):
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        loader = self.build_train_loader(cfg)
+        if not cfg.DATASETS.TRAIN:
+            raise InputError("DATASETS.TRAIN is empty: name a data set to train on")
         gpu = None if checks.on_cpu(cfg) or comm.get_world_size() == 1 else [comm.get_local_rank()]
         model = create_ddp_model(model, broadcast_buffers=False, device_ids=gpu)
         self._trainer = TrainingStep(
             model,
-            loader,
+            (),  # train() gives the loader: it knows where the batches begin
             optimizer,
             seed=cfg.SEED,
             precision=autocast_dtype(cfg),
@@ -132,7 +133,7 @@ class Trainer(DefaultTrainer):
             if loading.ASPECT_RATIO_GROUPING:
                 wide = np.array([record["width"] > record["height"] for record in records])
         if not records:
-            raise InputError("DATASETS.TRAIN is empty: name a data set to train on")
+            raise InputError(f"DATASETS.TRAIN: no image in {[*cfg.DATASETS.TRAIN]}")
         if start == 0 and comm.is_main_process():
             # How a few are not taken as they are stored; check_data looks at all.
             reader, chosen = ImageReader.from_config(cfg), spread_over(records, LOOKED_AT)
@@ -153,15 +154,20 @@ class Trainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         check_output(self.cfg.OUTPUT_DIR, resume=resume)
         super().resume_or_load(resume)  # looks at the classes of earlier weights
+        if self.start_iter > self.max_iter:
+            raise InputError(
+                f"SOLVER.MAX_ITER is {self.max_iter}, but the training in OUTPUT_DIR "
+                f"{self.cfg.OUTPUT_DIR} is at iteration {self.start_iter} already: set it to that "
+                "or more, or choose another OUTPUT_DIR"
+            )
         if comm.is_main_process():
             checks.write_class_names(self.cfg)
             if self.start_iter == 0 and (remark := normalization_remark(self.cfg)):
                 logger.warning(remark)
-        if self.start_iter > 0:
-            build = partial(self.build_train_loader, self.cfg, self.start_iter)
-            self._trainer.reset_data_loader(build)
 
     def train(self) -> dict | None:
+        build = partial(self.build_train_loader, self.cfg, self.start_iter)
+        self._trainer.reset_data_loader(build)
         # A run killed while it saved its last weights has no step left, after which it would.
         last = os.path.basename(self.checkpointer.get_checkpoint_file())
         if last and last != FINAL_CHECKPOINT and self.start_iter == self.max_iter:

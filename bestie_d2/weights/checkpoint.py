@@ -150,6 +150,13 @@ class BestieCheckpointer(DetectionCheckpointer):
         with replacing(os.path.join(self.save_dir, NOTE_OF_LAST)) as file:
             file.write(last_filename_basename)
 
+    def get_checkpoint_file(self) -> str:
+        """The file that is noted as the last one, whether it is there or not; "" for none."""
+        try:
+            return super().get_checkpoint_file()
+        except UnicodeDecodeError:  # a torn note
+            return ""
+
     def has_checkpoint(self) -> bool:
         """Whether there is one to go on from, also where a kill came before its name was noted."""
         return super().has_checkpoint() or bool(self._saved())
@@ -172,11 +179,7 @@ class BestieCheckpointer(DetectionCheckpointer):
     def _last_whole(self) -> str:
         """The checkpoint that is noted as the last; if it is damaged, the last whole one before it,
         which is noted then, with a warning."""
-        try:
-            noted = self.get_checkpoint_file()
-        except UnicodeDecodeError:
-            noted = ""
-        before, problems = self._saved()[::-1], []
+        noted, before, problems = self.get_checkpoint_file(), self._saved()[::-1], []
         if os.path.isfile(noted):
             before = [noted, *(file for file in before if file < noted)]
         else:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bestie_d2.checks.training import check_config, check_sides_of_images, check_test_sets
+from bestie_d2.checks.training import PROGRESS, check_config, check_sides_of_images, check_test_sets
 from bestie_d2.data import register_weak_dataset
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
@@ -34,6 +34,14 @@ RLE = {"size": [4, 4], "counts": "013000000"}
         ("MODEL.BESTIE.REFINEMENT.KERNEL", "-1", "odd number"),
         ("INPUT.BESTIE.SCALE_RANGE", "[1.0]", "expected [smallest, largest]"),
         ("INPUT.BESTIE.SCALE_RANGE", "[1.3, 0.7]", "expected [smallest, largest]"),
+        ("INPUT.BESTIE.SCALE_RANGE", "['a', 'b']", "expected [smallest, largest]"),
+        ("INPUT.BESTIE.SCALE_STEP", "-0.1", "SCALE_STEP is -0.1, expected 0 or more"),
+        ("INPUT.TAGS.COLOR_JITTER", "[0.3, 0.3, 0.3, 0.6]", "the hue up to 0.5 (hue values"),
+        ("INPUT.TAGS.COLOR_JITTER", "['much']", "COLOR_JITTER is ['much'], expected [bright"),
+        ("MODEL.BESTIE.SIGMA_BY_SIZE", "-0.2", "SIGMA_BY_SIZE is -0.2, expected 0 or more"),
+        ("MODEL.WSSS.PAMR.DILATIONS", "()", "DILATIONS is (), expected whole numbers of pixels"),
+        ("MODEL.WSSS.PAMR.DILATIONS", "(1, 0)", "DILATIONS is (1, 0), expected whole numbers"),
+        ("SOLVER.WARMUP_METHOD", "cosine", "METHOD is 'cosine', expected linear or constant"),
         ("INPUT.MAPPER", "Nobody", "INPUT.MAPPER is 'Nobody'; choose from ImageTagMapper, WeakIn"),
         ("INPUT.TAGS.CROP_SIZE", "0", "more than 0"),
         ("DATALOADER.SAMPLER_TRAIN", "Other", "is 'Other', expected TrainingSampler or Repeat"),
@@ -51,6 +59,11 @@ RLE = {"size": [4, 4], "counts": "013000000"}
         ("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "all", "CLIP_TYPE is 'all', expected value or norm"),
         ("MODEL.BESTIE.HEAD", "Nobody", "choose from ConvInstanceHead, DualDecoder"),
         ("MODEL.META_ARCHITECTURE", "Nobody", "BESTIE"),
+        (
+            "MODEL.META_ARCHITECTURE",
+            "GeneralizedRCNN",
+            f"{PROGRESS}: MODEL.META_ARCHITECTURE is 'G",
+        ),
         ("MODEL.BACKBONE.NAME", "nobody", "build_hrnet_backbone"),
         ("MODEL.ROI_HEADS.NAME", "nobody", "StandardROIHeads"),
         ("MODEL.ROI_MASK_HEAD.NAME", "nobody", "ScoredMaskHead"),
@@ -58,7 +71,7 @@ RLE = {"size": [4, 4], "counts": "013000000"}
 )
 def test_a_value_that_cannot_work_is_refused(key, value, message):
     with pytest.raises(InputError) as error:
-        check_config(load_config(SHAPES, [*CPU, key, value]))
+        check_config(load_config(SHAPES, [*CPU, PROGRESS, "some_set", key, value]))
     assert message in str(error.value)
     assert key.split(".")[-1] in str(error.value)
 

@@ -54,6 +54,7 @@ ALIASES = "A0: &a0 [1]\n" + "".join(f"A{n}: &a{n} [{f'*a{n - 1},' * 10}]\n" for 
         ("SEED: 1\nSEED: 2", "line 2 gives the key 'SEED' once more"),
         ("MODEL:\n  BESTIE: {SIGMA: 1, SIGMA: 2}", "line 2 gives the key 'SIGMA' once more"),
         ('_BASE_: "model_zoo://no.yaml"', "no.yaml"),
+        ("DATASETS: {TRAIN: [2012]}", "DATASETS.TRAIN is [2012], expected names of data sets"),
         ("DATASETS: {CUSTOM: [{name: 5, images: y}]}", "'name' is 5, expected text"),
         ("DATASETS: {CUSTOM: [{name: x, images: y, classes: fish}]}", "expected a list"),
         ("DATASETS: {CUSTOM: [{name: x, image: y}]}", "unknown key 'image'"),

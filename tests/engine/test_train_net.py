@@ -162,6 +162,53 @@ def test_resume_continues_where_training_stopped(trained, project, run_tool):
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])
 
 
+def test_a_training_is_gone_on_with_from_where_it_is(trained, project, monkeypatch):
+    """Its images are listed once; with no iteration left it only ends; it does not go back."""
+    folder, begun = project / "ended", []
+    folder.mkdir()
+    shutil.copy(trained / "model_0000019.pth", folder)
+    build = Trainer.build_train_loader
+
+    def noting(cfg, start=0):
+        begun.append(start)
+        return build(cfg, start)
+
+    monkeypatch.setattr(Trainer, "build_train_loader", staticmethod(noting))
+
+    def resume(iterations: int) -> None:
+        keys = ["SOLVER.MAX_ITER", str(iterations), "OUTPUT_DIR", str(folder)]
+        cfg = load_config(str(project / "tiny.yaml"), [*keys, "DATASETS.TEST", "()"])
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=True)
+        trainer.train()
+
+    with pytest.raises(InputError) as told:
+        resume(19)
+    assert str(told.value) == (
+        f"SOLVER.MAX_ITER is 19, but the training in OUTPUT_DIR {folder} is at iteration 20 "
+        "already: set it to that or more, or choose another OUTPUT_DIR"
+    )
+    for iterations in (20, 20, 21):
+        resume(iterations)
+    assert begun == [20, 20, 20]
+    assert torch.load(folder / FINAL, weights_only=True)["iteration"] == 20
+
+
+@pytest.mark.parametrize("note", [b"", b"\xff", b"model_00"])
+def test_a_torn_note_of_the_last_checkpoint_is_told_where_it_is_evaluated(
+    note, trained, project, run_tool
+):
+    folder = project / f"note_{len(note)}"
+    folder.mkdir()
+    shutil.copy(trained / FINAL, folder)
+    (folder / "last_checkpoint").write_bytes(note)
+    options = ["--config-file", "tiny.yaml", "--eval-only", "OUTPUT_DIR", str(folder)]
+    done = run_tool("train_net.py", *options)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(f"error: {folder}/last_checkpoint: names ")
+    assert "is no checkpoint there; put the name of one into it, or name weights" in done.stderr
+
+
 def break_map(project: Path) -> list[str]:
     folder = project / "broken_maps"
     shutil.copytree(project / "maps", folder, dirs_exist_ok=True)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
+PAM = ["MODEL.META_ARCHITECTURE", "PAMClassifier"]
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,7 @@ def test_what_cannot_be_drawn_is_told(run_tool):
         (["--dataset", "nowhere"], "--dataset: data set 'nowhere' is not registered"),
         (["--num", "0"], "--num 0: expected 1 or more"),
         ([], "no weights"),
+        (PAM, "draw_predictions: MODEL.META_ARCHITECTURE is 'PAMClassifier', expected 'BESTIE'"),
     ):
         done = run_tool(
             "draw_predictions.py", "--config-file", "tiny.yaml", *arguments, "OUTPUT_DIR", "empty"
