@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
@@ -27,10 +26,11 @@ from bestie_d2.evaluation.semantic_iou import (
     has_semantic_truth,
     semantic_iou,
 )
-from bestie_d2.evaluation.truth import has_truth, load_truth, predicted_objects
+from bestie_d2.evaluation.truth import has_truth, load_truth
 from bestie_d2.evaluation.weak_components import MIN_AREA
-from bestie_d2.ops.components import find_components
-from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, wsss_index
+from bestie_d2.ops.components import crops_of_parts, find_components
+from bestie_d2.ops.run_lengths import coco_rle
+from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX, Components, ObjectMask, wsss_index
 
 INDICES = 256  # of 8-bit maps
 LISTED = 5  # lines of a kind that are shown before they are only counted
@@ -157,9 +157,26 @@ def check_weak_maps(name: str, folder: str, *, keep_missing: bool = False) -> We
             counts += confusion(index_map, truth.of(record["image_id"]), len(classes))
         if objects is not None:
             found = find_components(index_map, record["image_classes"], min_area=MIN_AREA)
-            masks, alike = torch.from_numpy(found.masks()), np.ones(len(found))
-            components = predicted_objects(masks, found.classes, alike)
-            report.failures += judge_instances(components, objects[record["image_id"]])[0].counts()
+            truth_of = objects[record["image_id"]]
+            report.failures += judge_instances(_as_instances(found), truth_of)[0].counts()
     if counts.any():
         report.figures = semantic_iou(counts, classes)
     return report
+
+
+def _as_instances(found: Components) -> list[dict]:
+    """Components as ``judge_instances`` takes them, all equally sure; no mask of the map's size is
+    in memory."""
+    crops = crops_of_parts(found.owners, found.pixels, len(found), found.shape[1])
+    objects = [
+        ObjectMask(int(class_id), 1.0, *crop)
+        for class_id, crop in zip(found.classes, crops, strict=True)
+    ]
+    return [
+        {
+            "category_id": item.class_id,
+            "segmentation": coco_rle(item, *found.shape),
+            "score": item.score,
+        }
+        for item in objects
+    ]

@@ -164,8 +164,8 @@ class BESTIEPredictor:
         return picture.pixels(self.reader.image_format)
 
     def find(self, picture: np.ndarray) -> list[ObjectMask]:
-        """What is in a picture that :meth:`read` gave, by falling score; no mask of its size is in
-        memory where it is seen in tiles."""
+        """What is in a picture that :meth:`read` gave, by falling score; of a BESTIE's objects no
+        mask of its size is in memory."""
         return find_objects(self.cfg, self.model, self.recipe, picture)
 
 
@@ -186,8 +186,11 @@ def find_objects(
         if seen != (height, width):
             picture = T.ResizeTransform(height, width, *seen).apply_image(picture)
         pixels = torch.from_numpy(picture.transpose(2, 0, 1).copy())
-        item = {"image": pixels, "height": height, "width": width}
-        objects = crops_of(model([item])[0]["instances"])
+        if isinstance(model, BESTIE):
+            objects = model.find_objects(pixels, (height, width))
+        else:
+            item = {"image": pixels, "height": height, "width": width}
+            objects = crops_of(model([item])[0]["instances"])
     kept = [found for found in objects if found.score >= recipe.threshold]
     return sorted(kept, key=lambda found: -found.score)
 

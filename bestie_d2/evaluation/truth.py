@@ -36,11 +36,10 @@ logger = logging.getLogger(__name__)
 
 
 def encode_masks(masks: Tensor) -> list[dict]:
-    """RLE with byte counts of each of (N, H, W) bool masks on any device."""
-    if len(masks) == 0:
-        return []
-    stacked = masks.detach().cpu().numpy().astype(np.uint8)
-    return mask_api.encode(np.asfortranarray(stacked.transpose(1, 2, 0)))
+    """RLE with byte counts of each of (N, H, W) bool masks on any device; the copies that it takes
+    are of one mask at a time."""
+    masks = masks.detach().cpu()
+    return [mask_api.encode(np.asfortranarray(mask.numpy().astype(np.uint8))) for mask in masks]
 
 
 def predicted_objects(masks: Tensor, classes: Iterable[int], scores: Iterable[float]) -> list[dict]:

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from bestie_d2.labeling.grouping import (
     highest_of,
     sums_of,
 )
-from bestie_d2.ops.components import find_components
+from bestie_d2.ops.components import crops_of_parts, find_components, part_of
 from bestie_d2.structures import BACKGROUND_INDEX, NOWHERE, Components, ObjectMask, PointCues
 
 # Of components that are grouped together, where a picture is large. Each is given the reach of a
@@ -179,6 +179,16 @@ class PixelValues:
     index_map: np.ndarray
     values: np.ndarray
 
+    @classmethod
+    def of_maps(cls, sem_seg_prob: Tensor, center: Tensor, offset: Tensor) -> PixelValues:
+        """Of maps, or of rows of them, as :func:`group_instances` takes them."""
+        index = sem_seg_prob.max(dim=0).indices
+        inside = (index.flatten() != BACKGROUND_INDEX).nonzero()[:, 0]
+        chosen = index.flatten()[inside]
+        of_class = (center.flatten(1)[chosen - 1, inside], sem_seg_prob.flatten(1)[chosen, inside])
+        values = torch.stack([*of_class, *offset.flatten(1)[:, inside]])
+        return cls(fetch(index.to(torch.uint8)), fetch(values.float()))
+
     def objects(
         self, num_classes: int, device: torch.device, *, min_area: int, **grouping: Any
     ) -> list[ObjectMask]:
@@ -187,46 +197,23 @@ class PixelValues:
         components = find_components(self.index_map, range(num_classes), min_area=min_area)
         kept = np.zeros(self.index_map.shape, dtype=bool)
         kept.reshape(-1)[components.pixels] = True
-        of_components = kept[self.index_map != BACKGROUND_INDEX]
+        columns = np.flatnonzero(kept[self.index_map != BACKGROUND_INDEX]).astype(np.int32)
         found: list[ObjectMask] = []
         batches = (np.cumsum(components.areas) - components.areas) // PIXELS_AT_ONCE
         for batch in np.unique(batches):
             first, end = np.searchsorted(batches, [batch, batch + 1])
-            inside = (components.owners >= first) & (components.owners < end)
-            part = Components(
-                components.pixels[inside],
-                components.owners[inside] - first.astype(np.int32),
-                components.classes[first:end],
-                components.areas[first:end],
-                components.boxes[first:end],
-                components.shape,
-            )
+            part, inside = part_of(components, first, end)
             foreground = Foreground([part], device)
             center, probability, *offset = (
-                foreground.put(column[of_components][inside]) for column in self.values
+                foreground.put(column[columns[inside]]) for column in self.values
             )
             parts, classes, scores = group_pixels(
                 foreground, center, probability, offset, **grouping
             )
-            crops = _crops(fetch(parts), part.pixels, len(classes), part.shape[1])
+            crops = crops_of_parts(fetch(parts), part.pixels, len(classes), part.shape[1])
             for class_id, score, (top_left, mask) in zip(classes, scores, crops, strict=True):
                 found.append(ObjectMask(int(class_id), float(score), top_left, mask))
         return found
-
-
-def _crops(
-    parts: np.ndarray, pixels: np.ndarray, count: int, width: int
-) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
-    """Top left (y, x) and (h, w) bool crop of each of ``count`` parts of ascending (n,) pixels of a
-    picture of this width."""
-    order = np.argsort(parts, kind="stable")
-    ends = np.cumsum(np.bincount(parts, minlength=count)[:count])
-    for own in np.split(pixels[order], ends)[:count]:
-        rows, columns = np.divmod(own, width)
-        top, left = int(rows[0]), int(columns.min())
-        mask = np.zeros((int(rows[-1]) - top + 1, int(columns.max()) - left + 1), dtype=bool)
-        mask[rows - top, columns - left] = True
-        yield (top, left), mask
 
 
 def _scores(

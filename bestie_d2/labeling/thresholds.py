@@ -86,7 +86,9 @@ def weak_foreground(image: np.ndarray, recipe: ForegroundRecipe | None = None) -
     if recipe.fill_holes:
         mask = binary_fill_holes(mask)
     components = find_components(mask.astype(np.uint8), [0], min_area=recipe.min_area)
-    return np.any(components.masks(), axis=0)
+    kept = np.zeros(mask.shape, dtype=bool)
+    kept.reshape(-1)[components.pixels] = True
+    return kept
 
 
 def _otsu(grey: np.ndarray) -> float:

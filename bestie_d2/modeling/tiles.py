@@ -23,7 +23,7 @@ from bestie_d2.modeling.backbone.timm_backbone import DEEPEST
 from bestie_d2.modeling.heads import InstanceMaps
 from bestie_d2.modeling.inputs import sides_of_multiples
 from bestie_d2.modeling.meta_arch.bestie import BESTIE
-from bestie_d2.structures import BACKGROUND_INDEX, ObjectMask
+from bestie_d2.structures import ObjectMask
 
 VALUES_AT_ONCE = 2**24  # of maps at the picture's size: 64 MiB
 # Shares of the overlap, from a tile's edge on, where what it says does not count (the network was
@@ -87,15 +87,11 @@ def find_in_tiles(
     index_map, values = np.zeros(size, np.uint8), [np.zeros((4, 0), np.float32)]
     row, num_classes = 0, 0
     for maps in _enlarged(stitched, height, size, bool(model.head.align_corners)):
-        views = _unpack(maps, 1 + model.flip)
-        probability, center, offset = model.merge(views, scale)
-        index = probability.max(dim=0).indices
-        inside = index != BACKGROUND_INDEX
-        chosen = index[inside][None]
-        of_class = center[:, inside].gather(0, chosen - 1), probability[:, inside].gather(0, chosen)
-        values.append(torch.cat([*of_class, offset[:, inside]]).cpu().numpy())
-        index_map[row : row + len(index)] = index.to(torch.uint8).cpu().numpy()
-        row, num_classes = row + len(index), len(center)
+        probability, center, offset = model.merge(_unpack(maps, 1 + model.flip), scale)
+        part = PixelValues.of_maps(probability, center, offset)
+        values.append(part.values)
+        index_map[row : row + len(part.index_map)] = part.index_map
+        row, num_classes = row + len(part.index_map), len(center)
     kept = PixelValues(index_map, np.concatenate(values, axis=1))
     del values
     return kept.objects(num_classes, model.device, **model.grouping)

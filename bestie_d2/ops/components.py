@@ -6,7 +6,7 @@ map. What follows works on the lists, on whatever device they are brought to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from scipy.sparse import coo_matrix, csgraph
@@ -103,6 +103,43 @@ def _collect(
         np.concatenate([low, high - low], axis=1),
         shape,
     )
+
+
+def part_of(components: Components, first: int, end: int) -> tuple[Components, np.ndarray]:
+    """Those from ``first`` to before ``end``, one or more, and (m,) where their pixels stand in the
+    lists of all. No more than the rows that they lie in is searched: many parts cost little more
+    than one, without the memory that sorting all pixels by their owners takes."""
+    boxes, width = components.boxes[first:end], components.shape[1]
+    begin, last = boxes[:, 0].min() * width, (boxes[:, 0] + boxes[:, 2]).max() * width - 1
+    # Of the lists' own type, or searching would copy them.
+    low = np.searchsorted(components.pixels, np.int32(begin))
+    high = np.searchsorted(components.pixels, np.int32(last), side="right")
+    owners = components.owners[low:high]
+    inside = low + np.flatnonzero((owners >= first) & (owners < end))
+    part = Components(
+        components.pixels[inside],
+        components.owners[inside] - np.int32(first),
+        components.classes[first:end],
+        components.areas[first:end],
+        boxes,
+        components.shape,
+    )
+    return part, inside
+
+
+def crops_of_parts(
+    parts: np.ndarray, pixels: np.ndarray, count: int, width: int
+) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+    """Top left (y, x) and (h, w) bool crop of each of the (n,) parts ``0..count-1`` of ascending
+    (n,) pixels of a picture of this width; larger numbers are of no part."""
+    order = np.argsort(parts, kind="stable")
+    ends = np.cumsum(np.bincount(parts, minlength=count)[:count])
+    for own in np.split(pixels[order], ends)[:count]:
+        rows, columns = np.divmod(own, width)
+        top, left = int(rows[0]), int(columns.min())
+        mask = np.zeros((int(rows[-1]) - top + 1, int(columns.max()) - left + 1), dtype=bool)
+        mask[rows - top, columns - left] = True
+        yield (top, left), mask
 
 
 def touching_pixels(

@@ -13,10 +13,10 @@ from typing import Any
 
 from pycocotools import mask as mask_api
 
+from bestie_d2.ops.run_lengths import coco_rle
 from bestie_d2.storage.files import write_json_lists
 from bestie_d2.structures import LabeledImage, ObjectMask
 from bestie_d2.writers.outlines import join_holes, trace_parts
-from bestie_d2.writers.run_lengths import coco_rle
 from bestie_d2.writers.writer import OneFileWriter, rounded
 
 

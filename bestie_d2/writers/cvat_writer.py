@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.etree import ElementTree as xml
 
+from bestie_d2.ops.run_lengths import counts_of, runs_by_row
 from bestie_d2.storage.files import replacing
 from bestie_d2.structures import LabeledImage, ObjectMask
-from bestie_d2.writers.run_lengths import counts_of, runs_by_row
 from bestie_d2.writers.writer import OneFileWriter, rounded
 
 

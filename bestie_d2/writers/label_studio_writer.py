@@ -15,10 +15,10 @@ from xml.etree import ElementTree as xml
 
 import numpy as np
 
+from bestie_d2.ops.run_lengths import counts_of, runs_by_row
 from bestie_d2.storage.files import replacing
 from bestie_d2.structures import LabeledImage, ObjectMask
 from bestie_d2.writers.outlines import join_holes, trace_parts
-from bestie_d2.writers.run_lengths import counts_of, runs_by_row
 from bestie_d2.writers.writer import OneFileWriter, rounded
 
 MODEL_VERSION = "bestie_d2"

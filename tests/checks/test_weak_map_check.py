@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,21 @@ def test_maps_are_measured_where_the_truth_is_known(dataset, tmp_path, monkeypat
     assert figures["IoU-background"] == pytest.approx(100 * 11 / 13)
     assert figures["mIoU"] == pytest.approx(100 * (7 / 8 + 4 / 5 + 11 / 13) / 3)
     assert report.describe()[-2:] == ["3 true objects: 3 right", "3 components: 3 right"]
+
+
+def test_memory_does_not_grow_with_the_components(dataset, tmp_path):
+    name, records = dataset
+    squares = np.zeros((400, 400), np.uint8)
+    squares.reshape(20, 20, 20, 20)[:, 1:9, :, 1:9] = 1  # 400 of them, whose masks are 61 MiB
+    only = {"category_id": CAT, "segmentation": mask_api.encode(np.asfortranarray(squares))}
+    records[:] = [{**records[0], "height": 400, "width": 400, "annotations": [only]}]
+    write(tmp_path, "a", squares.tolist())
+    tracemalloc.start()
+    report = check_weak_maps(name, str(tmp_path))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert report.describe()[-1] == "400 components: 400 fragment"
+    assert peak < 20 * 2**20
 
 
 def test_no_data_set_and_no_folder_are_refused(dataset, tmp_path):

@@ -109,6 +109,13 @@ def test_the_threshold_the_scale_and_tiles(predictor, picture):
     assert not same(found(0.0, Tiling(), 2.0), predictor(picture))
 
 
+def test_no_object_takes_a_mask_of_the_whole_picture(predictor, picture, monkeypatch):
+    expected = predictor(picture)
+    monkeypatch.setattr("bestie_d2.modeling.meta_arch.bestie.group_instances", None)
+    found = predictor.find(predictor.read(picture))
+    assert [item.score for item in found] == expected.scores.tolist()
+
+
 @pytest.mark.parametrize(
     ("recipe", "keys", "size", "seen"),
     [

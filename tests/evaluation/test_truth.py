@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import tracemalloc
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pycocotools import mask as mask_api
 
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation import load_truth
-from bestie_d2.evaluation.truth import read_truth
+from bestie_d2.evaluation.truth import encode_masks, read_truth
 
 ALL = {1: [0, 1, 0], 2: [1, 0]}  # classes of the objects of a.png and b.png, as they are drawn
 
@@ -200,3 +203,15 @@ def test_truth_of_other_images_is_refused(scene, drawn_truth, tags):
     drawn_truth["annotations"] = []
     with pytest.raises(InputError, match=r"truth\.json: none of the 2 images of the set is in it"):
         read_truth(scene(drawn_truth, tags=tags))
+
+
+def test_masks_are_encoded_one_at_a_time():
+    masks = torch.rand(99, 200, 300, generator=torch.Generator().manual_seed(0)) > 0.99
+    masks[0], masks[1] = False, True
+    tracemalloc.start()
+    found = encode_masks(masks)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == mask_api.encode(np.asfortranarray(masks.byte().permute(1, 2, 0).numpy()))
+    assert peak < 2 * 2**20  # of 6 MiB
+    assert encode_masks(masks[:0]) == []

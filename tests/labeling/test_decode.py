@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from bestie_d2.labeling.decode import group_instances, share_foreground
+from bestie_d2.labeling.decode import PixelValues, group_instances, share_foreground
 from bestie_d2.labeling.grouping import CenterClustering, Foreground, find_centers
 from bestie_d2.ops.components import find_components
 from bestie_d2.structures import PointCues
@@ -246,6 +246,27 @@ def test_grouping_equals_a_plain_reference_on_random_scenes(seed):
     )
     ours = sorted((c, m.nonzero().tolist()) for c, m in zip(classes.tolist(), masks, strict=True))
     assert ours == plain_grouping(probability, center, offset, 7)
+
+
+@pytest.mark.parametrize("at_once", [1, 100, 2**18])
+def test_crops_are_those_of_the_whole_masks(at_once, monkeypatch):
+    monkeypatch.setattr("bestie_d2.labeling.decode.PIXELS_AT_ONCE", at_once)
+    random = torch.Generator().manual_seed(at_once)
+    coarse = torch.randn(1, 4, 12, 15, generator=random)
+    size = (60, 81)
+    probability = torch.nn.functional.interpolate(coarse, size, mode="bilinear")[0].softmax(0)
+    center = (torch.rand(3, *size, generator=random) * 12).floor() / 12
+    offset = torch.randn(2, *size, generator=random) * 4
+    options = {"kernel": 7, "min_area": 30, "clustering": True}
+    masks, classes, scores = group_instances(probability, center, offset, **options)
+    found = PixelValues.of_maps(probability, center, offset).objects(
+        3, torch.device("cpu"), center_threshold=0.1, keep_centerless=True, **options
+    )
+    assert len(found) == len(masks) > 9
+    for got, mask, class_id, score in zip(found, masks, classes, scores, strict=True):
+        assert (got.class_id, got.score) == (int(class_id), float(score))
+        assert torch.equal(torch.from_numpy(got.mask), mask[got.window])
+        assert got.mask.sum() == mask.sum()
 
 
 def test_the_foreground_is_shared_among_the_classes_that_can_be():

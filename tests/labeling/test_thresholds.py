@@ -1,5 +1,7 @@
 """Foreground by thresholds, on drawn images whose foreground is known."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -130,3 +132,14 @@ def test_the_image_is_left_as_it_is():
 def test_recipes_that_make_no_sense(field, value, line):
     with pytest.raises(InputError, match=line):
         ForegroundRecipe(**{field: value})
+
+
+def test_memory_does_not_grow_with_the_objects():
+    image = np.zeros((400, 400), np.uint8)
+    image.reshape(40, 10, 40, 10)[:, 2:8, :, 2:8] = 200  # 1,600 squares, whose masks are 244 MiB
+    tracemalloc.start()
+    found = weak_foreground(image, ForegroundRecipe(method="otsu"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.tolist() == (image > 0).tolist()
+    assert peak < 40 * 2**20

@@ -3,7 +3,14 @@ import pytest
 import torch
 from scipy import ndimage
 
-from bestie_d2.ops.components import find_components, regions_of_map, side_by_side, touching_pixels
+from bestie_d2.ops.components import (
+    crops_of_parts,
+    find_components,
+    part_of,
+    regions_of_map,
+    side_by_side,
+    touching_pixels,
+)
 from bestie_d2.structures import NOWHERE, PointCues
 
 SCENE = np.array(
@@ -48,6 +55,21 @@ def test_cues_are_counted_on_components_of_their_class():
     yx = torch.tensor([[0.0, 0.0], [1.4, 1.6], [0.0, 5.0], [3.0, 4.0], [-2.0, 0.0]])
     cues = PointCues(yx, torch.tensor([1, 1, 1, 2, 1]), torch.ones(5))
     assert find_components(SCENE, range(20)).count_cues(cues).tolist() == [0, 2, 0, 0, 1]
+
+
+@pytest.mark.parametrize(("first", "end"), [(0, 1), (1, 3), (3, 5), (0, 5)])
+def test_a_part_of_the_components(first, end):
+    found = find_components(SCENE, range(20))
+    part, inside = part_of(found, first, end)
+    assert (part.masks() == found.masks()[first:end]).all()
+    assert (part.pixels == found.pixels[inside]).all()
+    assert (np.diff(part.pixels) > 0).all()
+    assert part.classes.tolist() == found.classes[first:end].tolist()
+    crops = crops_of_parts(part.owners, part.pixels, len(part), SCENE.shape[1])
+    for ((top, left), crop), mask, area in zip(crops, part.masks(), part.areas, strict=True):
+        height, width = crop.shape
+        assert (mask[top : top + height, left : left + width] == crop).all()
+        assert crop.sum() == area
 
 
 def test_no_component_at_all():
