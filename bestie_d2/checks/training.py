@@ -143,7 +143,7 @@ def check_batch(cfg: CfgNode, processes: int) -> None:
 
 
 def _is_range(scales: Sequence[float]) -> bool:
-    are_numbers = all(isinstance(scale, (int, float)) for scale in scales)
+    are_numbers = all(type(scale) in (int, float) for scale in scales)
     return are_numbers and len(scales) == 2 and 0 < scales[0] <= scales[1]
 
 

@@ -148,11 +148,12 @@ def color_jitter(cfg: CfgNode) -> ColorJitter:
     """Brightness, contrast, saturation (factors 1 +- these) and hue (turns), drawn at each call."""
     values = cfg.INPUT.TAGS.COLOR_JITTER
     try:
-        return ColorJitter(*values)
-    except (TypeError, ValueError) as error:
+        brightness, contrast, saturation, hue = map(float, values)
+        return ColorJitter(brightness, contrast, saturation, hue)
+    except (TypeError, ValueError):
         raise InputError(
             f"INPUT.TAGS.COLOR_JITTER is {values}, expected [brightness, contrast, saturation, "
-            f"hue], each 0 or more, the hue up to 0.5 ({error})"
+            "hue], each 0 or more, the hue up to 0.5"
         ) from None
 
 

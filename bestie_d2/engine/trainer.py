@@ -70,8 +70,7 @@ class Trainer(DefaultTrainer):
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        if not cfg.DATASETS.TRAIN:
-            raise InputError("DATASETS.TRAIN is empty: name a data set to train on")
+        self._records = self.training_records(cfg)  # bad data is told before weights are fetched
         gpu = None if checks.on_cpu(cfg) or comm.get_world_size() == 1 else [comm.get_local_rank()]
         model = create_ddp_model(model, broadcast_buffers=False, device_ids=gpu)
         self._trainer = TrainingStep(
@@ -117,23 +116,39 @@ class Trainer(DefaultTrainer):
         return [printer if type(one) is CommonMetricPrinter else one for one in writers]
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode, start: int = 0) -> Iterable[list[dict]]:
-        """Batches from iteration ``start`` on; the same ones whenever they are asked for."""
+    def training_records(cls, cfg: CfgNode) -> list[dict]:
+        """The records of ``DATASETS.TRAIN``, with their weak labels.
+
+        Raises:
+            InputError: no data set or image, labels that cannot be used, a batch that no number of
+                images for each process makes up.
+        """
+        if not cfg.DATASETS.TRAIN:
+            raise InputError("DATASETS.TRAIN is empty: name a data set to train on")
+        checks.check_batch(cfg, comm.get_world_size())
+        if cfg.INPUT.MAPPER:
+            load = checks.training_mapper(cfg).load_records
+            records = [record for name in cfg.DATASETS.TRAIN for record in load(cfg, name)]
+        else:
+            filtered = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+            records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=filtered)
+        if not records:
+            raise InputError(f"DATASETS.TRAIN: no image in {[*cfg.DATASETS.TRAIN]}")
+        return records
+
+    @classmethod
+    def build_train_loader(
+        cls, cfg: CfgNode, start: int = 0, records: list[dict] | None = None
+    ) -> Iterable[list[dict]]:
+        """Batches from iteration ``start`` on, the same ones whenever they are asked for, of these
+        records or else those of ``cfg``."""
         batch_size, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
-        checks.check_batch(cfg, processes)
+        records = records or cls.training_records(cfg)
         tell_of_full_memory()
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         loading, mapper, wide = cfg.DATALOADER, checks.training_mapper(cfg)(cfg), None
-        if cfg.INPUT.MAPPER:
-            parts = [mapper.load_records(cfg, name) for name in cfg.DATASETS.TRAIN]
-            records = [record for part in parts for record in part]
-        else:
-            filtered = loading.FILTER_EMPTY_ANNOTATIONS
-            records = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=filtered)
-            if loading.ASPECT_RATIO_GROUPING:
-                wide = np.array([record["width"] > record["height"] for record in records])
-        if not records:
-            raise InputError(f"DATASETS.TRAIN: no image in {[*cfg.DATASETS.TRAIN]}")
+        if not cfg.INPUT.MAPPER and loading.ASPECT_RATIO_GROUPING:
+            wide = np.array([record["width"] > record["height"] for record in records])
         if start == 0 and comm.is_main_process():
             # How a few are not taken as they are stored; check_data looks at all.
             reader, chosen = ImageReader.from_config(cfg), spread_over(records, LOOKED_AT)
@@ -166,7 +181,7 @@ class Trainer(DefaultTrainer):
                 logger.warning(remark)
 
     def train(self) -> dict | None:
-        build = partial(self.build_train_loader, self.cfg, self.start_iter)
+        build = partial(self.build_train_loader, self.cfg, self.start_iter, self._records)
         self._trainer.reset_data_loader(build)
         # A run killed while it saved its last weights has no step left, after which it would.
         last = os.path.basename(self.checkpointer.get_checkpoint_file())

@@ -63,9 +63,9 @@ def run_table(
         _update(table, results)
         for number, row in enumerate(chosen, 1):
             print(f"\n== row {number} of {len(chosen)}: {row.name}", flush=True)
-            missing = _missing(table, row) if row.shares_from in failed else ""
-            if missing:  # what has failed would fail again
-                failed[row.name] = f"{missing} of {row.shares_from} is not finished"
+            broken = _begun_in_vain(table, row) if row.shares_from in failed else ""
+            if broken:  # it would fail again
+                failed[row.name] = f"{row.shares_from} did not finish {broken}"
                 print(f"left out: {failed[row.name]}", flush=True)
                 continue
             code = start(run_row, table.path, row.name, tuple(redo), dict(processes), after_row)
@@ -80,11 +80,14 @@ def run_table(
         raise InputError(f"{len(failed)} of {len(chosen)} rows failed: {lines}")
 
 
-def _missing(table: Table, row: Row) -> str:
-    """Stages that a row shares and that are not finished."""
-    pipeline = table.pipeline_of(row)
-    records = {stage: StageRecord(pipeline.folder_of(stage)) for stage in row.shared}
-    return " and ".join(stage for stage, record in records.items() if record.manifest is None)
+def _begun_in_vain(table: Table, row: Row) -> str:
+    """The stages begun and not finished among those that a row would take, and what these need."""
+    pipeline = table.pipeline_of(table.rows[row.shares_from])
+    records = {stage: StageRecord(pipeline.folder_of(stage)) for stage in pipeline.stages}
+    unfinished = [stage for stage, record in records.items() if record.manifest is None]
+    needed = pipeline.reduced_to([stage for stage in row.shared if stage in unfinished]).stages
+    begun = [stage for stage in unfinished if records[stage].started is not None]
+    return ", ".join(stage for stage in begun if stage in needed)
 
 
 def _update(table: Table, results: Path) -> None:

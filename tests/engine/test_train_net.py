@@ -169,9 +169,9 @@ def test_a_training_is_gone_on_with_from_where_it_is(trained, project, monkeypat
     shutil.copy(trained / "model_0000019.pth", folder)
     build = Trainer.build_train_loader
 
-    def noting(cfg, start=0):
+    def noting(cfg, start, records):
         begun.append(start)
-        return build(cfg, start)
+        return build(cfg, start, records)
 
     monkeypatch.setattr(Trainer, "build_train_loader", staticmethod(noting))
 
@@ -232,7 +232,8 @@ def unreadable_map(project: Path) -> list[str]:
             lambda p: ["MODEL.BESTIE.NUM_CLASSES", "3"],
             "MODEL.BESTIE.NUM_CLASSES is 3, but the data set",
         ),
-        (break_map, "3.png: no such file"),
+        # Data is looked at before weights are.
+        (lambda p: [*break_map(p), "MODEL.WEIGHTS", "absent.pth"], "3.png: no such file"),
         (unreadable_map, "not a readable PNG"),
         (lambda p: ["MODEL.WEIGHTS", "absent.pth"], "checkpoint absent.pth: no such file"),
         (lambda p: ["MODEL.NO_SUCH_KEY", "1"], "MODEL.NO_SUCH_KEY"),

@@ -117,10 +117,10 @@ def test_rows_share_stages_and_one_that_fails_stops_no_other(run, project):
     cam = [("cam", stage, 1) for stage in ("cam_maps", "bestie")]
     again = [(f"{name}_seed2", stage, 2) for name, stage, _ in tags + cam]
     assert made == tags + cam + again
-    assert "left out: pam of broken is not finished" in printed
+    assert "left out: broken did not finish pam" in printed
     assert complaints.splitlines()[-1] == (
         "error: 2 of 6 rows failed: broken (exit code 2, see above); "
-        "after_broken (pam of broken is not finished)"
+        "after_broken (broken did not finish pam)"
     )
     rows = rows_of(project)
     assert {name: sorted(row["stages"]) for name, row in rows.items()} == {
@@ -178,11 +178,20 @@ def test_of_what_it_shares_a_row_makes_no_more_than_that_needs(run, project):
     assert made == [("tags", "pam", 1), ("tags", "wsss", 1), *third]
 
 
-def test_a_row_is_run_if_all_that_it_shares_with_a_failed_one_is_finished(run, project):
-    text = TABLE.replace("table_out", "half").replace("pam.SOLVER.BASE_LR: 0.123", BROKEN_CUES)
-    (project / "table.yaml").write_text(text.replace("until: pam", "until: cues"))
+@pytest.mark.parametrize(
+    ("shared", "until", "then"),
+    [
+        ("pam", "cues", [("after_broken", "cues", 1)]),
+        ("pam, wsss", "maps", [("broken", "wsss", 1), ("after_broken", "cues", 1),
+                               ("after_broken", "maps", 1)]),
+    ],
+)  # fmt: skip
+def test_a_row_is_run_if_nothing_that_it_shares_has_failed(run, project, shared, until, then):
+    text = TABLE.replace("table_out", until).replace("pam.SOLVER.BASE_LR: 0.123", BROKEN_CUES)
+    text = text.replace("[pam]}\n  until: cues", f"[{shared}]}}\n  until: {until}")
+    (project / "table.yaml").write_text(text.replace("until: pam", "until: bestie"))
     _, complaints = run("--only", "broken", "after_broken", code=2)
-    assert made == [("broken", "pam", 1), ("after_broken", "cues", 1)]
+    assert made == [("broken", "pam", 1), *then]
     assert "1 of 2 rows failed: broken (exit code 2, see above)" in complaints
 
 
