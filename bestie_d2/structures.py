@@ -136,6 +136,12 @@ class Components:
         holders = self.holders(cues)
         return np.bincount(holders[holders != NOWHERE], minlength=len(self))
 
+    def union(self) -> np.ndarray:
+        """(H, W) bool: pixels of any component."""
+        union = np.zeros(self.shape, dtype=bool)
+        union.reshape(-1)[self.pixels] = True
+        return union
+
     def masks(self) -> np.ndarray:
         """(K, H, W) bool."""
         masks = np.zeros((len(self), *self.shape), dtype=bool)

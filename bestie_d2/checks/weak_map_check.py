@@ -168,15 +168,11 @@ def _as_instances(found: Components) -> list[dict]:
     """Components as ``judge_instances`` takes them, all equally sure; no mask of the map's size is
     in memory."""
     crops = crops_of_parts(found.owners, found.pixels, len(found), found.shape[1])
-    objects = [
+    objects = (
         ObjectMask(int(class_id), 1.0, *crop)
         for class_id, crop in zip(found.classes, crops, strict=True)
-    ]
+    )
     return [
-        {
-            "category_id": item.class_id,
-            "segmentation": coco_rle(item, *found.shape),
-            "score": item.score,
-        }
-        for item in objects
+        {"category_id": o.class_id, "segmentation": coco_rle(o, *found.shape), "score": o.score}
+        for o in objects
     ]

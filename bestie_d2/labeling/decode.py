@@ -195,9 +195,8 @@ class PixelValues:
         """The instances that :func:`group_instances` would find in the whole maps, by class; memory
         follows the foreground and the largest component."""
         components = find_components(self.index_map, range(num_classes), min_area=min_area)
-        kept = np.zeros(self.index_map.shape, dtype=bool)
-        kept.reshape(-1)[components.pixels] = True
-        columns = np.flatnonzero(kept[self.index_map != BACKGROUND_INDEX]).astype(np.int32)
+        kept = components.union()[self.index_map != BACKGROUND_INDEX]
+        columns = np.flatnonzero(kept).astype(np.int32)
         found: list[ObjectMask] = []
         batches = (np.cumsum(components.areas) - components.areas) // PIXELS_AT_ONCE
         for batch in np.unique(batches):

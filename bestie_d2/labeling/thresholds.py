@@ -85,10 +85,7 @@ def weak_foreground(image: np.ndarray, recipe: ForegroundRecipe | None = None) -
     mask = _above_threshold(grey, recipe)
     if recipe.fill_holes:
         mask = binary_fill_holes(mask)
-    components = find_components(mask.astype(np.uint8), [0], min_area=recipe.min_area)
-    kept = np.zeros(mask.shape, dtype=bool)
-    kept.reshape(-1)[components.pixels] = True
-    return kept
+    return find_components(mask.astype(np.uint8), [0], min_area=recipe.min_area).union()
 
 
 def _otsu(grey: np.ndarray) -> float:
