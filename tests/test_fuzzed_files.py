@@ -37,7 +37,7 @@ from torch import nn
 from bestie_d2.data.datasets import weak
 from bestie_d2.data.datasets.object_masks import to_rle
 from bestie_d2.data.datasets.voc import VocFolder, read_list, voc_image_id
-from bestie_d2.data.datasets.voc_preparation import read_sbd_objects
+from bestie_d2.data.datasets.voc_sources import read_sbd_objects
 from bestie_d2.data.datasets.weak import WeakDataset, load_weak_dataset
 from bestie_d2.data.images import ImageReader
 from bestie_d2.data.labels.annotation_tools.pictures import Pictures

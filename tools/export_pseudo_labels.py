@@ -24,9 +24,10 @@ from bestie_d2.errors import InputError
 from bestie_d2.runs.labeling_run import LabelingRun
 from bestie_d2.runs.pseudo_label_export import LabelRecipe, export_pseudo_labels
 
-# To Mask R-CNN an object without a label is background, as wrong as a false label: cut where fewer
-# than half of the labels are right. BESTIE on the embedded shapes: 71 % of 7 labels below 0.1, 88 %
-# of 40 from there to 0.2. On nuclei: none of 3 below 0.1, 21 % of 34 to 0.2, 53 % of 34 to 0.3.
+# To Mask R-CNN an object without a label is background, at least as wrong as a false label. Right of
+# BESTIE's labels on the embedded shapes: 71 % of 7 below 0.1, 88 % of 40 from there to 0.2; on
+# nuclei: none of 3 below 0.1, 21 % of 34 to 0.2, 53 % of 34 to 0.3. On photographs a threshold of
+# 0.3 loses, though most labels below it are wrong (docs/results.md).
 SCORE_THRESHOLD = 0.1
 SCORE_HELP = (
     "leave out what scores lower (default: %(default)s, MODEL.BESTIE.TEST.CENTER_THRESHOLD's "

@@ -17,7 +17,8 @@ from pathlib import Path
 from bestie_d2.data.labels.annotation_tools.placing import POINTS, TAGS
 from bestie_d2.engine.command_line import run_tool
 from bestie_d2.errors import InputError
-from bestie_d2.project.project_start import Request, start_project
+from bestie_d2.project.project_plan import Request
+from bestie_d2.project.project_start import start_project
 
 
 def parse_arguments() -> argparse.Namespace:

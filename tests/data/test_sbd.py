@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from bestie_d2.data.datasets import voc_preparation
-from bestie_d2.data.datasets.voc_preparation import read_sbd_objects
+from bestie_d2.data.datasets import voc_sources
+from bestie_d2.data.datasets.voc_sources import read_sbd_objects
 from bestie_d2.errors import InputError
 
 NUMBERS = np.array([[0, 1, 1], [2, 2, 0]], np.uint8)
@@ -89,7 +89,7 @@ def crash(path: str) -> None:
 def test_a_file_that_scipy_crashes_on_is_told_and_the_next_one_read(write_mat, monkeypatch):
     path = write_mat()
     with monkeypatch.context() as patch:
-        patch.setattr(voc_preparation, "loadmat", crash)
+        patch.setattr(voc_sources, "loadmat", crash)
         with pytest.raises(InputError, match=r"2008_000002\.mat: not a readable .*SciPy crashed"):
             read_sbd_objects(path, (2, 3))
     assert read_sbd_objects(path, (2, 3)).classes == {1: 14, 2: 2}

@@ -10,7 +10,8 @@ from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
 from bestie_d2.data.datasets.voc import VocFolder
-from bestie_d2.data.datasets.voc_preparation import OFFICIAL_COUNTS, VocSources
+from bestie_d2.data.datasets.voc_preparation import OFFICIAL_COUNTS
+from bestie_d2.data.datasets.voc_sources import VocSources
 from bestie_d2.errors import InputError
 
 TRAIN_AUG = ["2007_000032", "2008_000002", "2008_000003"]

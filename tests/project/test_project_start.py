@@ -21,8 +21,9 @@ from bestie_d2.pipeline.definition import read_pipeline
 from bestie_d2.project import machine_speed, object_sizes, project_start
 from bestie_d2.project.labeled_set import LabeledSet
 from bestie_d2.project.object_sizes import ObjectSizes, Trial
+from bestie_d2.project.project_plan import Request
 from bestie_d2.project.project_settings import CPU, GPU, as_yaml, length_settings, scaled_schedule
-from bestie_d2.project.project_start import Request, start_project
+from bestie_d2.project.project_start import start_project
 from bestie_d2.shipped import shipped
 from bestie_d2.structures import PointCues
 

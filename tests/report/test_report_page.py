@@ -11,7 +11,8 @@ from PIL import Image
 
 from bestie_d2.pictures.sheets import Layers
 from bestie_d2.report.charts import Series, line_chart
-from bestie_d2.report.sections import _pictures, page, table
+from bestie_d2.report.page import page, table
+from bestie_d2.report.picture_grid import _pictures
 
 EVIL = '<script>"&'
 

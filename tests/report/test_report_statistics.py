@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from bestie_d2.report.sections import Mark, pseudo_labels, statistics
+from bestie_d2.report.label_counts import Mark, pseudo_labels, statistics
 
 MARKS = [
     Mark("1", "fish", 0.95),

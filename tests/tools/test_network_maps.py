@@ -21,7 +21,7 @@ from PIL import Image
 from bestie_d2.data import EvaluationMapper
 from bestie_d2.engine.configuration import load_config
 from bestie_d2.labeling.weak_maps import cams_to_index_map
-from bestie_d2.runs.weak_map_making import StagedMaps
+from bestie_d2.runs.staged_maps import StagedMaps
 from bestie_d2.storage import machine_shares
 from bestie_d2.storage.processes import only_run_for
 

@@ -19,7 +19,8 @@ from bestie_d2.data.labels.annotation_tools.registry import (
 )
 from bestie_d2.data.labels.annotation_tools.via import VIA
 from bestie_d2.data.labels.coco_json import IMAGE_LISTS, regular_lists
-from bestie_d2.data.labels.tag_tables import is_table, read_table
+from bestie_d2.data.labels.table_rows import is_table
+from bestie_d2.data.labels.tag_tables import read_table
 from bestie_d2.errors import InputError
 
 OWN_LISTS: dict[str, Mapping[str, Sequence[str]]] = {

@@ -6,8 +6,6 @@ A table is read as it is meant, or refused with a line that says what was found;
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import re
 import unicodedata
@@ -15,20 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
-from bestie_d2.data.names import IMAGE_SUFFIXES, portable
-from bestie_d2.errors import InputError, not_parsed
+from bestie_d2.data.labels.table_rows import Row, is_picture, read_rows
+from bestie_d2.data.names import portable
+from bestie_d2.errors import InputError
 
 EXPECTED = "expected 'file_name,tag;tag' a line"
-TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
-PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, ".exr", ".hdr")
-SEPARATORS = (",", ";", "\t")  # of columns
 TAG_SEPARATORS = (";", "|", ",", "\n")  # the last one in a cell in quotes
 WHOLE = "\0"  # the sign that is in no cell
 PARTS = re.compile(r"\s*[/+&:\s]\s*")  # between tags, perhaps, or in the name of a class
 BRACKETS = ("[]", "()", "{}")
-ENCODINGS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # by mark
-UNSEEN = dict.fromkeys(map(ord, "\ufeff\u200b"))  # marks that nobody sees, at any place
-EXCEL_HINT = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)  # a first line: what parts columns
 # Headings, in small letters without blanks, "_" and "-".
 FILE_HEADINGS = {
     *("filename", "file", "files", "filepath", "path", "filenames", "fname"),
@@ -47,18 +40,6 @@ NO = {"0", "0.0", "false", "no", "n", "f", ""}
 NO_TAG = {"none", "nan", "null", "nil", "n/a", "na", "<na>", "-", "background", "_background_"}
 
 
-class Row(NamedTuple):
-    """A line of a table that is not empty: its number in the file, its cells, and the sign between
-    them."""
-
-    number: int
-    cells: list[str]
-    separator: str
-
-    def __str__(self) -> str:
-        return f"line {self.number} ({','.join(self.cells)!r})"
-
-
 class Column(NamedTuple):
     """What a column holds, "" where a line is shorter; its heading is "" if there is none."""
 
@@ -74,10 +55,6 @@ class Column(NamedTuple):
         name = _plain(self.heading)
         numbers = len({*self.values}) == len(self.values) and all(map(str.isdecimal, self.values))
         return numbers and (name in INDEX_HEADINGS or name.startswith("unnamed"))
-
-
-def is_table(path: str) -> bool:
-    return str(path).lower().endswith(TABLE_SUFFIXES)
 
 
 def read_table(
@@ -134,7 +111,7 @@ class _Table:
         if len(columns) == 1:
             raise self._error(f"{[*self.rows, self.heading][0]} has one column; {EXPECTED}")
         ranks = [
-            (sum(map(_is_picture, column.values)), _plain(column.heading) in FILE_HEADINGS)
+            (sum(map(is_picture, column.values)), _plain(column.heading) in FILE_HEADINGS)
             for column in columns
         ]
         self.names = columns.pop(ranks.index(max(ranks))).values
@@ -142,7 +119,7 @@ class _Table:
         for row, name in zip(self.rows, self.names, strict=True):
             if not name:
                 raise self._error(f"{row} names no image; {EXPECTED}")
-            if max(ranks)[0] and not _is_picture(name) and _plain(name) in FILE_HEADINGS:
+            if max(ranks)[0] and not is_picture(name) and _plain(name) in FILE_HEADINGS:
                 raise self._error(f"{row} is a heading, and not the first line; {EXPECTED}")
 
     def _error(self, line: str) -> InputError:
@@ -157,13 +134,13 @@ class _Table:
 
     def _part_heading(self, rows: list[Row]) -> tuple[Row | None, list[Row]]:
         """The line of headings, if the first one is none of an image, and the other lines."""
-        if not rows or any(map(_is_picture, rows[0].cells)):
+        if not rows or any(map(is_picture, rows[0].cells)):
             return None, rows
         first = rows[0]
         rest = [row for row in rows[1:] if row.cells != first.cells]  # of tables put together
         if any(_plain(cell) in FILE_HEADINGS for cell in first.cells):
             return first, rest
-        if not any(_is_picture(cell) for row in rest for cell in row.cells):
+        if not any(is_picture(cell) for row in rest for cell in row.cells):
             return None, rows  # names without suffix
         below = {cell.casefold() for row in rest for cell in row.cells if cell}
         if any(cell.casefold() in below for cell in first.cells):
@@ -326,10 +303,6 @@ def _plain(heading: str) -> str:
     return re.sub(r"[\s_.\-]+", "", heading).casefold()
 
 
-def _is_picture(cell: str) -> bool:
-    return cell.lower().endswith(PICTURE_SUFFIXES)
-
-
 def _is_json(cell: str) -> bool:
     """Whether a cell is a JSON object, or a list of them; an empty one is no tag."""
     with contextlib.suppress(ValueError, RecursionError):
@@ -344,57 +317,3 @@ def _unwrapped(cell: str) -> str:
 
 def _listed(values: Iterable[str]) -> str:
     return " and ".join(sorted(repr(value) for value in values if value))
-
-
-# -- a file's lines
-
-
-def read_rows(path: str, content: bytes | None = None) -> list[Row]:
-    """The lines of a table, without empty ones and comments, and without blanks around cells; of
-    its ``content``, if that was read before.
-
-    The sign between columns is the one that leaves most lines a cell that names a picture.
-    """
-    try:
-        if content is None:
-            with open(path, "rb") as file:
-                content = file.read()
-        encoding = next((ENCODINGS[m] for m in ENCODINGS if content.startswith(m)), "utf-8")
-        text = content.decode(encoding).translate(UNSEEN)
-        if "\0" in text:
-            raise InputError(f"{path}: not a CSV in UTF-8 (it holds zero bytes); save it as UTF-8")
-        hint = EXCEL_HINT.fullmatch(text.splitlines()[0]) if text else None
-        if hint:
-            rows = _split(text, hint.group(1))[1:]
-        else:
-            signs = [sign for sign in SEPARATORS if sign in text] or SEPARATORS[:1]
-            rows = max((_split(text, sign) for sign in signs), key=_fitness)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise not_parsed(path, "a CSV", error) from None
-    for row in rows:  # a quote that is not closed takes in the lines of other pictures
-        lines = [line for cell in row.cells for line in cell.split("\n")[1:]]
-        if any(_is_picture(part.strip()) for line in lines for part in re.split("[,;\t]", line)):
-            raise InputError(f"{path}: {row} holds other lines: a quote in it is not closed")
-    return rows
-
-
-def _fitness(rows: Sequence[Row]) -> tuple[int, int]:
-    """Lines that name a picture, then those of several columns: without tags a line looks the same
-    whatever the sign."""
-    pictures = sum(any(map(_is_picture, row.cells)) for row in rows)
-    return pictures, sum(len(row.cells) > 1 for row in rows)
-
-
-def _split(text: str, separator: str) -> list[Row]:
-    lines = io.StringIO(text, newline="")
-    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
-    rows = []
-    for written in reader:
-        cells = [cell.strip() for cell in written]
-        # Some programs put single quotes around each.
-        cells = [c[1:-1].strip() if len(c) > 1 and c[0] == c[-1] == "'" else c for c in cells]
-        if any(cells) and not (cells[0].startswith("#") and not any(cells[1:])):
-            rows.append(Row(reader.line_num, cells, separator))
-    return rows

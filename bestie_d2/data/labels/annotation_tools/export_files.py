@@ -16,7 +16,7 @@ from xml.parsers import expat
 
 from bestie_d2.data.labels.annotation_tools.exports import Document
 from bestie_d2.data.labels.coco_json import parse_json
-from bestie_d2.data.labels.tag_tables import is_table, read_rows
+from bestie_d2.data.labels.table_rows import is_table, read_rows
 from bestie_d2.data.names import portable
 from bestie_d2.errors import InputError
 

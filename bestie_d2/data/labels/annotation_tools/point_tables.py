@@ -30,7 +30,8 @@ from bestie_d2.data.labels.annotation_tools.exports import (
     as_number,
     plain,
 )
-from bestie_d2.data.labels.tag_tables import FILE_HEADINGS, PICTURE_SUFFIXES, Row
+from bestie_d2.data.labels.table_rows import PICTURE_SUFFIXES, Row
+from bestie_d2.data.labels.tag_tables import FILE_HEADINGS
 
 AXES = ("axis0", "axis1")
 X, Y = (

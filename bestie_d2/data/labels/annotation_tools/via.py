@@ -26,7 +26,7 @@ from bestie_d2.data.labels.annotation_tools.exports import (
     plain,
 )
 from bestie_d2.data.labels.coco_json import parse_json
-from bestie_d2.data.labels.tag_tables import Row
+from bestie_d2.data.labels.table_rows import Row
 
 PROJECT = "_via_img_metadata"
 COLUMNS = ("filename", "region_shape_attributes", "region_attributes")

@@ -7,8 +7,8 @@ import pytest
 
 from bestie_d2.data import read_weak_sem_seg
 from bestie_d2.errors import InputError
-from bestie_d2.runs import weak_map_making
-from bestie_d2.runs.weak_map_making import StagedMaps
+from bestie_d2.runs import staged_maps
+from bestie_d2.runs.staged_maps import StagedMaps
 
 STEMS = ("a", "b")
 
@@ -82,7 +82,7 @@ def test_a_run_that_dies_while_replacing_leaves_no_map_for_one_of_the_old_settin
     output, how = tmp_path / "maps", {"overwrite": True, "keep_finished": True}
     make(output, {"method": "x"}, 1)
     with monkeypatch.context() as patch:
-        patch.setattr(weak_map_making, "write_json", interrupt)  # after the last map is moved
+        patch.setattr(staged_maps, "write_json", interrupt)  # after the last map is moved
         with pytest.raises(KeyboardInterrupt):
             make(output, {"method": "y"}, 2, **how)
     assert make(output, {"method": "x"}, 3, **how) == 2
