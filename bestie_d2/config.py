@@ -283,7 +283,8 @@ def _add_wsss_keys(cfg: CfgNode) -> None:
     node.TEST.SCALES = (1.0, 0.5, 1.5, 2.0)  # of the test image; what is seen there is averaged
     node.TEST.SIZE_DIVISIBILITY = 1  # sides there are rounded to a multiple of it; HRNet: 32
     node.TEST.FLIP = True  # at each scale also the mirror image
-    node.TEST.BACKGROUND_POWER = 3.0  # what the background's probability is raised to
+    # What the background's probability is raised to: the higher, the larger the objects.
+    node.TEST.BACKGROUND_POWER = 3.0
     node.TEST.USE_TAGS = True  # classes that an image is not tagged with are removed
     node.TEST.PAMR = False  # refine the probabilities once more ...
     node.TEST.PAMR_ITERATIONS = 10  # ... in so many steps ...

@@ -11,7 +11,8 @@ import argparse
 import os
 
 from bestie_d2.data.datasets.voc import VOC_FOLDER
-from bestie_d2.data.datasets.voc_preparation import SBD_FOLDER, TAG_SOURCES, XML, prepare_voc
+from bestie_d2.data.datasets.voc_preparation import TAG_SOURCES, XML, prepare_voc
+from bestie_d2.data.datasets.voc_sources import SBD_FOLDER
 from bestie_d2.data.paths import ROOT_VARIABLE, datasets_root
 from bestie_d2.engine.command_line import run_tool
 

@@ -24,9 +24,9 @@ from bestie_d2.errors import InputError
 from bestie_d2.runs.labeling_run import LabelingRun
 from bestie_d2.runs.pseudo_label_export import LabelRecipe, export_pseudo_labels
 
-# To Mask R-CNN an object without a label is background, at least as wrong as a false label. Right of
-# BESTIE's labels on the embedded shapes: 71 % of 7 below 0.1, 88 % of 40 from there to 0.2; on
-# nuclei: none of 3 below 0.1, 21 % of 34 to 0.2, 53 % of 34 to 0.3. On photographs a threshold of
+# To Mask R-CNN an object without a label is background, at least as wrong as a false label. Right
+# are, of BESTIE's labels on the embedded shapes, 71 % of 7 below 0.1, 88 % of 40 from there to 0.2;
+# on nuclei none of 3 below 0.1, 21 % of 34 to 0.2, 53 % of 34 to 0.3. On photographs a threshold of
 # 0.3 loses, though most labels below it are wrong (docs/results.md).
 SCORE_THRESHOLD = 0.1
 SCORE_HELP = (

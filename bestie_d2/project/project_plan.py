@@ -23,7 +23,7 @@ class Request:
     """What the user asks for.
 
     Attributes:
-        kind: of the labels, as :func:`read_labels` has it.
+        kind: of the labels, as :func:`bestie_d2.project.labeled_set.read_labels` has it.
         truth: a COCO file of true objects; "" if there is none but perhaps the labels themselves.
         val_share: of the pictures with truth, where all have labels.
         hours: for all trainings together; None for their usual length.

@@ -29,7 +29,6 @@ from bestie_d2.errors import InputError
 from bestie_d2.storage.files import staged
 from bestie_d2.storage.processes import only_run_in
 
-SBD_FOLDER = "benchmark_RELEASE"
 XML, MASKS = TAG_SOURCES = ("xml", "masks")
 TRAIN_OBJECTS = "objects in train"
 OFFICIAL_COUNTS = {  # of the complete sets

@@ -29,6 +29,7 @@ from bestie_d2.data.labels.attach import check_present
 from bestie_d2.errors import InputError
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
 
+SBD_FOLDER = "benchmark_RELEASE"
 SBD_STRUCT = "GTinst"
 
 

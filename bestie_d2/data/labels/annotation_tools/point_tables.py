@@ -30,7 +30,7 @@ from bestie_d2.data.labels.annotation_tools.exports import (
     as_number,
     plain,
 )
-from bestie_d2.data.labels.table_rows import PICTURE_SUFFIXES, Row
+from bestie_d2.data.labels.table_rows import Row, is_picture
 from bestie_d2.data.labels.tag_tables import FILE_HEADINGS
 
 AXES = ("axis0", "axis1")
@@ -131,7 +131,7 @@ def _heading(rows: Sequence[Row]) -> tuple[list[str], Sequence[Row]] | None:
     if names & X and names & Y:
         return first, rows[1:]
     numbers = [as_number(cell) is not None for cell in first]
-    named = first[0].lower().endswith(PICTURE_SUFFIXES)
+    named = is_picture(first[0])
     if named and numbers[1:3] == [True, True] and numbers[3:] in ([], [False]):
         return list(WITHOUT_HEADING[: len(first)]), rows
     return None
@@ -161,9 +161,7 @@ def _parted(heading: str) -> tuple[str, str]:
 
 def _file_column(rows: Sequence[Row], names: Sequence[str], others: Sequence[int]) -> int | None:
     """The column with most names of pictures, or called like one of files."""
-    ranks = [
-        (sum(_cell(row, i).lower().endswith(PICTURE_SUFFIXES) for row in rows), i) for i in others
-    ]
+    ranks = [(sum(is_picture(_cell(row, i)) for row in rows), i) for i in others]
     count, column = max(ranks, default=(0, 0), key=lambda rank: (rank[0], -rank[1]))
     if count:
         return column
