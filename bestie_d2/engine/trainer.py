@@ -70,7 +70,8 @@ class Trainer(DefaultTrainer):
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        self._records = self.training_records(cfg)  # bad data is told before weights are fetched
+        # Bad data is told before weights are fetched.
+        self._records: list[dict] | None = self.training_records(cfg)
         gpu = None if checks.on_cpu(cfg) or comm.get_world_size() == 1 else [comm.get_local_rank()]
         model = create_ddp_model(model, broadcast_buffers=False, device_ids=gpu)
         self._trainer = TrainingStep(
@@ -181,8 +182,10 @@ class Trainer(DefaultTrainer):
                 logger.warning(remark)
 
     def train(self) -> dict | None:
-        build = partial(self.build_train_loader, self.cfg, self.start_iter, self._records)
-        self._trainer.reset_data_loader(build)
+        self._trainer.reset_data_loader(
+            partial(self.build_train_loader, self.cfg, self.start_iter, self._records)
+        )
+        self._records = None  # the loader keeps them serialized; its workers would copy these
         # A run killed while it saved its last weights has no step left, after which it would.
         last = os.path.basename(self.checkpointer.get_checkpoint_file())
         if last and last != FINAL_CHECKPOINT and self.start_iter == self.max_iter:

@@ -8,10 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
+from detectron2.engine import HookBase
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -192,6 +194,31 @@ def test_a_training_is_gone_on_with_from_where_it_is(trained, project, monkeypat
         resume(iterations)
     assert begun == [20, 20, 20]
     assert torch.load(folder / FINAL, weights_only=True)["iteration"] == 20
+
+
+class Records(list):
+    """A list that can be referred to weakly."""
+
+
+def test_records_are_let_go_of_when_training_begins(project, monkeypatch):
+    """The loader has them serialized; workers would each copy a list of dicts."""
+    read, held, found = Trainer.training_records, [], []
+
+    def noting(cfg):
+        records = Records(read(cfg))
+        held.append(weakref.ref(records))
+        return records
+
+    class Look(HookBase):
+        def before_step(self) -> None:
+            found.append([reference() for reference in held])
+
+    monkeypatch.setattr(Trainer, "training_records", staticmethod(noting))
+    keys = ["SOLVER.MAX_ITER", "1", "OUTPUT_DIR", str(project / "let_go"), "DATASETS.TEST", "()"]
+    trainer = Trainer(load_config(str(project / "tiny.yaml"), keys))
+    trainer.register_hooks([Look()])
+    trainer.train()
+    assert found == [[None]]
 
 
 @pytest.mark.parametrize("note", [b"", b"\xff", b"model_00"])
