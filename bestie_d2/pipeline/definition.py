@@ -31,6 +31,7 @@ class StageKind:
         return "config" in self.keys
 
 
+FINDERS = ("bestie", "mrcnn", "mrcnn_truth")  # kinds of stages whose models find instances
 TRAINING, OPTIONAL = ("config", "weights_from"), ("weights_from",)
 KINDS = {  # in the order in which they run
     "pam": StageKind(FINAL_CHECKPOINT, TRAINING),
@@ -43,7 +44,7 @@ KINDS = {  # in the order in which they run
     "export": StageKind("pseudo_labels.json", ("score_threshold",), ("bestie",), "bestie"),
     "mrcnn": StageKind(FINAL_CHECKPOINT, TRAINING, reads=("export",), needs="export"),
     "mrcnn_truth": StageKind(FINAL_CHECKPOINT, TRAINING),
-    "evaluate": StageKind("", (), ("bestie", "mrcnn", "mrcnn_truth"), "bestie", reads_all=True),
+    "evaluate": StageKind("", (), FINDERS, "bestie", reads_all=True),
 }
 REPEATED = ("bestie", "export")  # stages of a round of iterative training
 ROUND = "_round"  # between the name of such a stage and the number of its round

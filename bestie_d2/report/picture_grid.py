@@ -25,6 +25,7 @@ from bestie_d2.pictures import dataset
 from bestie_d2.pictures.dataset import KnownLabels
 from bestie_d2.pictures.overlays import KIND_COLORS, MaskSet
 from bestie_d2.pictures.sheets import Layers, draw_layers
+from bestie_d2.pipeline.definition import FINDERS
 from bestie_d2.report.page import Block, attempt
 from bestie_d2.report.run_files import Run, StageFiles
 from bestie_d2.structures import BACKGROUND_INDEX, IGNORE_INDEX
@@ -33,7 +34,6 @@ Found = Mapping[Hashable, dict[str, MaskSet]]  # instances by image id and title
 
 TRAINING_IMAGES, TEST_IMAGES = 8, 4  # shown, however many there are
 EXPORTED, PREDICTION = "exported labels", "prediction, "  # titles of pictures
-FINDERS = ("bestie", "mrcnn", "mrcnn_truth")  # kinds of stages whose models find instances
 SIDE, CUE_RADIUS = 256, 1 / 36  # pixels of a picture's longer side, about; share of the shorter
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from bestie_d2.errors import InputError
-from bestie_d2.pipeline.definition import KINDS
+from bestie_d2.pipeline.definition import FINDERS, KINDS
 from bestie_d2.pipeline.spent_time import PROCESSOR_SECONDS, SECONDS
 from bestie_d2.storage.files import replacing
 
@@ -40,7 +40,7 @@ OF_NETWORKS = {  # what a trained network's results are, by the stage that train
     "wsss": {"mIoU of its maps": "maps/mIoU"},
     **{
         kind: {name: f"{kind}/{AP[name]}" for name in ("COCO AP", "AP50", "mAP50")}
-        for kind in ("bestie", "mrcnn", "mrcnn_truth")
+        for kind in FINDERS
     },
 }
 Rows = Sequence[Mapping]
